@@ -1,0 +1,227 @@
+"""Ranking metrics per class and their macro averages, and the PhysioNet/CinC challenge metric.
+
+Labels are 1, 0 or NaN (unknown: that record is left out of that class). A class without a known positive or without a
+known negative has no AUROC and no AUPRC: it is NaN per class and left out of macro averages, never counted as .5.
+
+Every metric takes record weights for many replicates at once: a bootstrap replicate is a vector of counts (how often
+each record was drawn), so scores are sorted once per class and all replicates follow from cumulative sums along that
+order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 2**18  # weights handled at once: the working set stays in the processor's cache
+
+
+def auroc_per_class(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """Area under the ROC curve of each class; a tie between a positive and a negative counts one half.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C], higher means more likely positive; any monotone scale.
+
+    Returns:
+        [C], NaN where a class has no known positive or no known negative.
+    """
+    return rank_metrics(labels, scores)[0][:, 0]
+
+
+def auprc_per_class(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
+    """Average precision of each class: the sum of precision x step in recall over distinct thresholds.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C], higher means more likely positive.
+
+    Returns:
+        [C], NaN where a class has no known positive or no known negative.
+    """
+    return rank_metrics(labels, scores)[1][:, 0]
+
+
+def macro_auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str] | None = None) -> float:
+    """Mean AUROC over the classes that have a positive and a negative.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C].
+        classes: Names of the C classes, for the log line that says which were left out.
+
+    Raises:
+        ValueError: No class has both a positive and a negative.
+    """
+    return _macro(auroc_per_class(labels, scores), classes, "AUROC")
+
+
+def macro_auprc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str] | None = None) -> float:
+    """Mean average precision over the classes that have a positive and a negative.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C].
+        classes: Names of the C classes, for the log line that says which were left out.
+
+    Raises:
+        ValueError: No class has both a positive and a negative.
+    """
+    return _macro(auprc_per_class(labels, scores), classes, "AUPRC")
+
+
+def undefined_classes(labels: ArrayLike) -> NDArray[np.bool_]:
+    """Which classes lack a known positive or a known negative, so that ranking them means nothing.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+
+    Returns:
+        bool [C].
+    """
+    known = _check_labels(labels)
+    return ~((known == 1).any(axis=0) & (known == 0).any(axis=0))
+
+
+def rank_metrics(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC and average precision of each class under each of R weightings of the records.
+
+    With TP_g and FP_g the weight of positives and negatives that score at least the g-th distinct threshold, P and N
+    their totals:
+
+        AUROC = sum_g (FP_g - FP_{g-1}) (TP_g + TP_{g-1}) / (2 P N)
+        AP    = sum_g (TP_g - TP_{g-1}) / P * TP_g / (TP_g + FP_g)
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C].
+        weights: [n, R], not negative; a single weighting of ones if not given.
+
+    Returns:
+        AUROC [C, R] and average precision [C, R], NaN where P or N is zero.
+
+    Raises:
+        ValueError: Shapes differ, labels are not 0, 1 or NaN, or a score is NaN.
+    """
+    label, score = _check(labels, scores)
+    weight = np.ones((len(label), 1)) if weights is None else np.asarray(weights)
+    if weight.ndim != 2 or len(weight) != len(label):
+        raise ValueError(f"weights must be [{len(label)}, replicates], got shape {weight.shape}")
+    classes, replicates = label.shape[1], weight.shape[1]
+    auroc, precision = np.empty((2, classes, replicates))
+    step = max(1, _CHUNK // max(1, len(label)))
+    for c in range(classes):
+        known = np.flatnonzero(~np.isnan(label[:, c]))
+        order = known[np.argsort(-score[known, c], kind="stable")]
+        positive = label[order, c][:, None]
+        last_of_tie = np.append(np.flatnonzero(np.diff(score[order, c])), len(order) - 1)[: len(order)]
+        for start in range(0, replicates, step):
+            chunk = slice(start, start + step)
+            drawn = weight[order, chunk].astype(np.float64)
+            above = np.cumsum(drawn, axis=0)[last_of_tie]
+            true = np.cumsum(drawn * positive, axis=0)[last_of_tie]
+            auroc[c, chunk], precision[c, chunk] = _areas(true, above)
+    return auroc, precision
+
+
+def challenge_metric(
+    labels: ArrayLike,
+    outputs: ArrayLike,
+    classes: Sequence[str | Iterable[str]],
+    weights: ArrayLike,
+    normal_class: str = "426783006",
+) -> float:
+    """The PhysioNet/CinC Challenge 2020/2021 metric: 1 for perfect outputs, 0 for always naming the normal class.
+
+    A_jk sums, over the records with label j and output k, 1 / max(number of classes in labels or outputs, 1). The
+    observed sum of W * A is scaled so that outputs equal to the labels give 1 and outputs of the normal class alone
+    give 0 (Reyna et al., Computing in Cardiology 2021).
+
+    Args:
+        labels: [n, C], 0 or 1.
+        outputs: [n, C], 0 or 1, decisions rather than scores.
+        classes: C class codes; classes scored as one are a collection of codes or "code|code".
+        weights: [C, C], rewards with rows for labels and columns for outputs, in the order of ``classes``.
+        normal_class: Code of the class that an inactive classifier names.
+
+    Returns:
+        The metric, 0 where the inactive classifier is perfect already and the scale is undefined.
+
+    Raises:
+        ValueError: Shapes differ, values are not 0 or 1, or ``normal_class`` is not among ``classes``.
+    """
+    label, output = _check(labels, outputs)
+    reward = np.asarray(weights, dtype=np.float64)
+    codes = [frozenset(c.split("|") if isinstance(c, str) else c) for c in classes]
+    if not (np.isin(label, (0, 1)).all() and np.isin(output, (0, 1)).all()):
+        raise ValueError("challenge_metric needs labels and outputs of 0 or 1: threshold scores, fill unknown labels")
+    if label.shape[1] != len(codes) or reward.shape != (len(codes), len(codes)):
+        raise ValueError(
+            f"labels have {label.shape[1]} classes, classes {len(codes)}, weights shape {reward.shape}: they must agree"
+        )
+    normal = [i for i, code in enumerate(codes) if normal_class in code]
+    if not normal:
+        raise ValueError(f"normal_class {normal_class!r} is not among classes {[sorted(code) for code in codes]}")
+    inactive = np.zeros_like(label)
+    inactive[:, normal] = 1
+
+    def reward_of(decided: NDArray[np.float64]) -> float:
+        size = np.maximum(np.maximum(label, decided).sum(axis=1, keepdims=True), 1)
+        return float((reward * (label.T @ (decided / size))).sum())
+
+    lowest, highest = reward_of(inactive), reward_of(label)
+    return (reward_of(output) - lowest) / (highest - lowest) if highest != lowest else 0.0
+
+
+def _areas(
+    true: NDArray[np.float64], above: NDArray[np.float64]
+) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
+    """AUROC [R] and average precision [R] from TP and TP + FP at each distinct threshold, [G, R], highest first."""
+    if not len(true):
+        return np.nan, np.nan
+    positives, negatives = true[-1], above[-1] - true[-1]
+    gained = np.diff(true, axis=0, prepend=0)
+    false_gained = np.diff(above, axis=0, prepend=0) - gained
+    precision = np.divide(true, above, out=np.zeros_like(true), where=above > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = np.einsum("gr,gr->r", false_gained, true - gained / 2) / (positives * negatives)
+        average_precision = np.einsum("gr,gr->r", gained, precision) / positives
+    defined = (positives > 0) & (negatives > 0)
+    return np.where(defined, auroc, np.nan), np.where(defined, average_precision, np.nan)
+
+
+def _macro(values: NDArray[np.float64], classes: Sequence[str] | None, metric: str) -> float:
+    left_out = np.flatnonzero(np.isnan(values))
+    if len(left_out) == len(values):
+        raise ValueError(f"no class has both a positive and a negative record, so macro {metric} is undefined")
+    if len(left_out):
+        names = [classes[i] if classes is not None else i for i in left_out.tolist()]
+        logger.warning("macro %s leaves out %d classes without a positive or a negative: %s", metric, len(names), names)
+    return float(np.nanmean(values))
+
+
+def _check_labels(labels: ArrayLike) -> NDArray[np.float64]:
+    label = np.asarray(labels, dtype=np.float64)
+    if label.ndim != 2:
+        raise ValueError(f"labels must be [records, classes], got shape {label.shape}")
+    if not (np.isnan(label) | (label == 0) | (label == 1)).all():
+        raise ValueError(
+            f"labels must be 0, 1 or NaN (unknown), got values from {np.nanmin(label)} to {np.nanmax(label)}"
+        )
+    return label
+
+
+def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    label, score = _check_labels(labels), np.asarray(scores, dtype=np.float64)
+    if label.shape != score.shape:
+        raise ValueError(f"labels have shape {label.shape} but scores {score.shape}: both must be [records, classes]")
+    if np.isnan(score).any():
+        raise ValueError(f"scores hold {int(np.isnan(score).sum())} NaN: every record needs a score for every class")
+    return label, score
