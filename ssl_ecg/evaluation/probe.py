@@ -24,8 +24,8 @@ class LinearProbe:
 
     Features are standardised by the training records; each label is fitted (scikit-learn, lbfgs) on the records where
     it is known. One inverse regularisation strength ``C`` serves all labels: the one with the highest macro AUROC on
-    the validation records, the smaller of equals. A label without a positive or without a negative in training cannot be
-    fitted: it is listed in ``undetermined`` and gets its base rate (k + 1/2) / (n + 1) for every record.
+    the validation records, the smaller of equals. A label without a positive or without a negative in training cannot
+    be fitted: it is listed in ``undetermined`` and gets its base rate (k + 1/2) / (n + 1) for every record.
 
     Attributes:
         coef: [C, D], weights in the original feature space, so that ``x @ coef.T + intercept`` are the logits.
