@@ -1,0 +1,268 @@
+"""Writing an archive part by part, so that a kill at any moment costs at most the part in work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ssl_ecg.archive.archive import (
+    FORMAT,
+    SAMPLE,
+    VERSION,
+    Archive,
+    ArchiveError,
+    Part,
+    open_archive,
+    read_info,
+)
+from ssl_ecg.signals.settings import SignalSettings
+
+MICROVOLTS_PER_BIT = 1.0
+MAX_MILLIVOLTS = np.iinfo(SAMPLE).max * MICROVOLTS_PER_BIT / 1000
+
+# Columns of the manifest that a caller gives, with their types; ``part`` and ``row`` are added here.
+COLUMNS = {
+    "record_id": "string",
+    "patient_id": "string",
+    "source": "string",
+    "age": "float64",
+    "sex": "string",
+    "recorded_at": "datetime64[us]",
+    "original_rate": "float64",
+    "original_duration": "float64",
+    "calibrated": "bool",
+}
+
+log = logging.getLogger(__name__)
+
+
+def quantise(signal: NDArray[np.floating]) -> NDArray[np.int16]:
+    """Round millivolts to the integers that an archive stores, one microvolt a step.
+
+    Raises:
+        ValueError: If a value is not finite or beyond what 16 bits hold (32.767 mV). No heart makes such a voltage, so
+            clipping it would hide a recording that is broken or in another unit.
+    """
+    peak = np.abs(signal).max(initial=0)
+    if not peak <= MAX_MILLIVOLTS:
+        raise ValueError(f"signal reaches {peak:g} mV, an archive holds up to {MAX_MILLIVOLTS:g} mV")
+    return np.rint(signal * (1000 / MICROVOLTS_PER_BIT)).astype(SAMPLE)
+
+
+class ArchiveWriter:
+    """Writes parts into a new, an unfinished or a finished archive.
+
+    A part is written under a temporary name, synced and renamed; the entry in ``journal/`` that is renamed last commits
+    it. ``archive.json``, which makes the folder an archive, is replaced by :meth:`finish`, so that readers see either
+    the old archive or the new one. One writer at a time.
+
+    Args:
+        folder: Folder of the archive; made if need be.
+        settings: What was done to the signals.
+        resume: Continue what lies in ``folder`` (unfinished or finished); if False, anything there is an error.
+        origin: Further facts that must not change while an archive grows, such as quality limits; kept in its JSON.
+
+    Attributes:
+        committed: Committed parts, those of earlier ingests first.
+        sources: Source of every record in them, by record id.
+        rejected: (path, reason) of every file rejected since the archive was last finished.
+
+    Raises:
+        FileExistsError: If ``resume`` is False and the folder holds an archive.
+        ArchiveError: If the settings differ from those of the archive that is there.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: SignalSettings,
+        resume: bool = True,
+        origin: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.settings = settings
+        self._head: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "settings": settings.to_dict(),
+            "microvolts_per_bit": MICROVOLTS_PER_BIT,
+            **(origin or {}),
+        }
+        self._journal = self.folder / "journal"
+        if not resume and ((self.folder / "archive.json").exists() or self._journal.exists()):
+            raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
+        self.committed: list[Part] = []
+        self.sources: dict[str, str] = {}
+        self.rejected: list[tuple[str, str]] = []
+        self._finished = 0
+        self._guard_disk(self._open)
+
+    def _open(self) -> None:
+        if (self.folder / "archive.json").exists():
+            self._require_same(read_info(self.folder))
+            archive = open_archive(self.folder)
+            self.committed = list(archive.parts)
+            self._finished = len(self.committed)
+            self._remember(archive.manifest)
+        (self.folder / "signals").mkdir(parents=True, exist_ok=True)
+        if self._journal.exists() and (self._journal / "head.json").exists():
+            self._require_same(json.loads((self._journal / "head.json").read_text("utf-8")))
+            self._replay()
+        else:
+            self._journal.mkdir(exist_ok=True)
+            _write(self._journal / "head.json", _json(self._head))
+
+    def _require_same(self, there: dict[str, Any]) -> None:
+        for name, wanted in self._head.items():
+            # The JSON of the archive has been through JSON already; ours must be, for tuples and integers to compare.
+            if (found := there.get(name)) != (wanted := json.loads(json.dumps(wanted))):
+                if isinstance(found, dict) and isinstance(wanted, dict):
+                    different = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+                    found, wanted = ({key: side.get(key) for key in different} for side in (found, wanted))
+                raise ArchiveError(
+                    f"{self.folder} was made with {name} {found}, now asked for {wanted}: "
+                    "use the same or choose another folder"
+                )
+
+    def _replay(self) -> None:
+        """Take over the parts that an interrupted run committed."""
+        while (entry := self._entry(len(self.committed))).exists():
+            value = json.loads(entry.read_text("utf-8"))
+            part = Part(**value["part"])
+            path = self.folder / part.name
+            if (path.stat().st_size if path.exists() else 0) != self._bytes(part.records):
+                raise ArchiveError(f"{path} is damaged: remove {self.folder} and ingest again")
+            self.committed.append(part)
+            self.rejected += [(path, reason) for path, reason in value["rejected"]]
+            self._remember(pd.read_parquet(entry.with_suffix(".parquet")))
+        if len(self.committed) > self._finished:
+            log.info("continuing after %d committed parts", len(self.committed))
+
+    def _remember(self, manifest: pd.DataFrame) -> None:
+        self.sources.update(zip(manifest["record_id"], manifest["source"]))
+
+    def _entry(self, number: int) -> Path:
+        return self._journal / f"{number:05d}.json"
+
+    def _bytes(self, records: int) -> int:
+        return records * len(self.settings.leads) * self.settings.samples * SAMPLE.itemsize
+
+    def write_part(
+        self,
+        signals: NDArray[np.floating | np.int16],
+        manifest: pd.DataFrame,
+        rejected: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Commit a number of records, or none and only rejections, as one part.
+
+        Args:
+            signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
+            manifest: A row a record with the columns ``COLUMNS`` (further ones are kept).
+            rejected: (path, reason) of files that were looked at for this part and did not become records.
+
+        Raises:
+            ValueError: If shapes, columns or record ids do not fit, or a value is beyond 32.767 mV.
+            OSError: If the disk is full; parts committed before stay as they are.
+        """
+        number, expected = len(self.committed), (len(manifest), len(self.settings.leads), self.settings.samples)
+        if signals.shape != expected:
+            raise ValueError(f"signals must have shape {expected} (manifest rows, leads, samples), got {signals.shape}")
+        if missing := sorted(set(COLUMNS) - set(manifest.columns)):
+            raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
+        ids = manifest["record_id"]
+        if twice := [*ids[ids.duplicated()], *(name for name in ids if name in self.sources)]:
+            raise ValueError(f"{len(twice)} record ids are there already: {', '.join(twice[:5])}")
+        manifest = manifest.astype(COLUMNS).reset_index(drop=True).assign(part=number, row=np.arange(len(manifest)))
+        integers = signals if signals.dtype == SAMPLE else quantise(signals.astype(np.float32, copy=False))
+        self._guard_disk(lambda: self._commit(number, integers.tobytes(), manifest, list(rejected)))
+
+    def _commit(self, number: int, signals: bytes, manifest: pd.DataFrame, rejected: list[tuple[str, str]]) -> None:
+        part = Part(number, len(manifest), hashlib.sha256(signals).hexdigest())
+        if signals:
+            _write(self.folder / part.name, signals)
+        entry = self._entry(number)
+        _write(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
+        _write(entry, _json({"part": vars(part), "rejected": rejected}))
+        self.committed.append(part)
+        self.rejected += rejected
+        self._remember(manifest)
+
+    def finish(self) -> Archive:
+        """Make the folder a finished archive of all committed parts and open it.
+
+        Raises:
+            ArchiveError: If no part holds a record.
+            OSError: If the disk is full; calling again after making room finishes the archive.
+        """
+        if not any(part.records for part in self.committed):
+            raise ArchiveError(f"{self.folder} would hold no record: see rejected.csv there")
+        self._guard_disk(self._finish)
+        return open_archive(self.folder)
+
+    def _finish(self) -> None:
+        new = range(self._finished, len(self.committed))
+        tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
+        if self._finished:
+            tables.insert(0, open_archive(self.folder).manifest)
+        manifest = pd.concat([table for table in tables if len(table)], ignore_index=True).to_parquet(index=False)
+        self.write_rejected()
+        _write(self.folder / "manifest.parquet", manifest)
+        parts = [vars(part) for part in self.committed]
+        digest = hashlib.sha256(manifest).hexdigest()
+        _write(self.folder / "archive.json", _json({**self._head, "parts": parts, "manifest_sha256": digest}))
+        shutil.rmtree(self._journal)
+
+    def write_rejected(self) -> None:
+        """Write ``rejected.csv``: earlier rows whose file was not looked at again, then those of this run."""
+        path = self.folder / "rejected.csv"
+        table = pd.DataFrame(self.rejected, columns=["path", "reason"], dtype=str)
+        if self._finished and path.exists():
+            before = pd.read_csv(path, dtype=str, keep_default_na=False)
+            again = set(table["path"]) | {f for f in before["path"] if os.path.splitext(f)[0] in self.sources}
+            table = pd.concat([before[~before["path"].isin(again)], table], ignore_index=True)
+        _write(path, table.to_csv(index=False).encode())
+
+    def _guard_disk(self, write: Any) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror or error}: writing the archive stopped, the {len(self.committed)} parts committed so "
+                "far are safe; mend this and run the same command again",
+                str(self.folder),
+            ) from error
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that a kill or a power cut leaves either the old one or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

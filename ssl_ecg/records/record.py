@@ -1,0 +1,130 @@
+"""One ECG recording with the names of its leads, its sampling rate and what is known about the patient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+_CANONICAL = {lead.upper(): lead for lead in LEADS}
+# Goldberger's leads and Einthoven's third as sums of I and II: name -> (weight of I, weight of II).
+_LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
+
+
+class RecordError(ValueError):
+    """A recording that cannot be used.
+
+    Attributes:
+        kind: A few words to count by, such as ``"flat lead"``.
+    """
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+def canonical_lead(name: str) -> str:
+    """Return the canonical name of a lead, whatever its case, spacing or prefix (``"avr"``, ``"Lead II"``).
+
+    Raises:
+        RecordError: If it is none of the twelve.
+    """
+    key = name.upper().replace(" ", "").replace("_", "").removeprefix("LEAD")
+    if key not in _CANONICAL:
+        raise RecordError("unknown lead", f"{name!r} is none of {', '.join(LEADS)}")
+    return _CANONICAL[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One ECG recording.
+
+    Attributes:
+        signal: float32 [leads, samples], millivolts, or any unit where ``calibrated`` is False.
+        sampling_rate: Samples a second, in Hz.
+        leads: Canonical lead names, one a row of ``signal``.
+        patient_id: Identifier of the patient, or None where unknown.
+        recorded_at: Begin of the recording, or None where unknown.
+        age: Age in years, or None where unknown.
+        sex: ``"female"``, ``"male"``, or None where unknown.
+        source: The format it was read from.
+        calibrated: Whether ``signal`` is in millivolts.
+
+    Raises:
+        RecordError: If signal, rate and leads do not fit together.
+    """
+
+    signal: NDArray[np.float32]
+    sampling_rate: float
+    leads: tuple[str, ...]
+    patient_id: str | None = None
+    recorded_at: datetime | None = None
+    age: float | None = None
+    sex: str | None = None
+    source: str = ""
+    calibrated: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signal", np.asarray(self.signal, dtype=np.float32))
+        object.__setattr__(self, "leads", tuple(canonical_lead(lead) for lead in self.leads))
+        if self.signal.ndim != 2 or len(self.leads) != self.signal.shape[0]:
+            raise RecordError("leads", f"{len(self.leads)} names for a signal of shape {self.signal.shape}")
+        if len(set(self.leads)) < len(self.leads):
+            raise RecordError("duplicate lead", f"names are {', '.join(self.leads)}")
+        if not 0 < self.sampling_rate < float("inf"):
+            raise RecordError("sampling rate", f"must be positive, got {self.sampling_rate!r} Hz")
+        if self.sex not in ("female", "male", None):
+            raise RecordError("sex", f"must be 'female', 'male' or None, got {self.sex!r}")
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.signal.shape[1] / self.sampling_rate
+
+    def select(self, leads: tuple[str, ...]) -> NDArray[np.float32]:
+        """Return the given leads in their order, float32 [len(leads), samples]; limb leads are derived if need be.
+
+        Raises:
+            RecordError: If a lead is missing and cannot be derived.
+        """
+        signal, names = self.signal, self.leads
+        # Leads that were scaled one by one do not obey Einthoven's law any more.
+        if self.calibrated and {"I", "II"} <= set(names):
+            signal, names = derive_limb_leads(signal, names)
+        if missing := [lead for lead in leads if lead not in names]:
+            raise RecordError("missing lead", f"{', '.join(missing)} wanted, record has {', '.join(self.leads)}")
+        return signal[[names.index(lead) for lead in leads]]
+
+
+def derive_limb_leads(
+    signal: NDArray[np.float32], leads: tuple[str, ...]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Append those of III, aVR, aVL and aVF that are missing, computed from I and II.
+
+    By Einthoven's law III = II - I, and by Goldberger's definitions aVR = -(I + II)/2, aVL = I - II/2, aVF = II - I/2.
+
+    Args:
+        signal: float32 [L, T], millivolts, all leads in the same unit.
+        leads: Canonical names of its L rows.
+
+    Returns:
+        The signal with the derived leads below, float32 [L + derived, T], and the names of all its rows.
+
+    Raises:
+        RecordError: If I or II is missing.
+    """
+    if missing := {"I", "II"} - set(leads):
+        raise RecordError("missing lead", f"{', '.join(sorted(missing))} needed to derive the limb leads")
+    one, two = signal[leads.index("I")], signal[leads.index("II")]
+    derived = {lead: a * one + b * two for lead, (a, b) in _LIMB.items() if lead not in leads}
+    if not derived:
+        return signal, leads
+    return np.concatenate([signal, np.stack(list(derived.values())).astype(signal.dtype)]), (*leads, *derived)

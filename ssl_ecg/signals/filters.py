@@ -1,0 +1,168 @@
+"""Filters, resampling, length and normalisation of arrays ``[..., samples]`` (NumPy and SciPy, at ingest)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import butter, resample_poly, sosfiltfilt
+
+from ssl_ecg.signals.settings import NORMALISATIONS, SignalSettings
+
+Array = NDArray[np.floating]
+
+
+@lru_cache(maxsize=64)
+def _sections(
+    order: int, band: tuple[float, float], kind: Literal["bandpass", "bandstop"], sampling_rate: float
+) -> Array:
+    return butter(order, band, kind, fs=sampling_rate, output="sos")
+
+
+def _zero_phase(signal: Array, sections: Array, sampling_rate: float) -> Array:
+    # A second of odd reflection at both ends keeps the transient of the high-pass out of the signal.
+    padding = min(signal.shape[-1] - 1, round(sampling_rate))
+    return sosfiltfilt(sections, signal, axis=-1, padlen=padding)
+
+
+def bandpass(signal: Array, sampling_rate: float, band: tuple[float, float] = (0.5, 40.0), order: int = 2) -> Array:
+    """Filter with a Butterworth band-pass, forwards and backwards, so that no wave is moved or skewed.
+
+    Args:
+        signal: float [..., T], any unit.
+        sampling_rate: Samples a second, in Hz.
+        band: Lower and upper corner frequency in Hz (-6 dB each, since the filter runs twice).
+        order: Order of the Butterworth prototype.
+
+    Returns:
+        float64 [..., T].
+
+    Raises:
+        ValueError: If the upper corner is not below half the sampling rate.
+    """
+    if not 0 < band[0] < band[1] < sampling_rate / 2:
+        raise ValueError(f"band must lie between 0 and {sampling_rate / 2:g} Hz (half the sampling rate), got {band!r}")
+    return _zero_phase(signal, _sections(order, band, "bandpass", sampling_rate), sampling_rate)
+
+
+def bandstop(signal: Array, sampling_rate: float, mains: float = 50.0, width: float = 1.0, order: int = 2) -> Array:
+    """Stop the mains with a zero-phase Butterworth band-stop of ``mains`` - ``width`` to ``mains`` + ``width`` Hz.
+
+    Args:
+        signal: float [..., T], any unit.
+        sampling_rate: Samples a second, in Hz.
+        mains: Frequency to stop, in Hz. Recordings that cannot hold it are returned as they are.
+        width: Half the width of the stopped band, in Hz.
+        order: Order of the Butterworth prototype.
+
+    Returns:
+        float [..., T].
+    """
+    if mains + width >= sampling_rate / 2:
+        return signal
+    sections = _sections(order, (mains - width, mains + width), "bandstop", sampling_rate)
+    return _zero_phase(signal, sections, sampling_rate)
+
+
+def resample(signal: Array, from_rate: float, to_rate: float) -> Array:
+    """Change the sampling rate with a polyphase anti-aliasing filter.
+
+    Args:
+        signal: float [..., T], any unit.
+        from_rate: Sampling rate of ``signal`` in Hz.
+        to_rate: Wanted sampling rate in Hz.
+
+    Returns:
+        float [..., ceil(T x to_rate / from_rate)].
+
+    Raises:
+        ValueError: If a rate is not positive.
+    """
+    if not (from_rate > 0 and to_rate > 0):
+        raise ValueError(f"sampling rates must be positive, got from_rate={from_rate!r}, to_rate={to_rate!r}")
+    if from_rate == to_rate:
+        return signal
+    # Rates such as 499.9 Hz stand in real headers; denominators beyond 1000 would make filters of millions of taps.
+    ratio = Fraction(to_rate / from_rate).limit_denominator(1000)
+    # The ends are continued by a line, not by zeros: an offset must not ring.
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+
+
+def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:
+    """Keep the first ``samples`` samples, or pad a shorter signal with zeros at its end.
+
+    Args:
+        signal: float [..., T], any unit.
+        samples: Wanted number of samples.
+        min_samples: Signals shorter than this are refused.
+
+    Returns:
+        float [..., samples].
+
+    Raises:
+        ValueError: If the signal is shorter than ``min_samples``.
+    """
+    length = signal.shape[-1]
+    if length < min_samples:
+        raise ValueError(f"signal has {length} samples, at least {min_samples} are needed")
+    if length >= samples:
+        return signal[..., :samples]
+    return np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, samples - length)])
+
+
+def normalise(signal: Array, how: str = "lead") -> Array:
+    """Scale to zero mean and unit standard deviation; a constant signal becomes zeros.
+
+    Args:
+        signal: float [..., L, T], millivolts or any unit.
+        how: ``"lead"`` for each lead by itself, ``"record"`` for all leads of a record together (keeps the relation
+            of their amplitudes), ``"none"`` to return the signal as it is.
+
+    Returns:
+        float [..., L, T], of the dtype of ``signal``.
+
+    Raises:
+        ValueError: If ``how`` is unknown.
+    """
+    if how not in NORMALISATIONS:
+        raise ValueError(f"how must be one of {', '.join(NORMALISATIONS)}, got {how!r}")
+    if how == "none":
+        return signal
+    axes = (-1,) if how == "lead" else (-2, -1)
+    centred = signal - signal.mean(axis=axes, keepdims=True)
+    deviation = centred.std(axis=axes, keepdims=True)
+    # Rounding leaves a deviation of about 1e-7 x the offset in a constant lead: dividing by it would make noise of it.
+    constant = deviation <= 1e-6 * np.abs(signal).max(axis=axes, keepdims=True)
+    return np.where(constant, 0, centred / np.where(constant, 1, deviation)).astype(signal.dtype, copy=False)
+
+
+def condition(signal: Array, sampling_rate: float, settings: SignalSettings) -> NDArray[np.float32]:
+    """Bring one recording into the form that an archive stores: filtered, resampled, of fixed length.
+
+    Filters run over the whole recording at its own rate, before it is cut, so that no edge is made that was not there.
+    Normalisation is not done here: the archive keeps millivolts and normalises when it is read.
+
+    Args:
+        signal: float [L, T], millivolts, with the leads of ``settings`` in their order.
+        sampling_rate: Sampling rate of ``signal`` in Hz.
+        settings: What the archive holds.
+
+    Returns:
+        float32 [L, ``settings.samples``], millivolts.
+
+    Raises:
+        ValueError: If the recording is too short, or its rate too low for the band that ``settings`` ask for.
+    """
+    seconds = signal.shape[-1] / sampling_rate
+    if seconds < settings.min_duration:
+        raise ValueError(f"recording lasts {seconds:.2f} s, at least {settings.min_duration:g} s are needed")
+    signal = signal.astype(np.float64)
+    if settings.mains is not None:
+        signal = bandstop(signal, sampling_rate, settings.mains)
+    if settings.band is not None:
+        signal = bandpass(signal, sampling_rate, settings.band)
+    signal = resample(signal, sampling_rate, settings.sampling_rate)
+    return fix_length(signal, settings.samples).astype(np.float32)
