@@ -1,0 +1,208 @@
+"""The encoder folder: a backbone together with the signal it expects.
+
+    model.safetensors   weights of the backbone
+    config.json         backbone name and options, the signal, how it was made; enough to rebuild the network
+    README.md           the model card
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ssl_ecg.backbones.registry import create_backbone
+
+FORMAT = "ssl_ecg-encoder"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class SignalSpec:
+    """The signal an encoder was made for.
+
+    Attributes:
+        leads: canonical lead names, in order.
+        sampling_rate: Hz.
+        samples: length of a record.
+        band: edges of the band-pass in Hz, or None.
+        mains: band-stop in Hz, or None.
+        normalise: "lead", "record" or "none".
+    """
+
+    leads: tuple[str, ...]
+    sampling_rate: float
+    samples: int
+    band: tuple[float, float] | None
+    mains: float | None
+    normalise: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SignalSpec:
+        """Build from what ``dataclasses.asdict`` or JSON holds."""
+        values = {field.name: values[field.name] for field in fields(cls)}
+        values["leads"] = tuple(values["leads"])
+        values["band"] = None if values["band"] is None else tuple(values["band"])
+        return cls(**values)
+
+    def differences(self, other: SignalSpec) -> list[str]:
+        """Name every setting in which two signals differ, with both values."""
+        return [
+            f"{field.name}: {getattr(self, field.name)} against {getattr(other, field.name)}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+class Encoder(nn.Module):
+    """A backbone that knows its signal: ``encoder(signal [B, L, T]) -> features [B, D]``.
+
+    Args:
+        name: backbone name, see ``create_backbone``.
+        options: options of the backbone.
+        signal: the signal it expects.
+        origin: how it was made: objective, settings, data counts, metrics.
+        patients: hashes of the patients seen in pretraining, so that testing on them can be refused.
+
+    Attributes:
+        width: feature size D.
+        leads: lead names.
+        sampling_rate: Hz.
+        samples: length T.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        signal: SignalSpec,
+        origin: Mapping[str, Any] | None = None,
+        patients: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.options = dict(options)
+        self.signal = signal
+        self.origin = dict(origin or {})
+        self.patients = patients
+        self.backbone = create_backbone(name, in_leads=len(signal.leads), **options)
+
+    @property
+    def width(self) -> int:
+        """Feature size D."""
+        return int(self.backbone.width)
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Lead names, in the order of the signal's rows."""
+        return self.signal.leads
+
+    @property
+    def sampling_rate(self) -> float:
+        """Sampling rate in Hz."""
+        return self.signal.sampling_rate
+
+    @property
+    def samples(self) -> int:
+        """Length T of a record."""
+        return self.signal.samples
+
+    def check(self, signal: SignalSpec) -> None:
+        """Refuse data that was prepared otherwise.
+
+        Raises:
+            ValueError: with both sides of every setting that differs.
+        """
+        if differences := self.signal.differences(signal):
+            raise ValueError(
+                "the encoder and the data disagree (encoder against data): "
+                + "; ".join(differences)
+                + ". Ingest the data with the encoder's settings."
+            )
+
+    def _check_shape(self, signal: Tensor) -> None:
+        if signal.ndim != 3 or signal.shape[1:] != (len(self.leads), self.samples):
+            raise ValueError(
+                f"signal {tuple(signal.shape)}: the encoder expects [batch, {len(self.leads)} leads "
+                f"({', '.join(self.leads)}), {self.samples} samples at {self.sampling_rate:g} Hz]"
+            )
+
+    def forward_features(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to step features [B, N, D']."""
+        self._check_shape(signal)
+        return self.backbone.forward_features(signal)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T], normalised as ``signal`` says, to features [B, D]."""
+        self._check_shape(signal)
+        return self.backbone(signal)
+
+
+def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
+    """Write an encoder folder.
+
+    Args:
+        encoder: what to write.
+        folder: made where it does not exist; files of the same names are replaced.
+        card: the model card, Markdown.
+
+    Returns:
+        The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.backbone.state_dict().items()}
+    config = {
+        "format": FORMAT,
+        "version": VERSION,
+        "backbone": {"name": encoder.name, "options": encoder.options},
+        "signal": asdict(encoder.signal),
+        "origin": encoder.origin,
+        "patients": sorted(encoder.patients),
+    }
+    save_file(weights, folder / "model.safetensors")
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Load an encoder folder, in eval mode, on the CPU. Reads JSON and safetensors only, never a pickle.
+
+    Args:
+        folder: what ``save_encoder`` wrote.
+
+    Raises:
+        FileNotFoundError: no encoder there.
+        ValueError: another format or version, or weights that do not fit the network.
+    """
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"folder={str(folder)!r}: no config.json, so this is not an encoder folder")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if (config["format"], config["version"]) != (FORMAT, VERSION):
+            raise ValueError(
+                f"{path}: {config['format']} version {config['version']}, this release reads {FORMAT} version {VERSION}"
+            )
+        encoder = Encoder(
+            config["backbone"]["name"],
+            config["backbone"]["options"],
+            SignalSpec.from_dict(config["signal"]),
+            config["origin"],
+            frozenset(config["patients"]),
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
+    try:
+        encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder / 'model.safetensors'}: the weights do not fit the config: {error}") from error
+    return encoder.eval()

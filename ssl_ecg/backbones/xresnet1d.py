@@ -1,0 +1,160 @@
+"""xresnet1d: the ResNet of "Bag of Tricks for Image Classification" (He et al. 2019) for signals.
+
+Three small convolutions as stem, residual stages whose shortcuts pool before they project, and the last batch norm of
+every branch initialised to zero. The 1-D form and its use on PTB-XL follow Strodthoff et al. 2021
+(doi:10.1109/JBHI.2020.3022989). Widths and depths are options, so that it fits two CPU cores as well as a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ecg.backbones.registry import register
+
+POOLINGS = ("mean", "max", "mean_max")
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and, if wanted, ReLU; the length is divided by ``stride``."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True) -> None:
+        layers: list[nn.Module] = [
+            nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm1d(outputs),
+        ]
+        super().__init__(*layers, *([nn.ReLU(inplace=True)] if activate else []))
+        nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")
+
+
+class ResidualBlock(nn.Module):
+    """Residual block; ``expansion`` 1 is the basic block of two convolutions, 4 the bottleneck of three."""
+
+    def __init__(self, inputs: int, width: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        outputs = width * expansion
+        if expansion == 1:
+            self.branch = nn.Sequential(
+                ConvNorm(inputs, width, kernel, stride), ConvNorm(width, outputs, kernel, activate=False)
+            )
+        else:
+            self.branch = nn.Sequential(
+                ConvNorm(inputs, width, 1),
+                ConvNorm(width, width, kernel, stride),
+                ConvNorm(width, outputs, 1, activate=False),
+            )
+        # The branch starts at zero, so that the network starts as its shortcuts.
+        nn.init.zeros_(self.branch[-1][1].weight)
+        shortcut: list[nn.Module] = []
+        if stride > 1:
+            # As in xresnet: pool, then project, so that no sample is skipped.
+            shortcut.append(nn.AvgPool1d(stride, ceil_mode=True, count_include_pad=False))
+        if inputs != outputs:
+            shortcut.append(ConvNorm(inputs, outputs, 1, activate=False))
+        self.shortcut = nn.Sequential(*shortcut)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, inputs, T] to [B, width * expansion, ceil(T / stride)]."""
+        return self.activation(self.branch(x) + self.shortcut(x))
+
+
+class XResNet1d(nn.Module):
+    """Residual network over 12-lead (or any number of leads) signals.
+
+    Args:
+        in_leads: leads L of the signal.
+        depths: residual blocks per stage; every stage after the first halves the rate and doubles the channels.
+        stem_width: channels of the stem.
+        base_width: channels of the first stage.
+        kernel: samples of the residual convolutions (odd).
+        expansion: 1 for basic blocks, 4 for bottlenecks.
+        pooling: how steps become one feature vector: "mean", "max" or "mean_max" (concatenated: twice the width).
+
+    Attributes:
+        width: size D of the pooled feature vector.
+        in_leads: leads L.
+    """
+
+    def __init__(
+        self,
+        in_leads: int = 12,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        stem_width: int = 32,
+        base_width: int = 64,
+        kernel: int = 5,
+        expansion: int = 1,
+        pooling: str = "mean",
+    ) -> None:
+        super().__init__()
+        if in_leads < 1:
+            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel={kernel}: choose an odd number of samples")
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling={pooling!r}: choose one of {', '.join(POOLINGS)}")
+        self.in_leads = in_leads
+        self.pooling = pooling
+        self.stem = nn.Sequential(
+            ConvNorm(in_leads, stem_width, kernel, stride=2),
+            ConvNorm(stem_width, stem_width, kernel),
+            ConvNorm(stem_width, base_width, kernel),
+            nn.MaxPool1d(3, stride=2, padding=1),
+        )
+        stages, inputs = [], base_width
+        for index, depth in enumerate(depths):
+            width = base_width * 2**index
+            blocks = []
+            for block in range(depth):
+                blocks.append(ResidualBlock(inputs, width, kernel, 2 if index and not block else 1, expansion))
+                inputs = width * expansion
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.width = inputs * (2 if pooling == "mean_max" else 1)
+
+    def forward_features(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to step features [B, N, D'], N about T / 2^(stages + 1)."""
+        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
+            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        return self.stages(self.stem(signal)).transpose(1, 2)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool step features [B, N, D'] to [B, D]."""
+        if self.pooling == "mean":
+            return features.mean(1)
+        if self.pooling == "max":
+            return features.amax(1)
+        return torch.cat([features.mean(1), features.amax(1)], dim=1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to one feature vector per record [B, D]."""
+        return self.pool(self.forward_features(signal))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
+        return {
+            "stem": r"^stem",
+            "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)",
+        }
+
+
+def _factory(depths: tuple[int, ...], expansion: int):  # noqa: ANN202
+    def create(
+        in_leads: int = 12,
+        width: int = 64,
+        kernel: int = 5,
+        pooling: str = "mean",
+        depths: Sequence[int] = depths,
+    ) -> XResNet1d:
+        return XResNet1d(in_leads, depths, width // 2, width, kernel, expansion, pooling)
+
+    return create
+
+
+register("xresnet1d10", _factory((1, 1, 1, 1), 1))
+register("xresnet1d18", _factory((2, 2, 2, 2), 1))
+register("xresnet1d34", _factory((3, 4, 6, 3), 1))
+register("xresnet1d50", _factory((3, 4, 6, 3), 4))
+register("xresnet1d101", _factory((3, 4, 23, 3), 4))

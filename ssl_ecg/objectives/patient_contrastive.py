@@ -1,0 +1,90 @@
+"""The patient-specific contrastive loss of CLOCS (Kiyasseh, Zhu, Clifton, ICML 2021), as a pure function.
+
+For two views a, b of B recordings with similarities s_ij = cos(a_i, b_j) / temperature, and log-softmaxes by rows
+p_ij = s_ij - logsumexp_k s_ik and by columns q_ij = s_ij - logsumexp_k s_kj, the loss is the mean of those of four terms
+that exist:
+
+    diagonal:      -mean_i p_ii   and   -mean_i q_ii
+    other rows of the same patient, above the diagonal: -mean_{i<j} p_ij;   below it: -mean_{i>j} q_ij
+
+Positives stay in the denominators. Over V views it is the mean over all V (V - 1) / 2 pairs of views.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+REDUCTIONS = ("clocs", "pooled")
+
+
+def patient_contrastive_loss(
+    view_a: Tensor,
+    view_b: Tensor,
+    patient: Tensor,
+    temperature: float = 0.1,
+    reduction: str = "clocs",
+) -> Tensor:
+    """Return the loss of two views in which rows of the same patient attract each other.
+
+    Args:
+        view_a: embeddings [B, D] of one view; need not be normalised. A zero vector counts as orthogonal to all.
+        view_b: embeddings [B, D] of the other view, row by row of the same recordings.
+        patient: patient code of every row [B].
+        temperature: divisor of the cosine similarities.
+        reduction: "clocs" as above; "pooled": half the sum of the means of -p and of -q over all cells of the same
+            patient (equal to "clocs" where no patient repeats).
+
+    Returns:
+        The loss, a float32 scalar whatever the embeddings' type.
+
+    Raises:
+        ValueError: shapes that do not fit, a temperature not above 0, an unknown reduction.
+    """
+    if view_a.ndim != 2 or view_a.shape != view_b.shape:
+        raise ValueError(f"view_a {tuple(view_a.shape)}, view_b {tuple(view_b.shape)}: expected the same [B, D]")
+    return multiview_contrastive_loss(torch.stack([view_a, view_b]), patient, temperature, reduction)
+
+
+def multiview_contrastive_loss(
+    views: Tensor, patient: Tensor, temperature: float = 0.1, reduction: str = "clocs"
+) -> Tensor:
+    """Return the mean of the two-view loss over all pairs of V views, in one batched matrix product.
+
+    Args:
+        views: embeddings [V, B, D], V >= 2; row b of every view belongs to recording b.
+        patient: patient code of every recording [B].
+        temperature: as in ``patient_contrastive_loss``.
+        reduction: as in ``patient_contrastive_loss``.
+
+    Returns:
+        The loss, a float32 scalar.
+    """
+    if views.ndim != 3 or len(views) < 2:
+        raise ValueError(f"views {tuple(views.shape)}: expected [V >= 2, B, D]")
+    if patient.shape != views.shape[1:2]:
+        raise ValueError(f"patient {tuple(patient.shape)}: expected one code per row, [{views.shape[1]}]")
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature}: must be above 0")
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
+    # float32 even under autocast: exponentials of similarities / 0.1 need it.
+    with torch.autocast(views.device.type, enabled=False):
+        unit = F.normalize(views.float(), dim=-1, eps=1e-8)
+        first, second = torch.triu_indices(len(views), len(views), 1, device=views.device)
+        similarity = unit[first] @ unit[second].transpose(1, 2) / temperature  # [pairs, B, B]
+        by_row = -similarity.log_softmax(2)
+        by_column = -similarity.log_softmax(1)
+        same = patient[:, None] == patient[None, :]  # [B, B]
+        if reduction == "pooled":
+            return (by_row[:, same].mean() + by_column[:, same].mean()) / 2
+        terms = [by_row.diagonal(dim1=1, dim2=2).mean(), by_column.diagonal(dim1=1, dim2=2).mean()]
+        above = same.triu(1)
+        pairs = above.sum()
+        # Where no patient repeats the two terms do not exist; decided on the device, without a synchronisation.
+        exists = (pairs > 0).float()
+        count = (pairs * len(similarity)).clamp(min=1)
+        terms.append((by_row * above).sum() / count)
+        terms.append((by_column * above.T).sum() / count)
+        return torch.stack(terms).sum() / (2 + 2 * exists)
