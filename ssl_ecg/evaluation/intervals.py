@@ -83,7 +83,11 @@ def bootstrap_weights(
 
 
 def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
-    """Percentile interval of bootstrap replicates, widened to the point estimate where that falls outside.
+    """Percentile interval of bootstrap replicates around the point estimate.
+
+    The replicates are first shifted so that their mean is the point. Without that, average precision is wrong: a record
+    drawn twice ties with itself, which raises precision in every replicate, and with rare classes the whole interval
+    lies above the estimate. AUROC has no such bias and is not moved. The point always lies inside.
 
     Args:
         values: [replicates].
@@ -92,7 +96,7 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
-    low, high = np.quantile(np.asarray(values, dtype=np.float64), [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(_centred(values, point), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(point), float(min(low, point)), float(max(high, point)))
 
 
@@ -117,7 +121,8 @@ def bootstrap_metrics(
         An interval for each of ``METRICS``.
     """
     points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed)
-    return {name: interval(draws[0][i], points[0][i], level) for i, name in enumerate(METRICS)}
+    found = {name: interval(draws[0][i], points[0][i], level) for i, name in enumerate(METRICS)}
+    return {name: Interval(mean, max(low, 0.0), min(high, 1.0)) for name, (mean, low, high) in found.items()}
 
 
 def paired_difference(
@@ -141,7 +146,7 @@ def paired_difference(
         level: Coverage aimed at.
 
     Returns:
-        A difference for each of ``METRICS``; p is (1 + replicates on the far side of 0) / (1 + replicates), doubled.
+        A difference for each of ``METRICS``; p is (1 + replicates on the other side of 0) / (1 + replicates), doubled.
 
     Raises:
         ValueError: The shapes of ``scores_a`` and ``scores_b`` differ.
@@ -152,7 +157,7 @@ def paired_difference(
     points, draws = _bootstrap(labels, [a, b], patient, replicates, seed)
     point, values = points[0] - points[1], draws[0] - draws[1]
     return {
-        name: Difference(*interval(values[i], point[i], level), p_value=_two_sided(values[i]))
+        name: Difference(*interval(values[i], point[i], level), p_value=_two_sided(_centred(values[i], point[i])))
         for i, name in enumerate(METRICS)
     }
 
@@ -222,6 +227,11 @@ def _bootstrap(
         points.append(macro[:, :, 0].mean(axis=1))  # macro: [metric, seed, 1 + replicate]
         values.append(np.take_along_axis(macro[:, :, 1:], chosen[None], axis=1).mean(axis=1))
     return points, values
+
+
+def _centred(values: ArrayLike, point: float) -> NDArray[np.float64]:
+    replicates = np.asarray(values, dtype=np.float64)
+    return replicates - (replicates.mean() - point)
 
 
 def _two_sided(values: NDArray[np.float64]) -> float:

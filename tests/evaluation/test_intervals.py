@@ -1,0 +1,161 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from ssl_ecg.evaluation import (
+    bootstrap_metrics,
+    bootstrap_weights,
+    holm,
+    interval,
+    macro_auprc,
+    macro_auroc,
+    paired_difference,
+    undefined_classes,
+)
+
+
+def cohort(records=150, seed=0, separation=1.0):
+    """Labels, scores and patients with several records each, whose records resemble one another."""
+    rng = np.random.default_rng(seed)
+    patient = rng.integers(records // 2, size=records)
+    labels = (rng.random((records, 4)) < [0.5, 0.3, 0.1, 0.03]).astype(float)
+    labels[:2, 3] = 1, 0
+    own = rng.normal(size=(records, 4))[patient]
+    return labels, separation * labels + own + rng.normal(size=labels.shape), patient
+
+
+def test_records_of_a_patient_are_drawn_together():
+    labels, _, patient = cohort()
+    weights = bootstrap_weights(patient, labels, replicates=50)
+    for p in np.unique(patient):
+        assert np.ptp(weights[patient == p], axis=0).max() == 0
+    first = np.unique(patient, return_index=True)[1]
+    np.testing.assert_array_equal(weights[first].sum(axis=0), len(first))  # as many patients as there are
+    assert weights[first].std() == pytest.approx(1, abs=0.1)  # Poisson-like: drawn, not merely permuted
+
+
+def test_no_class_vanishes():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((300, 40)) < 0.01).astype(float)
+    labels[:, 0] = 1
+    labels[7, 0] = 0  # a single negative
+    labels[:, 1] = labels[:, 2]  # the same class twice
+    labels[rng.random(labels.shape) < 0.2] = np.nan
+    labels[7, 0] = 0
+    defined = ~undefined_classes(labels)
+    assert 20 < defined.sum() < 40
+    weights = bootstrap_weights(np.arange(300), labels, replicates=200)
+    for r in range(200):
+        assert not undefined_classes(labels[weights[:, r] > 0])[defined].any()
+
+
+def test_same_seed_same_draws():
+    labels, _, patient = cohort()
+    np.testing.assert_array_equal(bootstrap_weights(patient, labels, 20, 3), bootstrap_weights(patient, labels, 20, 3))
+    assert (bootstrap_weights(patient, labels, 20, 3) != bootstrap_weights(patient, labels, 20, 4)).any()
+
+
+def test_text_patients_and_size_mismatch():
+    labels, _, patient = cohort()
+    named = np.array([f"p{p:04d}" for p in patient])
+    np.testing.assert_array_equal(bootstrap_weights(named, labels, 5), bootstrap_weights(patient, labels, 5))
+    with pytest.raises(ValueError, match="149 entries but labels 150"):
+        bootstrap_weights(patient[1:], labels)
+
+
+def test_point_is_the_metric_and_lies_inside():
+    for seed in range(10):
+        labels, scores, patient = cohort(60, seed)
+        for name, metric in (("macro_auroc", macro_auroc), ("macro_auprc", macro_auprc)):
+            found = bootstrap_metrics(labels, scores, patient, replicates=100)[name]
+            assert found.mean == pytest.approx(metric(labels, scores))
+            assert 0 <= found.low < found.mean < found.high <= 1
+
+
+def test_interval_is_centred_percentiles():
+    values = np.linspace(0, 1, 101)
+    assert interval(values, 0.5, level=0.9) == pytest.approx((0.5, 0.05, 0.95))
+    assert interval(values + 3, 0.5, level=0.9) == pytest.approx((0.5, 0.05, 0.95))
+    skewed = np.r_[np.zeros(99), 100.0]  # mean 1, yet 98 % at 0
+    assert interval(skewed, 1.0).high == 1.0
+    with pytest.raises(ValueError, match=r"95"):
+        interval(values, 0.5, level=95)
+
+
+def test_coverage_of_a_known_auroc():
+    truth = norm.cdf(1 / np.sqrt(2))  # two normals one standard deviation apart
+    hits = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        labels = (rng.random((100, 1)) < 0.4).astype(float)
+        found = bootstrap_metrics(labels, rng.normal(size=(100, 1)) + labels, np.arange(100), 200, seed)["macro_auroc"]
+        hits += found.low <= truth <= found.high
+    assert 0.89 <= hits / 150 <= 0.99
+
+
+def test_interval_ignoring_patients_is_too_narrow():
+    labels, scores, patient = cohort(40)
+    copies = [np.repeat(x, 8, axis=0) for x in (labels, scores, patient)]  # eight identical records a patient
+    by_patient = bootstrap_metrics(*copies, replicates=300)["macro_auroc"]
+    by_record = bootstrap_metrics(*copies[:2], np.arange(320), replicates=300)["macro_auroc"]
+    assert by_patient.high - by_patient.low > 2 * (by_record.high - by_record.low)
+
+
+def test_published_ptbxl_interval(oracles):
+    with np.load(oracles / "ptbxl_all_xresnet1d101.npz") as published:
+        labels, scores = published["labels"], published["scores"]
+    found = bootstrap_metrics(labels, scores, np.arange(len(labels)), replicates=300, level=0.9)["macro_auroc"]
+    assert found.low == pytest.approx(0.9185, abs=0.0015)
+    assert found.high == pytest.approx(0.9315, abs=0.0015)
+
+
+def test_seeds_are_averaged_and_resampled():
+    labels, scores, patient = cohort()
+    rng = np.random.default_rng(1)
+    runs = np.stack([scores, scores + 2 * rng.normal(size=scores.shape), scores + rng.normal(size=scores.shape)])
+    found = bootstrap_metrics(labels, runs, patient, 300)["macro_auroc"]
+    assert found.mean == pytest.approx(np.mean([macro_auroc(labels, run) for run in runs]))
+    same = bootstrap_metrics(labels, np.stack([scores] * 3), patient, 300)["macro_auroc"]
+    assert same == pytest.approx(bootstrap_metrics(labels, scores, patient, 300)["macro_auroc"])  # no spread to add
+    spread = np.stack([scores, -scores, scores])
+    assert bootstrap_metrics(labels, spread, patient, 300)["macro_auroc"].high - found.high > 0.05
+
+
+def test_difference_of_identical_models_is_exactly_zero():
+    labels, scores, patient = cohort()
+    for same in (scores, np.stack([scores, -scores])):
+        for found in paired_difference(labels, same, same, patient, 100).values():
+            assert found == (0, 0, 0, 1)
+
+
+def test_difference_is_antisymmetric_and_paired():
+    labels, scores, patient = cohort()
+    worse = scores + 0.4 * np.random.default_rng(1).normal(size=scores.shape)
+    ahead = paired_difference(labels, scores, worse, patient, 400)["macro_auroc"]
+    behind = paired_difference(labels, worse, scores, patient, 400)["macro_auroc"]
+    assert ahead.mean == pytest.approx(macro_auroc(labels, scores) - macro_auroc(labels, worse))
+    assert (-behind.mean, -behind.high, -behind.low, behind.p_value) == pytest.approx(ahead)
+    alone = bootstrap_metrics(labels, scores, patient, 400)["macro_auroc"]
+    assert ahead.high - ahead.low < 0.6 * (alone.high - alone.low)  # the shared patients cancel
+
+
+def test_clear_difference_has_a_small_p_value():
+    labels, scores, patient = cohort(separation=2.0)
+    found = paired_difference(labels, scores, np.random.default_rng(0).normal(size=scores.shape), patient, 400)
+    assert found["macro_auroc"].low > 0
+    assert found["macro_auroc"].p_value == pytest.approx(2 / 401)
+
+
+def test_unpaired_scores_are_refused():
+    labels, scores, patient = cohort()
+    with pytest.raises(ValueError, match="must be paired"):
+        paired_difference(labels, np.stack([scores] * 3), scores, patient)
+    with pytest.raises(ValueError, match="nothing to bootstrap"):
+        bootstrap_metrics(np.zeros_like(labels), scores, patient)
+
+
+def test_holm_worked_example():
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.6, 0.5]), [1, 1])
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        holm([0.5, 1.2])
