@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,46 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.registry import create_backbone
+from ssl_ecg.signals import SignalSettings
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
 
 
-@dataclass(frozen=True)
-class SignalSpec:
-    """The signal an encoder was made for.
-
-    Attributes:
-        leads: canonical lead names, in order.
-        sampling_rate: Hz.
-        samples: length of a record.
-        band: edges of the band-pass in Hz, or None.
-        mains: band-stop in Hz, or None.
-        normalise: "lead", "record" or "none".
-    """
-
-    leads: tuple[str, ...]
-    sampling_rate: float
-    samples: int
-    band: tuple[float, float] | None
-    mains: float | None
-    normalise: str
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> SignalSpec:
-        """Build from what ``dataclasses.asdict`` or JSON holds."""
-        values = {field.name: values[field.name] for field in fields(cls)}
-        values["leads"] = tuple(values["leads"])
-        values["band"] = None if values["band"] is None else tuple(values["band"])
-        return cls(**values)
-
-    def differences(self, other: SignalSpec) -> list[str]:
-        """Name every setting in which two signals differ, with both values."""
-        return [
-            f"{field.name}: {getattr(self, field.name)} against {getattr(other, field.name)}"
-            for field in fields(self)
-            if getattr(self, field.name) != getattr(other, field.name)
-        ]
+# Of the signal settings, those in which an encoder and its data must agree; the shortest record accepted is no matter.
+MUST_AGREE = ("leads", "sampling_rate", "duration", "band", "mains", "normalise")
 
 
 class Encoder(nn.Module):
@@ -81,7 +48,7 @@ class Encoder(nn.Module):
         self,
         name: str,
         options: Mapping[str, Any],
-        signal: SignalSpec,
+        signal: SignalSettings,
         origin: Mapping[str, Any] | None = None,
         patients: frozenset[str] = frozenset(),
     ) -> None:
@@ -113,13 +80,18 @@ class Encoder(nn.Module):
         """Length T of a record."""
         return self.signal.samples
 
-    def check(self, signal: SignalSpec) -> None:
+    def check(self, signal: SignalSettings) -> None:
         """Refuse data that was prepared otherwise.
 
         Raises:
             ValueError: with both sides of every setting that differs.
         """
-        if differences := self.signal.differences(signal):
+        differences = [
+            f"{name}: {getattr(self.signal, name)} against {getattr(signal, name)}"
+            for name in MUST_AGREE
+            if getattr(self.signal, name) != getattr(signal, name)
+        ]
+        if differences:
             raise ValueError(
                 "the encoder and the data disagree (encoder against data): "
                 + "; ".join(differences)
@@ -162,7 +134,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
         "format": FORMAT,
         "version": VERSION,
         "backbone": {"name": encoder.name, "options": encoder.options},
-        "signal": asdict(encoder.signal),
+        "signal": encoder.signal.to_dict(),
         "origin": encoder.origin,
         "patients": sorted(encoder.patients),
     }
@@ -195,7 +167,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         encoder = Encoder(
             config["backbone"]["name"],
             config["backbone"]["options"],
-            SignalSpec.from_dict(config["signal"]),
+            SignalSettings.from_dict(config["signal"]),
             config["origin"],
             frozenset(config["patients"]),
         )

@@ -1,0 +1,96 @@
+"""Batches of an archive, drawn so that (seed, epoch) alone decides what comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ssl_ecg.archive import Archive
+
+Indices = NDArray[np.int64]
+
+
+class EpochBatches(Sampler[Indices]):
+    """Index batches for one rank: a permutation a training epoch, or in order for evaluation.
+
+    Args:
+        count: examples to draw from.
+        batch_size: examples of a batch over all ranks; a training batch is always full, the last incomplete one of an
+            epoch is left out. Where there are fewer examples than a batch, all of them make one batch.
+        seed: None reads in order, without leaving any out.
+        rank: this process.
+        world_size: processes that share every batch.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int | None, rank: int = 0, world_size: int = 1) -> None:
+        if count < 1:
+            raise ValueError(f"count={count}: there is no example to draw")
+        if batch_size % world_size:
+            raise ValueError(f"batch_size={batch_size}: choose a multiple of the {world_size} processes")
+        self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
+        self.batch_size = min(batch_size, count // world_size * world_size) or 1
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the engine calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count // self.batch_size if self.seed is not None else -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[Indices]:
+        order = np.arange(self.count)
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        for batch in range(len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            # Every process gets equally many, because their embeddings are gathered.
+            equal = len(chosen) // self.world_size * self.world_size
+            yield chosen[:equal][self.rank :: self.world_size]
+
+
+class ArchiveBatches(Dataset[dict[str, Tensor]]):
+    """Whole batches of an archive as dicts of tensors; indexed by an array, so nothing happens per record.
+
+    Args:
+        archive: where signals come from.
+        rows: archive rows [n] that make up this data set.
+        targets: float32 [n, C], or None.
+    """
+
+    def __init__(self, archive: Archive, rows: Indices, targets: NDArray[np.float32] | None = None) -> None:
+        if targets is not None and len(targets) != len(rows):
+            raise ValueError(f"targets: {len(targets)} rows for {len(rows)} records")
+        self.archive, self.rows, self.targets = archive, np.asarray(rows), targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, indices: Indices) -> dict[str, Tensor]:
+        """Return ``signal`` [B, L, T], ``patient`` [B], ``row`` [B] and, where there are labels, ``targets`` [B, C]."""
+        rows = self.rows[indices]
+        batch = {
+            "signal": torch.from_numpy(self.archive.read(rows)),
+            "patient": torch.from_numpy(self.archive.patient[rows]),
+            "row": torch.from_numpy(rows),
+        }
+        if self.targets is not None:
+            batch["targets"] = torch.from_numpy(self.targets[indices])
+        return batch
+
+
+def batch_loader(data: ArchiveBatches, batches: EpochBatches, workers: int = 0) -> DataLoader[dict[str, Tensor]]:
+    """Return a loader of whole batches; ``workers`` processes read ahead (0: none, best on few cores)."""
+    return DataLoader(
+        data,
+        sampler=batches,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

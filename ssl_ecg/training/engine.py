@@ -1,0 +1,172 @@
+"""What pretraining and finetuning share: seeding, precision, schedule, loggers, the trainer."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+
+LOGGERS = ("tensorboard", "wandb")
+
+logger = logging.getLogger(__name__)
+
+
+def seed_step(seed: int, step: int, rank: int = 0, stream: int = 0) -> None:
+    """Seed torch for one step, so that a resumed run draws what the uninterrupted one would have drawn."""
+    state = np.random.SeedSequence([seed, step, rank, stream]).generate_state(2, np.uint32)
+    torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def choose_precision(precision: str) -> str:
+    """Resolve "auto": bfloat16 autocast on a GPU that has it, else float32."""
+    if precision != "auto":
+        return precision
+    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+
+
+def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> dict[str, Any]:
+    """Return Lightning's description of a schedule by steps: linear warm-up, then a half cosine to zero."""
+    from lightly.utils.scheduler import CosineWarmupScheduler
+
+    # lightly's half cosine reaches end_value at the last of max_epochs; ours are steps.
+    schedule = CosineWarmupScheduler(optimizer, min(warmup, max(1, steps - 1)), max(steps, 2), end_value=0.0)
+    return {"scheduler": schedule, "interval": "step"}
+
+
+def effective_rank(features: Tensor) -> float:
+    """Return the exponential of the entropy of the singular-value shares of centred features [n, D] (Roy, Vetterli 2007).
+
+    1 means that all features lie on a line (collapse); D means that they fill the space evenly.
+    """
+    values = torch.linalg.svdvals(features.float() - features.float().mean(0))
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
+
+
+def feature_deviation(features: Tensor) -> float:
+    """Return the mean standard deviation of unit-length features [n, D], times sqrt(D): 0 collapse, 1 a full sphere."""
+    unit = torch.nn.functional.normalize(features.float(), dim=1)
+    return float(unit.std(0).mean() * features.shape[1] ** 0.5)
+
+
+class EpochTable(pl.Callback):
+    """One CSV row an epoch of everything that was logged; survives a resume, because it is part of the checkpoint.
+
+    Args:
+        path: the CSV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far, for the checkpoint."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the rows of the checkpoint."""
+        self.rows = list(state_dict["rows"])
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the row before the checkpoint of this epoch is written."""
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows = [row for row in self.rows if row["epoch"] < trainer.current_epoch]
+        self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        with self.path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+class Throughput(pl.Callback):
+    """Log ECGs per second of training time, over each epoch, into the log and the progress bar."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.seen, self.started = 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: dict[str, Tensor], batch_idx: int
+    ) -> None:
+        """Count the ECGs of all processes."""
+        self.seen += len(batch["signal"]) * trainer.world_size
+        seconds = time.perf_counter() - self.started
+        pl_module.log("ecg_per_second", self.seen / seconds, prog_bar=True)
+
+
+def make_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -> list[Logger]:
+    """Return the optional loggers; the CSV table is always written.
+
+    Args:
+        names: of "tensorboard" and "wandb". W&B never asks for an account: without a key it logs offline.
+        folder: where they write.
+        settings: recorded as hyperparameters.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    made: list[Logger] = []
+    for name in names:
+        if name == "tensorboard":
+            from pytorch_lightning.loggers import TensorBoardLogger
+
+            made.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        elif name == "wandb":
+            import os
+
+            from pytorch_lightning.loggers import WandbLogger
+
+            offline = not os.environ.get("WANDB_API_KEY")
+            made.append(WandbLogger(project="ssl_ecg", save_dir=folder, offline=offline, config=settings))
+        else:
+            raise ValueError(f"loggers={name!r}: unknown; choose from {', '.join(LOGGERS)}")
+    return made
+
+
+def make_trainer(
+    folder: Path,
+    *,
+    epochs: int,
+    precision: str,
+    callbacks: list[pl.Callback],
+    loggers: list[Logger] | None = None,
+    devices: int | str = "auto",
+    progress: bool = True,
+    **options: Any,
+) -> pl.Trainer:
+    """Return a Lightning trainer with this project's defaults: one engine for every run."""
+    # Lightning advises on workers and loggers for data sets that are not memory-mapped batches.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    # On a CPU several devices are processes; nobody wants as many as cores unless told so.
+    if devices == "auto" and not torch.cuda.is_available():
+        devices = 1
+    return pl.Trainer(
+        default_root_dir=folder,
+        max_epochs=epochs,
+        precision=choose_precision(precision),  # type: ignore[arg-type]
+        callbacks=callbacks,
+        logger=loggers or False,
+        devices=devices,
+        accelerator="auto",
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        log_every_n_steps=10,
+        **options,
+    )

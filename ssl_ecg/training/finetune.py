@@ -1,0 +1,270 @@
+"""Finetuning: an encoder, labels and a task in; a classifier with the best validation score out.
+
+Pretrained features are kept where labels are few: the head starts as the linear probe (Kumar et al., ICLR 2022: probe, then
+finetune), lower layers learn more slowly (layer-wise decay), and batch norms can keep their pretraining statistics. The state
+before the first step, which is the probe itself, is one of the candidates that validation chooses from. A randomly
+initialised encoder goes through the same code as the supervised baseline.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.tasks import Classifier, Task
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+from ssl_ecg.training.engine import choose_precision, make_trainer, seed_step, warmup_cosine
+from ssl_ecg.views import Augment, random_crop
+
+HEADS = ("probe", "zero")
+EVALUATION_BATCH = 256
+
+Rows = NDArray[np.int64]
+Targets = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How to train with labels.
+
+    Attributes:
+        steps: optimisation steps.
+        batch_size: ECGs of a step; all of them where there are fewer.
+        learning_rate: peak of AdamW's for the head and the last layer group.
+        layer_decay: factor on the learning rate from one layer group to the one before it; 1 trains all alike.
+        weight_decay: AdamW's.
+        warmup: share of the steps with a linearly rising learning rate; then half a cosine to zero.
+        head: "probe" starts the head as the linear probe on the encoder's features, "zero" at zero.
+        freeze_norm: keep the batch norms' running statistics instead of those of small batches.
+        crop: seconds of a random crop during training, or None for whole records.
+        augment: augmentation name to strength, during training.
+        evaluations: how often validation is scored, evenly over the steps.
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        seed: of everything random.
+    """
+
+    steps: int = 300
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    layer_decay: float = 0.8
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    head: str = "probe"
+    freeze_norm: bool = True
+    crop: float | None = 5.0
+    augment: Mapping[str, float] = field(default_factory=dict)
+    evaluations: int = 15
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "evaluations"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay={self.layer_decay}: must be above 0 and at most 1")
+        if self.head not in HEADS:
+            raise ValueError(f"head={self.head!r}: choose one of {', '.join(HEADS)}")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What finetuning leaves behind.
+
+    Attributes:
+        model: the classifier of the best evaluation, in eval mode, on the CPU.
+        curve: a row an evaluation: step, train_loss, validation_loss and the task's validation metrics.
+        best: the chosen row of ``curve``.
+    """
+
+    model: Classifier
+    curve: list[dict[str, float]]
+    best: dict[str, float]
+
+
+@torch.inference_mode()
+def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
+    """Return the frozen encoder's features, float32 [n, D], of archive rows [n].
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    encoder.check(archive.settings)
+    was_training = encoder.training
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    parts = [
+        encoder(torch.from_numpy(archive.read(rows[start : start + batch_size])).to(device)).float().cpu().numpy()
+        for start in range(0, len(rows), batch_size)
+    ]
+    encoder.train(was_training)
+    return np.concatenate(parts) if parts else np.empty((0, encoder.width), np.float32)
+
+
+@torch.inference_mode()
+def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
+    """Return the classifier's scores, float32 [n, C] between 0 and 1, of archive rows [n]."""
+    features = torch.from_numpy(extract_features(model.encoder, archive, rows, batch_size))
+    head = model.head.to("cpu").eval()
+    return model.task.scores(head(features)).numpy()
+
+
+def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str, Any]]:
+    """Return AdamW parameter groups: layer-wise decayed learning rates, no weight decay on biases and norms."""
+    from timm.optim import param_groups_layer_decay
+
+    backbone = model.encoder.backbone
+    groups = param_groups_layer_decay(backbone, settings.weight_decay, layer_decay=settings.layer_decay)
+    groups.append({"params": [p for p in model.head.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay})
+    groups.append({"params": [p for p in model.head.parameters() if p.ndim <= 1], "weight_decay": 0.0})
+    for group in groups:
+        group["lr"] = settings.learning_rate * group.pop("lr_scale", 1.0)
+        group.pop("param_names", None)
+    return groups
+
+
+class FinetuneModule(pl.LightningModule):
+    """The engine's view of a classifier."""
+
+    def __init__(self, model: Classifier, settings: FinetuneSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+        encoder = model.encoder
+        self.augment = Augment(settings.augment, encoder.sampling_rate)
+        self.crop = min(encoder.samples, round((settings.crop or float("inf")) * encoder.sampling_rate)) if settings.crop else encoder.samples
+        self.curve: list[dict[str, float]] = []
+        self.best_state: dict[str, Tensor] = {}
+        self._losses: list[Tensor] = []
+        self._outputs: list[tuple[Tensor, Tensor]] = []
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The evaluation with the best validation score, the earliest of equals."""
+        return max(self.curve, key=lambda row: row[f"validation_{self.model.task.selection}"])
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Seed the step, and keep the batch norms' statistics where wanted."""
+        seed_step(self.settings.seed, self.global_step)
+        if self.settings.freeze_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Return the task's loss on augmented crops."""
+        signal = self.augment(random_crop(batch["signal"], self.crop))
+        logits = self.model.head(self.model.encoder.backbone(signal))
+        loss = self.model.task.loss(logits, batch["targets"])
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Collect logits of whole records."""
+        self._outputs.append((self.model(batch["signal"]).float(), batch["targets"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Score validation and keep the weights where it is the best so far."""
+        logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._outputs))
+        self._outputs.clear()
+        metrics = self.model.task.metrics(targets.numpy(), self.model.task.scores(logits).numpy())
+        row = {
+            "step": float(self.global_step),
+            "train_loss": float(torch.stack(self._losses).mean()) if self._losses else float("nan"),
+            "validation_loss": float(self.model.task.loss(logits, targets)),
+            **{f"validation_{name}": value for name, value in metrics.items()},
+        }
+        self._losses.clear()
+        self.curve.append(row)
+        if self.best is row:
+            self.best_state = copy.deepcopy(self.model.state_dict())
+        self.log(f"validation_{self.model.task.selection}", row[f"validation_{self.model.task.selection}"], prog_bar=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with layer-wise learning rates; linear warm-up and half a cosine, by steps."""
+        settings = self.settings
+        optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=settings.learning_rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": warmup_cosine(optimizer, settings.steps, round(settings.warmup * settings.steps)),
+        }
+
+
+def finetune(
+    encoder: Encoder,
+    task: Task,
+    archive: Archive,
+    train: tuple[Rows, Targets],
+    validation: tuple[Rows, Targets],
+    settings: FinetuneSettings,
+    progress: bool = False,
+) -> Finetuned:
+    """Train an encoder and a head with labels; the test set is not seen here.
+
+    Args:
+        encoder: where to start; a copy is trained.
+        task: head, loss and metrics.
+        archive: signals.
+        train: archive rows [n] and targets [n, C], NaN where unknown.
+        validation: the same for the records that choose the best evaluation.
+        settings: how.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects, or no record to train on.
+    """
+    encoder.check(archive.settings)
+    model = Classifier(copy.deepcopy(encoder), task)
+    if settings.head == "probe":
+        start_as_probe(model, archive, train, validation)
+    module = FinetuneModule(model, settings)
+    data = ArchiveBatches(archive, *train), ArchiveBatches(archive, *validation)
+    loaders = (
+        batch_loader(data[0], EpochBatches(len(data[0]), settings.batch_size, settings.seed)),
+        batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
+    )
+    trainer = make_trainer(
+        folder=archive.folder,
+        epochs=-1,
+        max_steps=settings.steps,
+        precision=settings.precision,
+        callbacks=[],
+        devices=1,
+        progress=progress,
+        val_check_interval=max(1, settings.steps // settings.evaluations),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+    )
+    trainer.validate(module, loaders[1], verbose=False)
+    trainer.fit(module, *loaders)
+    model.load_state_dict(module.best_state)
+    return Finetuned(model.cpu().eval(), module.curve, module.best)
+
+
+def start_as_probe(
+    model: Classifier, archive: Archive, train: tuple[Rows, Targets], validation: tuple[Rows, Targets]
+) -> None:
+    """Set a linear head to the linear probe on the encoder's features.
+
+    Raises:
+        ValueError: the task's head is not linear.
+    """
+    if not isinstance(model.head, nn.Linear):
+        raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
+    train_x, validation_x = (extract_features(model.encoder, archive, rows) for rows in (train[0], validation[0]))
+    probe = LinearProbe().fit(train_x, train[1], validation_x, validation[1])
+    with torch.no_grad():
+        model.head.weight.copy_(torch.from_numpy(probe.coef))
+        model.head.bias.copy_(torch.from_numpy(probe.intercept))

@@ -1,0 +1,315 @@
+"""Pretraining: an unlabelled archive in, an encoder folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor, nn
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.objectives import create_objective
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+from ssl_ecg.training.card import pretraining_card
+from ssl_ecg.training.engine import (
+    EpochTable,
+    Throughput,
+    effective_rank,
+    feature_deviation,
+    make_loggers,
+    make_trainer,
+    seed_step,
+    warmup_cosine,
+)
+
+RESUME = ("auto", "yes", "no")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How to pretrain.
+
+    Attributes:
+        objective: name, see ``list_objectives()``.
+        objective_options: options of the objective.
+        backbone: name, see ``list_backbones()``.
+        backbone_options: options of the backbone.
+        epochs: at most; early stopping may end before.
+        batch_size: ECGs of a step, over all processes.
+        learning_rate: peak of AdamW's, after warm-up.
+        weight_decay: AdamW's.
+        warmup_epochs: epochs of linear warm-up.
+        patience: epochs without a better validation loss before stopping.
+        validation: share of patients kept for the validation loss.
+        holdout: label table (path) whose ``holdout_folds`` name patients that pretraining must not see.
+        holdout_folds: folds of that table to leave out.
+        precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
+        devices: number of devices, or "auto".
+        workers: processes that read batches ahead.
+        seed: of everything random.
+        loggers: any of "tensorboard", "wandb"; the table ``pretraining.csv`` is always written.
+        resume: "auto" continues where a killed run stopped and otherwise starts; "yes" demands something to continue;
+            "no" refuses to overwrite.
+    """
+
+    objective: str = "cmsc"
+    objective_options: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str = "xresnet1d18"
+    backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup_epochs: int = 2
+    patience: int = 15
+    validation: float = 0.05
+    holdout: str | None = None
+    holdout_folds: tuple[int, ...] = ()
+    precision: str = "auto"
+    devices: int | str = "auto"
+    workers: int = 0
+    seed: int = 0
+    loggers: tuple[str, ...] = ()
+    resume: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "learning_rate", "patience"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if not 0 < self.validation < 0.5:
+            raise ValueError(f"validation={self.validation}: choose a share of the patients above 0 and below 0.5")
+        if self.resume not in RESUME:
+            raise ValueError(f"resume={self.resume!r}: choose one of {', '.join(RESUME)}")
+        if self.holdout_folds and self.holdout is None:
+            raise ValueError(f"holdout_folds={self.holdout_folds}: name the label table that has these folds in holdout")
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the weights, JSON-ready: a run is resumed only where this agrees."""
+        values = asdict(self)
+        for name in ("resume", "workers", "loggers", "devices"):
+            del values[name]
+        return json.loads(json.dumps(values))
+
+
+class PretrainModule(pl.LightningModule):
+    """The engine's view of an objective: seeded steps, AdamW, a schedule, and a watch for collapse."""
+
+    def __init__(self, objective: nn.Module, settings: PretrainSettings, steps: int, steps_per_epoch: int) -> None:
+        super().__init__()
+        self.objective = objective
+        self.settings = settings
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self._features: list[Tensor] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+        """Return the objective's loss."""
+        seed_step(self.settings.seed, self.global_step, self.global_rank)
+        parts = self.objective(batch)
+        rows = len(batch["signal"])
+        self.log("train_loss", parts["loss"].detach(), on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
+        return parts["loss"]
+
+    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Log the validation loss, with the same views every epoch so that epochs compare."""
+        seed_step(self.settings.seed, batch_index, self.global_rank, stream=1)
+        parts = self.objective(batch)
+        rows = len(batch["signal"])
+        for name, value in parts.items():
+            if value.ndim == 0:
+                self.log(f"validation_{name}", value, batch_size=rows, prog_bar=name == "loss", sync_dist=True)
+        self._features.append(parts["features"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log how far the features are from collapse."""
+        features = torch.cat(self._features)
+        self._features.clear()
+        self.log("feature_deviation", feature_deviation(features), sync_dist=True)
+        self.log("effective_rank", effective_rank(features), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without weight decay on biases and norms; linear warm-up and half a cosine, by steps."""
+        decay = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        warmup = self.settings.warmup_epochs * self.steps_per_epoch
+        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.steps, warmup)}
+
+
+def patient_hash(patient_id: str) -> str:
+    """Return a short hash of a patient id: enough to notice a patient again, not to name one."""
+    return hashlib.sha256(patient_id.encode()).hexdigest()[:16]
+
+
+def split_patients(archive: Archive, rows: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split archive rows into training and validation by patient.
+
+    Raises:
+        ValueError: fewer than two patients.
+    """
+    patients = np.unique(archive.patient[rows])
+    if len(patients) < 2:
+        raise ValueError(f"archive: {len(patients)} patients to pretrain on; at least 2 are needed to hold one out")
+    count = max(1, round(validation * len(patients)))
+    chosen = np.random.default_rng([seed, 1]).permutation(patients)[:count]
+    held = np.isin(archive.patient[rows], chosen)
+    return rows[~held], rows[held]
+
+
+def pretrain(
+    archive: Archive, out: str | Path, settings: PretrainSettings, holdout: np.ndarray | None = None, progress: bool = True
+) -> Encoder:
+    """Pretrain a backbone and write an encoder folder; a killed run continues from its last whole epoch.
+
+    Args:
+        archive: the unlabelled archive.
+        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch) and, until the run is finished, checkpoints.
+        settings: how.
+        holdout: archive rows whose patients must not be seen.
+        progress: show a progress bar.
+
+    Returns:
+        The encoder of the epoch with the lowest validation loss, in eval mode.
+
+    Raises:
+        ValueError: settings that do not fit the archive, or ``out`` holds a run with other settings.
+        FileExistsError: ``resume="no"`` and ``out`` holds a run already.
+    """
+    out = Path(out)
+    identity = {"settings": settings.identity(), "signal": archive.settings.to_dict(), "records": len(archive)}
+    checkpoint = _prepare(out, settings, identity)
+    if (out / "config.json").is_file():
+        logger.info("%s: this run is finished already", out)
+        return load_encoder(out)
+
+    rows = np.arange(len(archive))
+    if holdout is not None and len(holdout):
+        rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
+    train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
+
+    seed_step(settings.seed, 0, stream=2)
+    encoder = Encoder(settings.backbone, dict(settings.backbone_options), archive.settings)
+    objective = create_objective(
+        settings.objective, encoder.backbone, archive.sampling_rate, **dict(settings.objective_options)
+    )
+    data = PretrainData(archive, train_rows, validation_rows, settings)
+    table = EpochTable(out / "pretraining.csv")
+    best = ModelCheckpoint(out / "checkpoints", "best", monitor="validation_loss", save_last=True)
+    callbacks = [Throughput(), table, EarlyStopping("validation_loss", patience=settings.patience), best]
+    trainer = make_trainer(
+        out,
+        epochs=settings.epochs,
+        precision=settings.precision,
+        callbacks=callbacks,
+        loggers=make_loggers(settings.loggers, out, identity["settings"]),
+        devices=settings.devices,
+        progress=progress,
+        num_sanity_val_steps=0,
+        sync_batchnorm=torch.cuda.device_count() > 1,
+    )
+    per_epoch = data.steps_per_epoch
+    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch)
+    started = time.perf_counter()
+    # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
+    module.load_state_dict(state)
+
+    chosen = min(table.rows, key=lambda row: row["validation_loss"])
+    encoder.patients = frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    encoder.origin = {
+        **identity,
+        "parameters": sum(p.numel() for p in encoder.backbone.parameters()),
+        "training_records": len(train_rows),
+        "validation_records": len(validation_rows),
+        "patients": len(encoder.patients),
+        "held_out_records": len(archive) - len(rows),
+        "epochs_run": trainer.current_epoch,
+        "best_epoch": int(chosen["epoch"]),
+        "seconds": round(time.perf_counter() - started, 1),
+        "metrics": {name: chosen[name] for name in ("train_loss", "validation_loss", "effective_rank") if name in chosen},
+    }
+    if trainer.is_global_zero:
+        save_encoder(encoder, out, pretraining_card(encoder))
+        for path in (out / "checkpoints").glob("*.ckpt"):
+            path.unlink()
+        (out / "checkpoints").rmdir()
+        (out / "run.json").unlink()
+    return encoder.eval()
+
+
+class PretrainData(pl.LightningDataModule):
+    """Training and validation batches of an archive, without labels."""
+
+    def __init__(
+        self, archive: Archive, train_rows: np.ndarray, validation_rows: np.ndarray, settings: PretrainSettings
+    ) -> None:
+        super().__init__()
+        self.train_data = ArchiveBatches(archive, train_rows)
+        self.validation_data = ArchiveBatches(archive, validation_rows)
+        self.settings = settings
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps of one epoch."""
+        return len(EpochBatches(len(self.train_data), self.settings.batch_size, self.settings.seed))
+
+    def _loader(self, data: ArchiveBatches, seed: int | None) -> Any:
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        batches = EpochBatches(len(data), self.settings.batch_size, seed, rank, world)
+        return batch_loader(data, batches, self.settings.workers)
+
+    def train_dataloader(self) -> Any:
+        """Return shuffled batches, another order every epoch."""
+        return self._loader(self.train_data, self.settings.seed)
+
+    def val_dataloader(self) -> Any:
+        """Return batches in order."""
+        return self._loader(self.validation_data, None)
+
+
+def _prepare(out: Path, settings: PretrainSettings, identity: dict[str, Any]) -> str | None:
+    """Make ``out`` ready and return the checkpoint to continue from, if any."""
+    marker, last = out / "run.json", out / "checkpoints" / "last.ckpt"
+    earlier = None
+    if (out / "config.json").is_file():
+        origin = load_encoder(out).origin
+        earlier = {name: origin.get(name) for name in identity}
+    elif marker.is_file():
+        earlier = json.loads(marker.read_text(encoding="utf-8"))
+    if earlier is not None:
+        if settings.resume == "no":
+            raise FileExistsError(f"out={str(out)!r}: holds a run already; choose another folder or resume='auto'")
+        if earlier != identity:
+            raise ValueError(f"out={str(out)!r}: holds a run with other settings: {_differences(earlier, identity)}")
+    elif settings.resume == "yes":
+        raise FileNotFoundError(f"out={str(out)!r}: there is no run to resume")
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "config.json").is_file():
+        marker.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    return str(last) if last.is_file() else None
+
+
+def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
+    """Name the settings in which two runs differ, with both values."""
+    parts = []
+    for name in sorted({*earlier, *now}):
+        old, new = earlier.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            parts.append(_differences(old, new, f"{prefix}{name}."))
+        elif old != new:
+            parts.append(f"{prefix}{name}: {old!r} there, {new!r} now")
+    return "; ".join(part for part in parts if part)
