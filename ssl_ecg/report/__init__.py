@@ -1,0 +1,21 @@
+"""Figures and one self-contained HTML page from the tables of a comparison. Nothing is computed here beyond layout."""
+
+from ssl_ecg.report.answer import Finding, findings, headline
+from ssl_ecg.report.figures import (
+    collapse_figure,
+    difference_figure,
+    label_efficiency_figure,
+    learning_curves_figure,
+)
+from ssl_ecg.report.html import write_report
+
+__all__ = [
+    "Finding",
+    "collapse_figure",
+    "difference_figure",
+    "findings",
+    "headline",
+    "label_efficiency_figure",
+    "learning_curves_figure",
+    "write_report",
+]

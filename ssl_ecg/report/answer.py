@@ -1,0 +1,86 @@
+"""The answer in plain words, composed from the rows of a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from ssl_ecg.report.figures import METRIC_LABELS, arm_label, is_difference, percent, signed
+
+MAIN_DIFFERENCE = "pretrained_finetune - scratch"
+VERDICTS = ("better", "worse", "no clear difference")
+
+
+class Finding(NamedTuple):
+    """One paired difference at one label fraction; ``verdict`` is one of ``VERDICTS``."""
+
+    difference: str
+    fraction: float
+    mean: float
+    low: float
+    high: float
+    verdict: str
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference allows one to say: nothing where it contains 0."""
+    if low > 0:
+        return "better"
+    return "worse" if high < 0 else "no clear difference"
+
+
+def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding]:
+    """The paired differences of one task, by difference (pretrained and fine-tuned against scratch first) and fraction.
+
+    Args:
+        summary: ``arm, fraction, metric, mean, low, high``; differences are rows whose arm is "a - b".
+        metric: Which rows.
+    """
+    rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric)]
+    order = sorted(rows["arm"].unique(), key=lambda arm: arm != MAIN_DIFFERENCE)  # stable: the others as they stand
+    return [
+        Finding(str(arm), row.fraction, row.mean, row.low, row.high, verdict(row.low, row.high))
+        for arm in order
+        for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples()
+    ]
+
+
+def headline(found: Sequence[Finding]) -> str:
+    """One sentence: does pretraining pay here, judged by the first difference of ``found``."""
+    if not found:
+        return "This comparison holds no pair of arms to tell whether pretraining pays."
+    first = [f for f in found if f.difference == found[0].difference]
+    better, worse, unclear = ([f for f in first if f.verdict == kind] for kind in VERDICTS)
+    rest = f"; at {_at(unclear)} there is no clear difference" if unclear else ""
+    if better and worse:
+        return f"It depends: with {_at(better)} of the labels pretraining pays, with {_at(worse)} it is worse{rest}."
+    if better:
+        return f"Pretraining pays here with {_at(better)} of the labels{rest}."
+    if worse:
+        return f"Pretraining does not pay here: it is worse with {_at(worse)} of the labels{rest}."
+    return f"Pretraining makes no clear difference here, with {_at(unclear)} of the labels."
+
+
+def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str]:
+    """One sentence for each difference: where it is clear, and by how much."""
+    told = []
+    for difference in dict.fromkeys(f.difference for f in found):
+        rows = [f for f in found if f.difference == difference]
+        first, second = (arm_label(arm) for arm in difference.split(" - ", 1))
+        largest = max(rows, key=lambda f: abs(f.mean))
+        verdicts = ((kind, [f for f in rows if f.verdict == kind]) for kind in VERDICTS)
+        counts = "; ".join(f"{kind} at {_at(group)}" for kind, group in verdicts if group)
+        told.append(
+            f"{first} against {second[0].lower()}{second[1:]}: {counts}. The largest difference in "
+            f"{METRIC_LABELS.get(metric, metric)} is {signed(largest.mean, 3)} (95\N{NO-BREAK SPACE}% interval "
+            f"{signed(largest.low, 3)} to {signed(largest.high, 3)}), at {percent(largest.fraction)}."
+        )
+    return told
+
+
+def _at(group: Sequence[Finding]) -> str:
+    """The fractions of a group as a list, e.g. "1, 5 and 10 %"."""
+    *others, last = (percent(f.fraction) for f in group)
+    return f"{', '.join(share[:-2] for share in others)} and {last}" if others else last

@@ -1,0 +1,290 @@
+"""Figures of a comparison, drawn from its tables. Nothing is computed here beyond layout.
+
+The suffix of the path decides the format. SVG keeps text as text and names three colours (``INK``, ``PAPER``, ``LINE``)
+that the HTML report replaces by those of the reader's light or dark page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+INK, PAPER, LINE = "#1f2a37", "#fefefe", "#d5dbe3"
+
+
+class ArmStyle(NamedTuple):
+    """How an arm is named and drawn."""
+
+    label: str
+    colour: str
+    dash: str
+    marker: str
+
+
+# Hue says pretrained (blue) or not (orange), line and marker say trained network or linear probe: the pair stays apart
+# for colour-blind readers and in grey.
+ARM_STYLES = {
+    "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
+    "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
+    "scratch": ArmStyle("Supervised from scratch", "#d1570f", "-", "s"),
+    "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", "#1273c4", "-", "s"),
+}
+_OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
+
+METRIC_LABELS = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
+
+_STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "figure.facecolor": PAPER,
+    "font.size": 9.5,
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.markersize": 5.5,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def arm_label(arm: str) -> str:
+    """Readable name of an arm, or of the difference "a - b" between two arms."""
+    if " - " in arm:
+        first, second = (arm_label(part) for part in arm.split(" - ", 1))
+        return f"{first} \N{MINUS SIGN} {second[0].lower()}{second[1:]}"
+    return ARM_STYLES[arm].label if arm in ARM_STYLES else arm
+
+
+def is_difference(arms: pd.Series) -> pd.Series:
+    """Which rows of a summary are paired differences: those whose arm reads "a - b"."""
+    return arms.astype(str).str.contains(" - ", regex=False)
+
+
+def percent(fraction: float) -> str:
+    """A label fraction as a reader sees it: 0.01 as "1 %", with a space that does not break."""
+    return f"{100 * fraction:g}\N{NO-BREAK SPACE}%"
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign, e.g. "+0.05", with a true minus."""
+    return f"{value:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def label_efficiency_figure(
+    summary: pd.DataFrame, metric: str, path: str | Path, records: Mapping[float, float] | None = None
+) -> None:
+    """Metric against the share of labels used, a curve and a band an arm.
+
+    Args:
+        summary: ``arm, fraction, metric, mean, low, high`` of one task; differences are ignored.
+        metric: Which rows to draw, e.g. "macro_auroc".
+        path: File to write, .svg or .png or .pdf.
+        records: Labelled training records at each fraction, for the axis.
+
+    Raises:
+        ValueError: The summary holds several tasks or no row of the metric.
+    """
+    rows = _rows(summary[~is_difference(summary["arm"])], metric)
+    fractions = sorted(rows["fraction"].unique())
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 4.4), layout="constrained")
+        axes = figure.subplots()
+        ends = []
+        for arm, style in _styles(list(_in_order(rows["arm"]))).items():
+            curve = rows[rows["arm"] == arm].sort_values("fraction")
+            x = curve["fraction"].to_numpy(dtype=float)
+            axes.fill_between(x, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
+            face = style.colour if style.dash == "-" else PAPER
+            axes.plot(x, curve["mean"], style.dash, marker=style.marker, color=style.colour, markerfacecolor=face)
+            ends.append((float(curve["mean"].iloc[-1]), style))
+        axes.set_xscale("log")
+        axes.set_xlim(fractions[0] / 1.25, fractions[-1] * 1.25)
+        axes.set_xticks(fractions, _fraction_ticks(fractions, records))
+        axes.minorticks_off()
+        axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
+        axes.set_ylabel(_capital(METRIC_LABELS.get(metric, metric)) + ", test patients")
+        _label_ends(axes, ends)
+        _save(figure, path)
+
+
+def difference_figure(
+    summary: pd.DataFrame, metric: str, path: str | Path, records: Mapping[float, float] | None = None
+) -> None:
+    """Paired differences with their intervals at each label fraction; filled where the interval excludes 0.
+
+    Args:
+        summary: ``arm, fraction, metric, mean, low, high`` of one task; only rows whose arm is "a - b" are drawn.
+        metric: Which rows to draw.
+        path: File to write.
+        records: Labelled training records at each fraction, for the axis.
+
+    Raises:
+        ValueError: The summary holds several tasks or no difference of the metric.
+    """
+    rows = _rows(summary[is_difference(summary["arm"])], metric)
+    fractions = sorted(rows["fraction"].unique())
+    styles = _styles(list(rows["arm"].unique()))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 3.4 + 0.22 * len(styles)), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0, color=INK, linewidth=1)
+        shifts = np.linspace(-0.5, 0.5, len(styles)) * min(0.5, 0.16 * (len(styles) - 1))
+        for (arm, style), shift in zip(styles.items(), shifts, strict=True):
+            points = rows[rows["arm"] == arm]
+            x = np.array([fractions.index(f) for f in points["fraction"]]) + shift
+            axes.vlines(x, points["low"], points["high"], color=style.colour, linewidth=2)
+            clear = (points["low"] > 0) | (points["high"] < 0)
+            faces = [style.colour if c else PAPER for c in clear]
+            edge: Any = {"marker": style.marker, "edgecolors": style.colour, "linewidths": 1.6}
+            axes.scatter(x, points["mean"], 44, c=faces, zorder=3, **edge)
+            axes.scatter([], [], 44, c=style.colour, label=style.label, **edge)
+        axes.set_xlim(-0.5, len(fractions) - 0.5)
+        axes.set_xticks(range(len(fractions)), _fraction_ticks(fractions, records))
+        axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
+        axes.set_ylabel(f"Difference in {METRIC_LABELS.get(metric, metric)}")
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(lambda value, _: signed(value) if abs(value) > 1e-9 else "0")
+        figure.legend(loc="outside upper left", handletextpad=0.2)
+        _save(figure, path)
+
+
+def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
+    """Loss and validation AUROC against epoch, a column a label fraction, a thin line a run.
+
+    Args:
+        runs: ``arm, fraction, seed, epoch, train_loss, validation_loss, validation_macro_auroc``, a row an epoch.
+        path: File to write.
+    """
+    fractions = sorted(runs["fraction"].unique())
+    styles = _styles(list(_in_order(runs["arm"])))
+    panels = (("Loss", ("validation_loss", "train_loss")), ("Validation macro AUROC", ("validation_macro_auroc",)))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(max(5.0, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
+        grid = figure.subplots(2, len(fractions), sharex="col", sharey="row", squeeze=False)
+        for (label, columns), line_of_axes in zip(panels, grid, strict=True):
+            line_of_axes[0].set_ylabel(label)
+            for axes, fraction in zip(line_of_axes, fractions, strict=True):
+                at_fraction = runs[runs["fraction"] == fraction]
+                for (arm, _), run in at_fraction.groupby(["arm", "seed"], sort=False):
+                    for column, dash in zip(columns, ("-", ":"), strict=False):
+                        axes.plot(run["epoch"], run[column], dash, color=styles[str(arm)].colour, linewidth=1)
+        for i, fraction in enumerate(fractions):
+            grid[0, i].set_title(percent(fraction))
+            grid[1, i].set_xlabel("Epoch")
+        for style in styles.values():
+            grid[0, 0].plot([], [], color=style.colour, label=style.label)
+        grid[0, 0].plot([], [], ":", color=INK, linewidth=1, label="training loss")
+        figure.legend(loc="outside upper left", ncols=len(styles) + 1)
+        _save(figure, path)
+
+
+def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
+    """Pretraining at a glance: losses, and whether embeddings collapse (their spread and effective rank fall to 0, 1).
+
+    Args:
+        log: ``epoch`` with any of ``train_loss``, ``validation_loss``, ``embedding_std``, ``effective_rank``.
+        path: File to write.
+
+    Raises:
+        ValueError: None of the columns is there.
+    """
+    panels = {
+        "Pretraining loss": {"train_loss": "training", "validation_loss": "validation"},
+        "Standard deviation of embeddings": {"embedding_std": ""},
+        "Effective rank of embeddings": {"effective_rank": ""},
+    }
+    shown = {title: {c: n for c, n in columns.items() if c in log} for title, columns in panels.items()}
+    shown = {title: columns for title, columns in shown.items() if columns}
+    if not shown:
+        raise ValueError(f"pretraining log has none of {[c for p in panels.values() for c in p]}: {list(log)}")
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(2.9 * len(shown), 2.6), layout="constrained")
+        for axes, (title, columns) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+            for (column, name), colour in zip(columns.items(), ("#1273c4", "#d1570f"), strict=False):
+                values = log[["epoch", column]].dropna()
+                axes.plot(values["epoch"], values[column], color=colour, label=name)
+            axes.set_title(title)
+            axes.set_xlabel("Epoch")
+            if title != "Pretraining loss":
+                axes.set_ylim(bottom=0)
+            if len(columns) > 1:
+                axes.legend()
+        _save(figure, path)
+
+
+def _rows(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    if "task" in summary and summary["task"].nunique() > 1:
+        raise ValueError(f"a figure shows one task, got {sorted(summary['task'].unique())}: select one")
+    rows = summary[summary["metric"] == metric]
+    if rows.empty:
+        raise ValueError(f"summary has no row to draw for metric {metric!r}: {sorted(summary['metric'].unique())}")
+    return rows
+
+
+def _in_order(arms: pd.Series) -> list[str]:
+    present = [str(arm) for arm in arms.unique()]
+    return [arm for arm in ARM_STYLES if arm in present] + [arm for arm in present if arm not in ARM_STYLES]
+
+
+def _styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
+    """A style an arm; a difference takes that of its first arm as long as that is free."""
+    spare = iter(_OTHER_COLOURS * len(arms))
+    styles: dict[str, ArmStyle] = {}
+    for arm in arms:
+        style = ARM_STYLES.get(arm.split(" - ")[0])
+        if style is None or style.colour in {s.colour for s in styles.values()}:
+            style = ArmStyle(arm, next(spare), "-", "D")
+        styles[arm] = style._replace(label=arm_label(arm))
+    return styles
+
+
+def _fraction_ticks(fractions: Sequence[float], records: Mapping[float, float] | None) -> list[str]:
+    return [percent(f) + (f"\n{records[f]:,.0f}" if records and f in records else "") for f in fractions]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _label_ends(axes: Axes, ends: list[tuple[float, ArmStyle]]) -> None:
+    """Writes each label beside the end of its curve, pushed apart where curves meet."""
+    bottom, top = axes.get_ylim()
+    gap = 0.065 * (top - bottom)
+    ends = sorted(ends, key=lambda end: end[0])
+    heights = np.array([height for height, _ in ends])
+    for _ in range(100):  # neighbours repel until all are a line apart
+        overlap = np.clip(gap - np.diff(heights), 0, None)
+        heights[1:] += overlap / 2
+        heights[:-1] -= overlap / 2
+    for height, (_, style) in zip(heights, ends, strict=True):
+        transform = axes.get_yaxis_transform()
+        axes.text(1.01, height, style.label, color=style.colour, fontweight="bold", va="center", transform=transform)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    svg = path.suffix == ".svg"
+    with matplotlib.rc_context({"svg.hashsalt": path.stem}):  # the same table gives the same file
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type")) if svg else None
+        figure.savefig(path, dpi=200, metadata=metadata)

@@ -1,0 +1,158 @@
+"""One self-contained HTML page from the folder that a comparison wrote."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ssl_ecg.report import answer, figures
+
+_COLUMNS = {
+    "results.csv": ("task", "arm", "fraction", "seed", "records"),
+    "summary.csv": ("task", "arm", "fraction", "seeds", "metric", "mean", "low", "high"),
+    "per_class.csv": ("task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"),
+    "curves.csv": ("arm", "fraction", "seed", "epoch", "train_loss", "validation_loss", "validation_macro_auroc"),
+    "pretraining.csv": ("epoch",),
+}
+_REQUIRED = ("results.csv", "summary.csv")
+
+
+def write_report(folder: str | Path, out: str = "report.html") -> Path:
+    """Writes the report of a comparison: the answer in words, figures, tables, and what was run.
+
+    The page holds its figures, has no scripts and loads nothing; it follows the reader's light or dark setting and
+    prints. The figures are also written to ``figures/`` beside it.
+
+    Args:
+        folder: Holds ``results.csv`` and ``summary.csv``, and where they exist ``per_class.csv``, ``curves.csv``,
+            ``pretraining.csv`` and ``comparison.json`` (what was run; its "warnings" are shown first).
+        out: File name of the page, in ``folder``.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: ``results.csv`` or ``summary.csv`` is missing.
+        ValueError: A table lacks columns.
+    """
+    folder = Path(folder)
+    tables = {name: _read(folder / name) for name in _COLUMNS}
+    settings = folder / "comparison.json"
+    what_was_run = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
+    summary = tables["summary.csv"]
+    tasks = [_task(folder / "figures", str(task), tables) for task in summary["task"].unique()]
+    pretraining = None
+    if len(tables["pretraining.csv"]):
+        figures.collapse_figure(tables["pretraining.csv"], folder / "figures" / "pretraining.svg")
+        pretraining = _inline(folder / "figures" / "pretraining.svg")
+
+    environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {
+        "number": _number,
+        "percent": figures.percent,
+        "signed": lambda value: figures.signed(value, 3),
+        "arm": figures.arm_label,
+        "words": lambda name: str(name).replace("_", " "),
+    }
+    page = environment.get_template("report.html.j2").render(
+        tasks=tasks,
+        pretraining=pretraining,
+        warnings=what_was_run.pop("warnings", []),
+        command=what_was_run.pop("command", None),
+        what_was_run=what_was_run,
+        metric_labels=figures.METRIC_LABELS,
+        files=[name for name in (*_COLUMNS, settings.name) if (folder / name).exists()],
+    )
+    path = folder / out
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+    """What the template shows of one task; draws its figures into ``folder``."""
+    here = {name: table[table["task"] == task] if "task" in table else table for name, table in tables.items()}
+    summary, results = here["summary.csv"], here["results.csv"]
+    mean_records = results.groupby("fraction")["records"].mean()
+    records = dict(zip(mean_records.index.tolist(), mean_records.tolist(), strict=True))
+    difference = figures.is_difference(summary["arm"])
+    stem = re.sub(r"\W+", "_", task)
+    drawn: dict[str, Markup] = {}
+    for metric in summary["metric"].unique():
+        figures.label_efficiency_figure(summary, metric, path := folder / f"{stem}_{metric}.svg", records)
+        drawn[f"{metric} curve"] = _inline(path)
+        if (difference & (summary["metric"] == metric)).any():
+            figures.difference_figure(summary, metric, path := folder / f"{stem}_{metric}_difference.svg", records)
+            drawn[f"{metric} difference"] = _inline(path)
+    if len(here["curves.csv"]):
+        figures.learning_curves_figure(here["curves.csv"], path := folder / f"{stem}_learning_curves.svg")
+        drawn["learning curves"] = _inline(path)
+    metrics = list(dict.fromkeys(summary["metric"]))
+    found = {metric: answer.findings(summary, metric) for metric in metrics}
+    return {
+        "name": task,
+        "headline": answer.headline(found[metrics[0]]),
+        "sentences": answer.sentences(found[metrics[0]], metrics[0]),
+        "findings": found,
+        "figures": drawn,
+        "metrics": metrics,
+        "seeds": sorted(summary["seeds"].unique().tolist()),
+        "fractions": sorted(summary["fraction"].unique().tolist()),
+        "records": records,
+        "arms": list(dict.fromkeys(summary["arm"][~difference])),
+        "cells": {(row.metric, row.arm, row.fraction): row for row in summary[~difference].itertuples(index=False)},
+        "per_class": _per_class(here["per_class.csv"]),
+        "runs": {"columns": list(results.columns), "rows": results.to_numpy(dtype=object).tolist()},
+    }
+
+
+def _per_class(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """A table a label fraction: a row a class, a pair of columns an arm."""
+    pages = []
+    for fraction, rows in table.groupby("fraction") if len(table) else ():
+        cells = {(row[0], row[1]): row[2:] for row in rows[["class", "arm", "auroc", "auprc"]].itertuples(index=False)}
+        positives = rows.drop_duplicates("class").set_index("class")["positives_test"].to_dict()
+        pages.append({"fraction": fraction, "arms": list(rows["arm"].unique()), "positives": positives, "cells": cells})
+    return pages
+
+
+def _read(path: Path) -> pd.DataFrame:
+    columns = _COLUMNS[path.name]
+    if not path.exists():
+        if path.name in _REQUIRED:
+            raise FileNotFoundError(f"{path} is missing: a report needs a folder that a comparison has written")
+        return pd.DataFrame(columns=list(columns))
+    table = pd.read_csv(path)
+    lacking = [column for column in columns if column not in table]
+    if lacking:
+        raise ValueError(f"{path} lacks the columns {lacking}; it has {list(table.columns)}")
+    if path.name in _REQUIRED and table.empty:
+        raise ValueError(f"{path} holds no row: nothing has been run yet")
+    return table
+
+
+def _number(value: Any, decimals: int = 3) -> str:
+    """A table cell: blanks as a dash, whole numbers whole, others rounded or in scientific notation."""
+    if isinstance(value, float):
+        if value != value:
+            return "\N{EN DASH}"
+        if value.is_integer() and abs(value) >= 1:
+            return f"{value:,.0f}"
+        return f"{value:.{decimals}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _inline(path: Path) -> Markup:
+    """The SVG as part of the page: its colours become the page's, ids that nothing refers to go."""
+    svg = path.read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    for colour, variable in ((figures.INK, "--ink"), (figures.PAPER, "--paper"), (figures.LINE, "--line")):
+        svg = svg.replace(colour, f"var({variable})")
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
+    return Markup(svg)  # written by matplotlib, which escapes every text in it
