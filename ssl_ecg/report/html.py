@@ -21,6 +21,10 @@ _COLUMNS = {
     "pretraining.csv": ("epoch",),
 }
 _REQUIRED = ("results.csv", "summary.csv")
+_KEYS = {
+    "summary.csv": ["task", "arm", "fraction", "metric"],
+    "per_class.csv": ["task", "arm", "fraction", "class"],
+}
 
 
 def write_report(folder: str | Path, out: str = "report.html") -> Path:
@@ -39,7 +43,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
 
     Raises:
         FileNotFoundError: ``results.csv`` or ``summary.csv`` is missing.
-        ValueError: A table lacks columns.
+        ValueError: A table lacks columns, is empty, or says the same thing twice.
     """
     folder = Path(folder)
     tables = {name: _read(folder / name) for name in _COLUMNS}
@@ -133,6 +137,9 @@ def _read(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} lacks the columns {lacking}; it has {list(table.columns)}")
     if path.name in _REQUIRED and table.empty:
         raise ValueError(f"{path} holds no row: nothing has been run yet")
+    if path.name in _KEYS and (twice := table.duplicated(_KEYS[path.name])).any():
+        row = table.loc[twice, _KEYS[path.name]].iloc[0].to_dict()
+        raise ValueError(f"{path} must hold one row for each {_KEYS[path.name]}, but repeats {row}")
     return table
 
 

@@ -1,0 +1,151 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssl_ecg.report import (
+    Finding,
+    collapse_figure,
+    difference_figure,
+    findings,
+    headline,
+    label_efficiency_figure,
+    learning_curves_figure,
+)
+from ssl_ecg.report.answer import sentences
+from ssl_ecg.report.figures import ARM_STYLES, arm_label
+
+FRACTIONS = (0.01, 0.05, 0.1, 1.0)
+
+
+def summary(differences=("pretrained_finetune - scratch",), intervals=((0.02, 0.1),) * 4):
+    arms = [
+        {"arm": arm, "fraction": f, "metric": "macro_auroc", "mean": 0.7 + f / 10, "low": 0.6, "high": 0.9}
+        for arm in ARM_STYLES
+        for f in FRACTIONS
+    ]
+    pairs = [
+        {"arm": arm, "fraction": f, "metric": "macro_auroc", "mean": (low + high) / 2, "low": low, "high": high}
+        for arm in differences
+        for f, (low, high) in zip(FRACTIONS, intervals)
+    ]
+    return pd.DataFrame(arms + pairs).assign(task="superdiagnostic", seeds=3)
+
+
+def drawn_text(path):
+    return re.findall(r"<text[^>]*>([^<]*)</text>|<tspan[^>]*>([^<]*)</tspan>", path.read_text())
+
+
+def test_curves_name_arms_fractions_and_records(tmp_path):
+    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "a.svg", dict(zip(FRACTIONS, (13, 64, 128, 1282))))
+    text = " ".join("".join(pair) for pair in drawn_text(tmp_path / "a.svg"))
+    for expected in (*(style.label for style in ARM_STYLES.values()), "100\N{NO-BREAK SPACE}%", "1,282", "Macro AUROC"):
+        assert expected in text
+    assert "\N{MINUS SIGN} supervised" not in text  # differences are not curves
+
+
+def test_each_arm_has_its_colour_and_labels_do_not_overlap(tmp_path):
+    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "a.svg")  # all four curves end at the same value
+    svg = (tmp_path / "a.svg").read_text()
+    heights = []
+    for style in ARM_STYLES.values():
+        assert svg.count(style.colour) > 5
+        heights.append(float(re.search(rf'y="([\d.]+)"[^>]*>{style.label}<', svg)[1]))
+    assert np.diff(sorted(heights)).min() > 9.5  # points, the size of the letters
+
+
+def test_difference_is_filled_only_where_clear(tmp_path):
+    def faces(intervals):
+        table = summary(intervals=intervals)
+        difference_figure(table, "macro_auroc", tmp_path / "d.svg")
+        return (tmp_path / "d.svg").read_text().count("fill: #fefefe; stroke: #1273c4")
+
+    assert faces(((0.02, 0.1),) * 4) == 0
+    assert faces(((0.02, 0.1), (-0.1, -0.02), (-0.1, 0.1), (0.0, 0.1))) == 2
+
+
+def test_same_table_same_file(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        (tmp_path / name[0]).mkdir()
+        label_efficiency_figure(summary(), "macro_auroc", tmp_path / name[0] / "figure.svg")
+    assert (tmp_path / "a/figure.svg").read_bytes() == (tmp_path / "b/figure.svg").read_bytes()
+
+
+def test_raster_for_a_readme(tmp_path):
+    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "new" / "a.png")
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_unknown_arms_are_drawn_under_their_own_name(tmp_path):
+    table = summary().replace({"arm": {"scratch": "xgboost $x$"}})
+    label_efficiency_figure(table, "macro_auroc", tmp_path / "a.svg")
+    assert "xgboost $x$" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize("figure", [label_efficiency_figure, difference_figure])
+def test_several_tasks_or_no_row_are_refused(tmp_path, figure):
+    with pytest.raises(ValueError, match="one task"):
+        figure(pd.concat([summary(), summary().assign(task="rhythm")]), "macro_auroc", tmp_path / "a.svg")
+    with pytest.raises(ValueError, match="'macro_auprc'"):
+        figure(summary(), "macro_auprc", tmp_path / "a.svg")
+
+
+def test_training_figures(tmp_path):
+    curves = pd.DataFrame(
+        {"arm": "scratch", "fraction": f, "seed": s, "epoch": e, "train_loss": 1, "validation_loss": 1}
+        for f in FRACTIONS
+        for s in range(2)
+        for e in range(3)
+    ).assign(validation_macro_auroc=0.7)
+    learning_curves_figure(curves, tmp_path / "curves.svg")
+    svg = (tmp_path / "curves.svg").read_text()
+    assert svg.count(f"stroke: {ARM_STYLES['scratch'].colour}") == len(FRACTIONS) * 2 * 3 + 1  # and the legend
+    collapse_figure(pd.DataFrame({"epoch": [0, 1], "effective_rank": [3, 4]}), tmp_path / "collapse.svg")
+    assert "Effective rank" in (tmp_path / "collapse.svg").read_text()
+    with pytest.raises(ValueError, match="has none of"):
+        collapse_figure(pd.DataFrame({"epoch": [0]}), tmp_path / "collapse.svg")
+
+
+def test_labels():
+    assert arm_label("pretrained_finetune - scratch") == "Pretrained, fine-tuned \N{MINUS SIGN} supervised from scratch"
+    assert arm_label("mystery") == "mystery"
+
+
+def test_verdict_follows_the_interval():
+    found = findings(summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0))))
+    assert [f.verdict for f in found] == ["better", "worse", "no clear difference", "no clear difference"]
+    assert [f.fraction for f in found] == list(FRACTIONS)
+
+
+def test_main_difference_comes_first():
+    found = findings(summary(("pretrained_probe - random_probe", "pretrained_finetune - scratch")))
+    assert found[0].difference == "pretrained_finetune - scratch"
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        (("better", "better"), "Pretraining pays here with 1 and 5 % of the labels."),
+        (
+            ("better", "no clear difference"),
+            "Pretraining pays here with 1 % of the labels; at 5 % there is no clear difference.",
+        ),
+        (("worse", "worse"), "Pretraining does not pay here: it is worse with 1 and 5 % of the labels."),
+        (("better", "worse"), "It depends: with 1 % of the labels pretraining pays, with 5 % it is worse."),
+        (("no clear difference",), "Pretraining makes no clear difference here, with 1 % of the labels."),
+        ((), "This comparison holds no pair of arms to tell whether pretraining pays."),
+    ],
+)
+def test_headline(verdicts, expected):
+    found = [Finding("a - b", f, 0, 0, 0, v) for f, v in zip(FRACTIONS, verdicts)]
+    assert headline(found).replace("\N{NO-BREAK SPACE}", " ") == expected
+
+
+def test_sentence_tells_by_how_much():
+    told = sentences(findings(summary(intervals=((0.061, 0.191), (-0.1, 0.15), (-0.1, 0.1), (-0.05, -0.01)))))
+    assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in told] == [
+        "Pretrained, fine-tuned against supervised from scratch: better at 1 %; worse at 100 %; no clear difference "
+        "at 5 and 10 %. The largest difference in macro AUROC is +0.126 (95 % interval +0.061 to +0.191), at 1 %."
+    ]

@@ -1,0 +1,163 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ssl_ecg.report import write_report
+
+ARMS = {"random_probe": 0.6123, "pretrained_probe": 0.7345, "scratch": 0.7012, "pretrained_finetune": 0.8276}
+FRACTIONS = {0.01: 13, 0.1: 1280}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    results, summary, per_class = [], [], []
+    for arm, value in ARMS.items():
+        for fraction, records in FRACTIONS.items():
+            run = {"task": "superdiagnostic", "arm": arm, "fraction": fraction}
+            results += [{**run, "seed": s, "records": records, "patients": records, "seconds": 1.5} for s in range(3)]
+            for metric, shift in (("macro_auroc", 0.0), ("macro_auprc", -0.3)):
+                mean = value + shift + fraction
+                interval = {"metric": metric, "mean": mean, "low": mean - 0.0411, "high": mean + 0.0322}
+                summary.append({**run, "seeds": 3, **interval})
+            for name, auroc in (("NORM", value), ("HYP", np.nan)):
+                per_class.append({**run, "class": name, "positives_test": 41, "auroc": auroc, "auprc": auroc / 2})
+    for fraction, low in zip(FRACTIONS, (0.0614, -0.0123)):
+        row = {"task": "superdiagnostic", "arm": "pretrained_finetune - scratch", "fraction": fraction, "seeds": 3}
+        summary.append({**row, "metric": "macro_auroc", "mean": 0.1264, "low": low, "high": 0.1717})
+    for name, rows in (("results", results), ("summary", summary), ("per_class", per_class)):
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+def edit(path, **columns):
+    pd.read_csv(path).assign(**columns).to_csv(path, index=False)
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_numbers_of_the_tables_are_on_the_page(folder):
+    page = Page(write_report(folder).read_text())
+    assert "Pretraining pays here with 1\N{NO-BREAK SPACE}% of the labels" in page.text
+    for value in ARMS.values():
+        for fraction in FRACTIONS:
+            assert f"{value + fraction:.3f}" in page.text
+            assert f"({value + fraction - 0.0411:.3f} to {value + fraction + 0.0322:.3f})" in page.text
+    assert "+0.126" in page.text
+    assert "\N{MINUS SIGN}0.012 to +0.172" in page.text
+    assert re.search(r"1,280\s+ECGs", page.text)
+    assert "All 24 runs" in page.text
+    assert page.text.count("no clear difference") >= 2
+
+
+def test_undefined_classes_are_a_dash_not_a_number(folder):
+    text = write_report(folder).read_text()
+    row = text[text.index("<td>HYP</td>") :]
+    assert "\N{EN DASH}" in row[: row.index("</tr>")]
+    assert "nan" not in Page(text).text.lower()
+
+
+def test_page_is_self_contained(folder):
+    pretraining = {"epoch": range(5), "train_loss": 1.0, "embedding_std": 0.1, "effective_rank": 9.0}
+    pd.DataFrame(pretraining).to_csv(folder / "pretraining.csv", index=False)
+    curves = {"arm": "scratch", "fraction": 0.01, "seed": 0, "epoch": range(5)}
+    curves |= {"train_loss": 1.0, "validation_loss": 1.0, "validation_macro_auroc": 0.5}
+    pd.DataFrame(curves).to_csv(folder / "curves.csv", index=False)
+    text = write_report(folder).read_text()
+    page = Page(text)
+    assert page.tags.count("svg") == 5  # two metrics, one difference, learning curves, pretraining
+    assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
+    loaded = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "srcset")]
+    assert all(value.startswith("#") for value in loaded)
+    assert not re.search(r"url\((?!#)|@import", text)
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for value in loaded} <= set(ids)
+    assert len(list((folder / "figures").glob("*.svg"))) == 5
+
+
+def test_hostile_names_are_text(folder):
+    attack = "<script>alert('x')</script>"
+    edit(folder / "per_class.csv", **{"class": attack}, fraction=np.arange(16) / 16)
+    for name in ("results", "summary", "per_class"):
+        edit(folder / f"{name}.csv", task=f"../{attack} $x_1$")
+    summary = pd.read_csv(folder / "summary.csv")
+    summary["arm"] = summary["arm"].replace("random_probe", f"{attack} $y^2$")
+    summary.to_csv(folder / "summary.csv", index=False)
+    said = {"warnings": [attack], "command": attack, attack: {attack: [attack]}, "classes": [{attack: attack}]}
+    (folder / "comparison.json").write_text(json.dumps(said))
+    page = Page(write_report(folder).read_text())
+    assert "script" not in page.tags
+    assert page.text.count(attack) > 15
+    assert "$x_1$" in page.text
+    assert {path.parent for path in folder.rglob("*.svg")} == {folder / "figures"}
+
+
+def test_what_was_run_is_shown(folder):
+    said = {
+        "command": "ssl-ecg compare encoder archive",
+        "warnings": ["HYP has no positive at 1 %"],
+        "splits": {"train": {"folds": [1, 2, 3], "records": 12345}},
+        "classes": [{"class": "NORM", "train": 543}, {"class": "MI", "train": 287}],
+        "versions": {"torch": "2.13.0"},
+        "resumed": False,
+    }
+    (folder / "comparison.json").write_text(json.dumps(said))
+    text = Page(write_report(folder, out="page.html").read_text()).text
+    assert (folder / "page.html").exists()
+    for part in (said["command"], *said["warnings"], "1, 2, 3", "12,345", "543", "287", "2.13.0", "False"):
+        assert part in text
+    assert text.index("HYP has no positive") < text.index("Paired differences")
+
+
+def test_each_task_has_its_answer(folder):
+    for name in ("results", "summary", "per_class"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        other = table.assign(task="rhythm")
+        if name == "summary":
+            difference = other["arm"].str.contains(" - ")
+            other.loc[difference, ["mean", "low", "high"]] = [-0.1, -0.2, -0.05]
+        pd.concat([table, other]).to_csv(folder / f"{name}.csv", index=False)
+    text = Page(write_report(folder).read_text()).text
+    assert "Pretraining pays here with 1" in text
+    assert "Pretraining does not pay here: it is worse with 1 and 10" in text
+    assert text.index("Task: superdiagnostic") < text.index("Task: rhythm")
+
+
+def test_the_same_tables_give_the_same_page(folder):
+    assert write_report(folder).read_bytes() == write_report(folder, "again.html").read_bytes()
+
+
+def test_folder_without_tables_is_refused(folder):
+    (folder / "summary.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"summary\.csv is missing"):
+        write_report(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop(columns=["low", "high"]), r"lacks the columns \['low', 'high'\]"),
+        (lambda table: table.iloc[:0], "no row"),
+        (lambda table: pd.concat([table, table.iloc[[3]]]), "repeats"),
+    ],
+)
+def test_broken_table_is_named(folder, change, message):
+    change(pd.read_csv(folder / "summary.csv")).to_csv(folder / "summary.csv", index=False)
+    with pytest.raises(ValueError, match=rf"summary\.csv.*{message}"):
+        write_report(folder)
