@@ -1,6 +1,31 @@
 """Many ECGs: ingest, the memory-mapped archive, label tables, splits by patient, PTB-XL, the synthetic archive."""
 
 from ssl_ecg.archive.archive import Archive, ArchiveError, open_archive
+from ssl_ecg.archive.ingest import IngestReport, ingest
+from ssl_ecg.archive.labels import LabelTable, read_labels
+from ssl_ecg.archive.splits import (
+    Splits,
+    check_no_leakage,
+    nested_fractions,
+    require_positives,
+    split_by_fold,
+    split_by_patient,
+)
 from ssl_ecg.archive.writer import ArchiveWriter
 
-__all__ = ["Archive", "ArchiveError", "ArchiveWriter", "open_archive"]
+__all__ = [
+    "Archive",
+    "ArchiveError",
+    "ArchiveWriter",
+    "IngestReport",
+    "LabelTable",
+    "Splits",
+    "check_no_leakage",
+    "ingest",
+    "nested_fractions",
+    "open_archive",
+    "read_labels",
+    "require_positives",
+    "split_by_fold",
+    "split_by_patient",
+]

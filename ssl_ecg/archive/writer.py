@@ -75,6 +75,7 @@ class ArchiveWriter:
     Attributes:
         committed: Committed parts, those of earlier ingests first.
         sources: Source of every record in them, by record id.
+        finished: Ids of the records in the finished archive, empty where there is none yet.
         rejected: (path, reason) of every file rejected since the archive was last finished.
 
     Raises:
@@ -103,6 +104,7 @@ class ArchiveWriter:
             raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
         self.committed: list[Part] = []
         self.sources: dict[str, str] = {}
+        self.finished: frozenset[str] = frozenset()
         self.rejected: list[tuple[str, str]] = []
         self._finished = 0
         self._guard_disk(self._open)
@@ -113,6 +115,7 @@ class ArchiveWriter:
             archive = open_archive(self.folder)
             self.committed = list(archive.parts)
             self._finished = len(self.committed)
+            self.finished = frozenset(archive.manifest["record_id"])
             self._remember(archive.manifest)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self._journal.exists() and (self._journal / "head.json").exists():
@@ -184,12 +187,14 @@ class ArchiveWriter:
             raise ValueError(f"{len(twice)} record ids are there already: {', '.join(twice[:5])}")
         manifest = manifest.astype(COLUMNS).reset_index(drop=True).assign(part=number, row=np.arange(len(manifest)))
         integers = signals if signals.dtype == SAMPLE else quantise(signals.astype(np.float32, copy=False))
-        self._guard_disk(lambda: self._commit(number, integers.tobytes(), manifest, list(rejected)))
+        self._guard_disk(lambda: self._commit(number, np.ascontiguousarray(integers), manifest, list(rejected)))
 
-    def _commit(self, number: int, signals: bytes, manifest: pd.DataFrame, rejected: list[tuple[str, str]]) -> None:
-        part = Part(number, len(manifest), hashlib.sha256(signals).hexdigest())
-        if signals:
-            _write(self.folder / part.name, signals)
+    def _commit(
+        self, number: int, signals: NDArray[np.int16], manifest: pd.DataFrame, rejected: list[tuple[str, str]]
+    ) -> None:
+        part = Part(number, len(manifest), hashlib.sha256(signals.data).hexdigest())
+        if len(manifest):
+            _write(self.folder / part.name, signals.data)
         entry = self._entry(number)
         _write(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
         _write(entry, _json({"part": vars(part), "rejected": rejected}))
@@ -205,7 +210,9 @@ class ArchiveWriter:
             OSError: If the disk is full; calling again after making room finishes the archive.
         """
         if not any(part.records for part in self.committed):
-            raise ArchiveError(f"{self.folder} would hold no record: see rejected.csv there")
+            self._guard_disk(self._write_rejected)
+            shutil.rmtree(self._journal)
+            raise ArchiveError(f"{self.folder} would hold no record, see rejected.csv there for the reasons")
         self._guard_disk(self._finish)
         return open_archive(self.folder)
 
@@ -215,14 +222,16 @@ class ArchiveWriter:
         if self._finished:
             tables.insert(0, open_archive(self.folder).manifest)
         manifest = pd.concat([table for table in tables if len(table)], ignore_index=True).to_parquet(index=False)
-        self.write_rejected()
+        self._write_rejected()
         _write(self.folder / "manifest.parquet", manifest)
+        while not self.committed[-1].records:  # held rejections only, which are in rejected.csv now
+            self.committed.pop()
         parts = [vars(part) for part in self.committed]
         digest = hashlib.sha256(manifest).hexdigest()
         _write(self.folder / "archive.json", _json({**self._head, "parts": parts, "manifest_sha256": digest}))
         shutil.rmtree(self._journal)
 
-    def write_rejected(self) -> None:
+    def _write_rejected(self) -> None:
         """Write ``rejected.csv``: earlier rows whose file was not looked at again, then those of this run."""
         path = self.folder / "rejected.csv"
         table = pd.DataFrame(self.rejected, columns=["path", "reason"], dtype=str)
@@ -248,7 +257,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that a kill or a power cut leaves either the old one or the new one."""
     temporary = path.with_name(path.name + ".tmp")
     try:

@@ -142,8 +142,8 @@ def normalise(signal: Array, how: str = "lead") -> Array:
 def condition(signal: Array, sampling_rate: float, settings: SignalSettings) -> NDArray[np.float32]:
     """Bring one recording into the form that an archive stores: filtered, resampled, of fixed length.
 
-    Filters run over the whole recording at its own rate, before it is cut, so that no edge is made that was not there.
-    Normalisation is not done here: the archive keeps millivolts and normalises when it is read.
+    Filters run at the recording's own rate, before it is resampled. Normalisation is not done here: the archive keeps
+    millivolts and normalises when it is read.
 
     Args:
         signal: float [L, T], millivolts, with the leads of ``settings`` in their order.

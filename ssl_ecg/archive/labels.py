@@ -1,0 +1,143 @@
+"""Label tables: which records carry which labels, where 1 is yes, 0 is no and a blank is not known."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ssl_ecg.archive.archive import Archive
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTable:
+    """Labels of n records of an archive.
+
+    Attributes:
+        targets: float32 [n, C]: 1 yes, 0 no, NaN not known.
+        classes: Names of the C classes.
+        rows: int64 [n], row of each record in the archive.
+        patient: int64 [n], patient of each record, numbered as in the archive.
+        fold: int64 [n], or None where the table has no column ``fold``.
+        patient_id: Identifiers of the patients, object [n], or None.
+    """
+
+    targets: NDArray[np.float32]
+    classes: tuple[str, ...]
+    rows: NDArray[np.int64]
+    patient: NDArray[np.int64]
+    fold: NDArray[np.int64] | None = None
+    patient_id: NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def read_labels(
+    table: str | Path | pd.DataFrame,
+    archive: Archive,
+    classes: Sequence[str] | None = None,
+    unknown: str = "error",
+) -> LabelTable:
+    """Read a label table and find its records in an archive.
+
+    Records that the ingest rejected are left out, and their number is logged.
+
+    Args:
+        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold``, and a column a class with
+            1, 0 or blank.
+        archive: The archive that holds the records.
+        classes: Columns to take, in this order; by default all but ``record_id`` and ``fold``.
+        unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
+
+    Returns:
+        The labels, in the order of the table.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If a column is missing, a value is not 1, 0 or blank, a record id stands there twice or is unknown,
+            or no record is left.
+    """
+    if unknown not in ("error", "skip"):
+        raise ValueError(f"unknown must be 'error' or 'skip', got {unknown!r}")
+    name = "the label table" if isinstance(table, pd.DataFrame) else str(table)
+    frame = table if isinstance(table, pd.DataFrame) else _read_table(Path(table))
+    if "record_id" not in frame:
+        raise ValueError(f"{name} has no column record_id, only {', '.join(map(str, frame.columns[:8]))}")
+    classes = (
+        [str(column) for column in frame if column not in ("record_id", "fold")] if classes is None else list(classes)
+    )
+    if missing := [column for column in classes if column not in frame]:
+        raise ValueError(f"{name} has no column {', '.join(missing)}")
+    if not classes:
+        raise ValueError(f"{name} has no column of labels")
+    ids = frame["record_id"].astype(str)
+    if len(twice := ids[ids.duplicated()].unique()):
+        raise ValueError(f"{name} holds {len(twice)} record ids more than once: {', '.join(twice[:5])}")
+    targets = np.column_stack([_target(frame[column], ids, name) for column in classes])
+
+    rows = archive.find(ids)
+    kept = rows >= 0
+    if not kept.all():
+        _account_for(ids[~kept], archive, name, unknown)
+    if not kept.any():
+        raise ValueError(f"none of the {len(ids)} records of {name} is in {archive.folder}")
+    rows = rows[kept]
+    return LabelTable(
+        targets=targets[kept],
+        classes=tuple(classes),
+        rows=rows,
+        patient=archive.patient[rows],
+        fold=_folds(frame.loc[kept, "fold"], name) if "fold" in frame else None,
+        patient_id=archive.manifest["patient_id"].to_numpy(object)[rows],
+    )
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise FileNotFoundError(f"label table {path} is not there")
+    if path.suffix == ".csv":
+        return pd.read_csv(path, dtype={"record_id": str})
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    raise ValueError(f"label table must be .csv or .parquet, got {path}")
+
+
+def _target(column: pd.Series, ids: pd.Series, name: str) -> NDArray[np.float32]:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float32, na_value=np.nan)
+    wrong = np.where(np.isnan(values), column.notna(), (values != 0) & (values != 1))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise ValueError(
+            f"column {column.name!r} of {name} must hold 1, 0 or blank, got {column.iloc[first]!r} for "
+            f"{ids.iloc[first]} ({wrong.sum()} such values); name the label columns with classes= if it is none"
+        )
+    return values
+
+
+def _account_for(ids: pd.Series, archive: Archive, name: str, unknown: str) -> None:
+    """Log which labelled records are not in the archive, or refuse those that it never saw."""
+    rejected = {str(PurePosixPath(path).with_suffix("")) for path in archive.rejected["path"]}
+    never = [record_id for record_id in ids if record_id not in rejected]
+    if never and unknown == "error":
+        raise ValueError(
+            f"{name} names {len(never)} records that {archive.folder} does not know: {', '.join(never[:5])}; "
+            "record ids are paths relative to the ingested folder, without suffix"
+        )
+    log.warning(
+        "%s: left out %d records that ingest rejected and %d unknown ones", name, len(ids) - len(never), len(never)
+    )
+
+
+def _folds(column: pd.Series, name: str) -> NDArray[np.int64]:
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if not (values == np.round(values)).all():
+        raise ValueError(f"column 'fold' of {name} must hold whole numbers")
+    return values.astype(np.int64)
