@@ -59,6 +59,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "number": _number,
+        "setting": lambda value: f"{value:,.6g}" if isinstance(value, float) else _number(value),
         "percent": figures.percent,
         "signed": lambda value: figures.signed(value, 3),
         "arm": figures.arm_label,

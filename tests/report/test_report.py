@@ -115,12 +115,12 @@ def test_what_was_run_is_shown(folder):
         "splits": {"train": {"folds": [1, 2, 3], "records": 12345}},
         "classes": [{"class": "NORM", "train": 543}, {"class": "MI", "train": 287}],
         "versions": {"torch": "2.13.0"},
-        "resumed": False,
+        "settings": {"resumed": False, "learning_rate": 0.00025},
     }
     (folder / "comparison.json").write_text(json.dumps(said))
     text = Page(write_report(folder, out="page.html").read_text()).text
     assert (folder / "page.html").exists()
-    for part in (said["command"], *said["warnings"], "1, 2, 3", "12,345", "543", "287", "2.13.0", "False"):
+    for part in (said["command"], *said["warnings"], "1, 2, 3", "12,345", "543", "287", "2.13.0", "False", "0.00025"):
         assert part in text
     assert text.index("HYP has no positive") < text.index("Paired differences")
 
