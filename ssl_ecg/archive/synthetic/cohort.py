@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +24,14 @@ CONDITIONS = (
 )
 RHYTHMS = CONDITIONS[:4]
 """One of these holds for every record."""
+EXCLUSIVE = (
+    RHYTHMS,
+    ("atrial_fibrillation", "first_degree_av_block", "second_degree_av_block"),
+    ("left_bundle_branch_block", "right_bundle_branch_block"),
+    ("left_bundle_branch_block", "left_ventricular_hypertrophy"),
+    ("left_bundle_branch_block", "st_elevation", "st_depression"),
+)
+"""Conditions of which an ECG can show one at most: the second hides or excludes the first."""
 
 YEAR = 365.25
 FOLLOW_UP = 10 * YEAR
@@ -147,6 +154,7 @@ def draw_conditions(patient: Patient, day: float, rng: np.random.Generator) -> t
     rate = patient.heart_rate * np.exp(rng.normal(0, 0.11))
     fibrillation, ectopy, elevation, depression = rng.random(4)
     if day >= patient.af_onset and fibrillation < 0.75:
+        present -= {"first_degree_av_block", "second_degree_av_block"}
         present |= {"atrial_fibrillation"}
         rate *= 1.2
     if ectopy < patient.ectopy:
@@ -156,15 +164,7 @@ def draw_conditions(patient: Patient, day: float, rng: np.random.Generator) -> t
             present |= {"st_elevation"}
         elif depression < 0.06:
             present |= {"st_depression"}
-    return compatible(present), float(np.clip(rate, 42, 150))
-
-
-def compatible(conditions: Collection[str]) -> frozenset[str]:
-    """The conditions without those that atrial fibrillation makes impossible to see."""
-    present = frozenset(conditions)
-    if "atrial_fibrillation" in present:
-        present -= {"first_degree_av_block", "second_degree_av_block", *(set(RHYTHMS) - {"atrial_fibrillation"})}
-    return present
+    return frozenset(present), float(np.clip(rate, 42, 150))
 
 
 def outcomes(patient: Patient, day: float, rng: np.random.Generator) -> dict[str, float]:

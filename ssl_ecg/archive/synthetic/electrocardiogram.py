@@ -104,7 +104,7 @@ def record_ecg(
     respiration = rng.normal(0.25, 0.035)
     field_shift = heart.chest + rng.normal(0, 1, (9, 3)) * np.array([0.01] * 3 + [0.035] * 6)[:, None]
     ventricles, atria, ectopic = _beats(patient, heart, conditions, rng)
-    qrs_onset, qrs_end = ventricles.span(QRS)
+    qrs_onset, _ = ventricles.span(QRS)
     pr = _pr_interval(patient, heart, conditions, rate)
     beats, sinus_rate = _rhythm(heart, conditions, rate, pr, respiration, duration, rng)
 
@@ -120,7 +120,7 @@ def record_ecg(
     ) + render(ectopic, beats.ventricular[early], sampling_rate, samples, ectopic_stretch[early], gain[early])
     atrial = render(atria, beats.atrial, sampling_rate, samples)
     if "atrial_fibrillation" in conditions:
-        atrial += _fibrillatory_waves(heart, sampling_rate, samples, rng)
+        atrial += fibrillatory_waves(*heart.fibrillation[:2], sampling_rate, samples, rng)
 
     potential = (FIELD + field_shift) @ dipole + (ATRIAL_FIELD + field_shift) @ atrial
     if noise_rng is not None:
@@ -128,22 +128,33 @@ def record_ecg(
 
     scale = np.where(REPOLARISATION, qt.mean(), 1.0)
     mean_beat = Waves(ventricles.centre * scale, ventricles.rise * scale, ventricles.fall * scale, ventricles.vector)
-    t_onset, t_end = mean_beat.span(slice(T, T + 1), negligible=0)
-    p_end = atria.span(slice(0, 2))[1] if len(beats.atrial) else np.nan
-    inside = beats.ventricular[(beats.ventricular > 0) & (beats.ventricular < duration)]
-    truth = {
-        "heart_rate": 60 / np.diff(inside).mean(),
+    truth = _rates(beats, sinus_rate, duration) | _intervals(mean_beat, atria, pr if len(beats.atrial) else np.nan)
+    return DERIVATION @ potential, truth | _parameters(VENTRICULAR_WAVES, mean_beat) | _parameters(ATRIAL_WAVES, atria)
+
+
+def _rates(beats: rhythm.Rhythm, sinus_rate: float, duration: float) -> dict[str, float]:
+    seen = beats.ventricular[(beats.ventricular > 0) & (beats.ventricular < duration)]
+    intervals = np.diff(seen)
+    return {
+        "heart_rate": 60 / intervals.mean(),
         "sinus_rate": sinus_rate,
-        "rr_variation": np.diff(inside).std() / np.diff(inside).mean(),
-        "pr_interval": pr if len(beats.atrial) else np.nan,
-        "p_onset": qrs_onset - pr if len(beats.atrial) else np.nan,
-        "p_end": qrs_onset - pr + p_end,
+        "rr_variation": intervals.std() / intervals.mean(),
+    }
+
+
+def _intervals(ventricles: Waves, atria: Waves, pr: float) -> dict[str, float]:
+    """Limits of P, QRS and T in seconds from the R time; without a P wave ``pr`` and with it P are NaN."""
+    qrs_onset, qrs_end = ventricles.span(QRS)
+    t_onset, t_end = ventricles.span(slice(T, T + 1), negligible=0)
+    return {
+        "pr_interval": pr,
+        "p_onset": qrs_onset - pr,
+        "p_end": qrs_onset - pr + atria.span(slice(None), negligible=0)[1],
         "qrs_onset": qrs_onset,
         "qrs_end": qrs_end,
         "t_onset": t_onset,
         "t_end": t_end,
     }
-    return DERIVATION @ potential, truth | _parameters(VENTRICULAR_WAVES, mean_beat) | _parameters(ATRIAL_WAVES, atria)
 
 
 def _beats(
@@ -232,9 +243,21 @@ def _rhythm(
     return rhythm.Rhythm(atrial, onsets, interval, ectopic), sinus_rate
 
 
-def _fibrillatory_waves(heart: Heart, sampling_rate: float, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """The dipole of fibrillating atria [3, T], mV: two drifting sawtooth wavelets, largest in V1 and II."""
-    frequency, amplitude, _ = heart.fibrillation
+def fibrillatory_waves(
+    frequency: float, amplitude: float, sampling_rate: float, samples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The dipole of fibrillating atria: two sawtooth wavelets whose pace and height drift, largest in V1 and II.
+
+    Args:
+        frequency: Mean pace, Hz.
+        amplitude: Height of a wavelet, mV.
+        sampling_rate: Hz.
+        samples: Length T of the record.
+        rng: Source of randomness.
+
+    Returns:
+        float64 [3, T], mV.
+    """
     clock = np.arange(samples) / sampling_rate
     dipole = np.zeros((3, samples))
     for direction, weight in (((-0.25, 0.60, -0.35), 1.0), ((0.15, 0.45, 0.20), 0.9)):

@@ -23,8 +23,8 @@ REPOLARISATION = np.array([False] * 5 + [True] * 3)
 NORMAL = np.array(
     [
         [-24, 6.5, 7, -0.15, -0.06, -0.18],
-        [-9, 8, 8, 0.46, 0.46, -0.36],
-        [4, 9, 9, 1.00, 0.72, 0.50],
+        [-9, 8, 8, 0.46, 0.40, -0.36],
+        [4, 9, 9, 1.02, 0.62, 0.46],
         [20, 8, 9, 0.12, 0.06, 0.80],
         [34, 7, 7, -0.14, -0.10, 0.16],
         [95, 32, 100, 0.012, 0.008, -0.03],
@@ -35,9 +35,9 @@ NORMAL = np.array(
 LEFT_BUNDLE_BRANCH_BLOCK = np.array(
     [
         [-24, 11, 13, 0.22, 0.18, 0.12],
-        [0, 15, 17, 0.52, 0.32, 0.66],
-        [31, 18, 18, 0.46, 0.18, 1.00],
-        [62, 17, 14, 0.66, 0.10, 0.62],
+        [0, 15, 17, 0.50, 0.32, 0.74],
+        [31, 18, 18, 0.46, 0.18, 1.12],
+        [62, 17, 14, 0.64, 0.10, 0.70],
         [84, 9, 9, 0.04, -0.04, 0.10],
         [140, 34, 90, -0.08, -0.04, -0.14],
         [300, 62, 38, -0.30, -0.12, -0.38],
@@ -47,8 +47,8 @@ LEFT_BUNDLE_BRANCH_BLOCK = np.array(
 RIGHT_BUNDLE_BRANCH_BLOCK = np.array(
     [
         [-24, 6.5, 7, -0.15, -0.06, -0.20],
-        [-9, 8, 8, 0.46, 0.46, -0.34],
-        [4, 9, 9, 1.00, 0.72, 0.46],
+        [-9, 8, 8, 0.46, 0.40, -0.34],
+        [4, 9, 9, 1.02, 0.62, 0.44],
         [20, 8, 9, 0.12, 0.06, 0.60],
         [58, 16, 18, -0.52, -0.04, -0.58],
         [120, 30, 90, 0.02, 0.005, 0.05],
@@ -86,7 +86,7 @@ def ventricular_waves(table: np.ndarray, factor: float, hypertrophy: float, stra
     """QRS, ST and T of one patient before individual variation.
 
     The ventricular factor widens QRS, lowers its voltage, takes away the anterior forces that make R grow from V1 to
-    V4, flattens T and depresses ST a little, each by about half of what patients differ anyway.
+    V4, flattens T and depresses ST a little, each by less than patients differ anyway.
 
     Args:
         table: One of the conduction tables.
@@ -97,11 +97,11 @@ def ventricular_waves(table: np.ndarray, factor: float, hypertrophy: float, stra
     waves = Waves.from_table(table)
     centre, rise, fall, vector = (a.copy() for a in (waves.centre, waves.rise, waves.fall, waves.vector))
     for times in (centre, rise, fall):
-        times[QRS] *= 1 + 0.05 * factor
-    vector[QRS] *= np.exp(-0.09 * factor)
-    vector[APICAL] *= np.exp(-0.20 * factor)
-    vector[T] *= np.exp(-0.22 * factor)
-    vector[ST] -= 0.012 * factor * np.array([1, 0.6, -0.3])
+        times[QRS] *= 1 + 0.04 * factor
+    vector[QRS] *= np.exp(-0.07 * factor)
+    vector[APICAL] *= np.exp(-0.16 * factor)
+    vector[T] *= np.exp(-0.18 * factor)
+    vector[ST] -= 0.010 * factor * np.array([1, 0.6, -0.3])
 
     vector[LATERAL] *= hypertrophy
     vector[BASAL] *= 1 + 0.8 * (hypertrophy - 1)
@@ -115,15 +115,15 @@ def atrial_waves(factor: float) -> Waves:
     """P wave of one patient before individual variation.
 
     The atrial factor delays the left atrium (a longer, notched P wave) and turns it to the back (terminal negativity
-    in V1), each by about half of what patients differ anyway.
+    in V1), each by less than patients differ anyway.
 
     Args:
         factor: Atrial factor, standard normal over patients.
     """
     waves = Waves.from_table(ATRIAL)
-    delay = np.array([0.0, 0.0055]) * factor
-    turn = np.array([[0, 0, 0], [0, 0, 0.016]]) * factor
-    fall = waves.fall * np.array([1, np.exp(0.05 * factor)])
+    delay = np.array([0.0, 0.0065]) * factor
+    turn = np.array([[0, 0, 0], [0, 0, 0.020]]) * factor
+    fall = waves.fall * np.array([1, np.exp(0.06 * factor)])
     return replace(waves, centre=waves.centre + delay, fall=fall, vector=waves.vector + turn)
 
 

@@ -32,12 +32,12 @@ def electrode_noise(
     wander = rng.lognormal(np.log(0.035), 0.6, (electrodes, 1))
     breathing = wander * np.sin(2 * np.pi * respiration * clock + rng.uniform(0, 2 * np.pi))
 
-    # Random-walk drift below 0.7 Hz and the amplifier's own 2 uV, as one shaped spectrum.
+    # Random-walk drift below 0.7 Hz and the amplifier's own 0.1 uV per square root of Hz, as one shaped spectrum.
     frequency = fft.rfftfreq(samples, 1 / sampling_rate)
-    density = 0.04 / np.maximum(frequency, 0.05) * (frequency < 0.7) * rng.lognormal(0, 0.5, (electrodes, 1)) + 0.0002
+    density = 0.04 / np.maximum(frequency, 0.05) * (frequency < 0.7) * rng.lognormal(0, 0.5, (electrodes, 1)) + 0.0001
     noise = breathing + _shaped(density, samples, sampling_rate, rng)
 
-    muscle = 0.0012 * rng.lognormal(0, 0.7) * rng.lognormal(0, 0.4, (electrodes, 1))
+    muscle = 0.0005 * rng.lognormal(0, 0.8) * rng.lognormal(0, 0.4, (electrodes, 1))
     muscle[:3] *= 1.5
     muscle = muscle * ((frequency > 15) & (frequency < 150))
     burst = 1 + (rng.random() < 0.2) * 3 * np.exp(

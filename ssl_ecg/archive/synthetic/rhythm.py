@@ -95,14 +95,14 @@ def ectopic_beats(onsets: np.ndarray, period: int | None, duration: float, rng: 
         duration: Length of the record, seconds.
         rng: Source of randomness.
     """
-    beats = np.arange(len(onsets))
     if period is not None:
-        return (beats + rng.integers(period)) % period == 1
-    ectopic = rng.random(len(beats)) < rng.uniform(0.04, 0.2)
-    candidates = np.flatnonzero((onsets > 1) & (onsets < duration - 0.8))
-    ectopic[rng.choice(candidates) if len(candidates) else len(beats) // 2] = True
-    ectopic[1:] &= ~ectopic[:-1]
-    ectopic[0] = False
+        ectopic = (np.arange(len(onsets)) + rng.integers(period)) % period == 1
+    else:
+        ectopic = rng.random(len(onsets)) < rng.uniform(0.04, 0.2)
+        ectopic[1:] &= ~ectopic[:-1]
+        certain = np.abs(onsets - rng.uniform(1, duration - 1)).argmin()
+        ectopic[certain - 1 : certain + 2] = [False, True, False]
+    ectopic[0] = False  # nothing goes before it that it could follow early
     return ectopic
 
 

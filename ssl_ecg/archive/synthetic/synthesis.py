@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ssl_ecg.archive.synthetic.cohort import CONDITIONS, RHYTHMS, compatible, draw_conditions, draw_patient, outcomes
+from ssl_ecg.archive.synthetic.cohort import CONDITIONS, EXCLUSIVE, RHYTHMS, draw_conditions, draw_patient, outcomes
 from ssl_ecg.archive.synthetic.electrocardiogram import draw_heart, record_ecg
 from ssl_ecg.archive.writer import ArchiveWriter
 from ssl_ecg.records.record import LEADS
@@ -184,12 +184,15 @@ def _check(
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
     if sampling_rate < 50:
         raise ValueError(f"sampling_rate must be at least 50 Hz, or QRS complexes are lost, got {sampling_rate!r}")
-    if duration < 4:
-        raise ValueError(f"duration must be at least 4 seconds, or a rhythm cannot be seen, got {duration!r}")
+    if duration < 5:
+        raise ValueError(f"duration must be at least 5 seconds, or a rhythm cannot be seen, got {duration!r}")
     if not 1 <= visits[0] <= visits[1]:
         raise ValueError(f"visits must be (fewest, most) with 1 <= fewest <= most, got {visits!r}")
     if unknown := sorted(set(conditions or ()) - set(CONDITIONS)):
         raise ValueError(f"conditions must be among {', '.join(CONDITIONS)}; got {', '.join(unknown)}")
+    for group in EXCLUSIVE:
+        if len(both := sorted(set(conditions or ()).intersection(group))) > 1:
+            raise ValueError(f"conditions must not hold {' and '.join(both)} together")
 
 
 def _visit_counts(records: int, seed: int, visits: tuple[int, int]) -> list[int]:
@@ -225,7 +228,7 @@ def _draw(
         rng = _rng(seed, VISIT, patient_number, visit)
         present, rate = draw_conditions(patient, float(day), rng)
         if conditions is not None:
-            present, rate = compatible(conditions), _rate_of(conditions, rate)
+            present, rate = frozenset(conditions), _rate_of(conditions, rate)
         result = outcomes(patient, float(day), rng)
         noise_rng = _rng(seed, NOISE, patient_number, visit) if noise else None
         signal, measured = record_ecg(patient, heart, present, rate, sampling_rate, duration, rng, noise_rng)
