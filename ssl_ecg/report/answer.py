@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ VERDICTS = ("better", "worse", "no clear difference")
 
 
 class Finding(NamedTuple):
-    """One paired difference at one label fraction; ``verdict`` is one of ``VERDICTS``."""
+    """One paired difference at one label fraction; ``verdict`` is one of ``VERDICTS``, ``p_value`` NaN if not given."""
 
     difference: str
     fraction: float
@@ -22,6 +23,7 @@ class Finding(NamedTuple):
     low: float
     high: float
     verdict: str
+    p_value: float = math.nan
 
 
 def verdict(low: float, high: float) -> str:
@@ -35,13 +37,22 @@ def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding
     """The paired differences of one task, by difference (pretrained and fine-tuned against scratch first) and fraction.
 
     Args:
-        summary: ``arm, fraction, metric, mean, low, high``; differences are rows whose arm is "a - b".
+        summary: ``arm, fraction, metric, mean, low, high`` and, if there, ``p_value``; differences are rows whose arm
+            is "a - b".
         metric: Which rows.
     """
     rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric)]
     order = sorted(rows["arm"].unique(), key=lambda arm: arm != MAIN_DIFFERENCE)  # stable: the others as they stand
     return [
-        Finding(str(arm), row.fraction, row.mean, row.low, row.high, verdict(row.low, row.high))
+        Finding(
+            str(arm),
+            row.fraction,
+            row.mean,
+            row.low,
+            row.high,
+            verdict(row.low, row.high),
+            getattr(row, "p_value", math.nan),
+        )
         for arm in order
         for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples()
     ]

@@ -169,10 +169,10 @@ def difference_figure(
 
 
 def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
-    """Loss and validation AUROC against epoch, a column a label fraction, a thin line a run.
+    """Loss and validation AUROC against training step, a column a label fraction, a thin line a run.
 
     Args:
-        runs: ``arm, fraction, seed, epoch, train_loss, validation_loss, validation_macro_auroc``, a row an epoch.
+        runs: ``arm, fraction, seed, step, train_loss, validation_loss, validation_macro_auroc``, a row an evaluation.
         path: File to write.
     """
     fractions = sorted(runs["fraction"].unique())
@@ -187,10 +187,10 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
                 at_fraction = runs[runs["fraction"] == fraction]
                 for (arm, _), run in at_fraction.groupby(["arm", "seed"], sort=False):
                     for column, dash in zip(columns, ("-", ":"), strict=False):
-                        axes.plot(run["epoch"], run[column], dash, color=styles[str(arm)].colour, linewidth=1)
+                        axes.plot(run["step"], run[column], dash, color=styles[str(arm)].colour, linewidth=1)
         for i, fraction in enumerate(fractions):
             grid[0, i].set_title(percent(fraction))
-            grid[1, i].set_xlabel("Epoch")
+            grid[1, i].set_xlabel("Step")
         for style in styles.values():
             grid[0, 0].plot([], [], color=style.colour, label=style.label)
         grid[0, 0].plot([], [], ":", color=INK, linewidth=1, label="training loss")
@@ -199,10 +199,10 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
 
 
 def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
-    """Pretraining at a glance: losses, and whether embeddings collapse (their spread and effective rank fall to 0, 1).
+    """Pretraining at a glance: losses, and whether features collapse (their spread falls to 0, their rank to 1).
 
     Args:
-        log: ``epoch`` with any of ``train_loss``, ``validation_loss``, ``embedding_std``, ``effective_rank``.
+        log: ``epoch`` with any of ``train_loss``, ``validation_loss``, ``feature_deviation``, ``effective_rank``.
         path: File to write.
 
     Raises:
@@ -210,8 +210,8 @@ def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
     """
     panels = {
         "Pretraining loss": {"train_loss": "training", "validation_loss": "validation"},
-        "Standard deviation of embeddings": {"embedding_std": ""},
-        "Effective rank of embeddings": {"effective_rank": ""},
+        "Standard deviation of features": {"feature_deviation": ""},
+        "Effective rank of features": {"effective_rank": ""},
     }
     shown = {title: {c: n for c, n in columns.items() if c in log} for title, columns in panels.items()}
     shown = {title: columns for title, columns in shown.items() if columns}

@@ -17,7 +17,7 @@ _COLUMNS = {
     "results.csv": ("task", "arm", "fraction", "seed", "records"),
     "summary.csv": ("task", "arm", "fraction", "seeds", "metric", "mean", "low", "high"),
     "per_class.csv": ("task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"),
-    "curves.csv": ("arm", "fraction", "seed", "epoch", "train_loss", "validation_loss", "validation_macro_auroc"),
+    "curves.csv": ("arm", "fraction", "seed", "step", "train_loss", "validation_loss", "validation_macro_auroc"),
     "pretraining.csv": ("epoch",),
 }
 _REQUIRED = ("results.csv", "summary.csv")
@@ -65,6 +65,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         "arm": figures.arm_label,
         "words": lambda name: str(name).replace("_", " "),
     }
+    environment.tests["table"] = _is_table
     page = environment.get_template("report.html.j2").render(
         tasks=tasks,
         pretraining=pretraining,
@@ -104,6 +105,7 @@ def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str,
         "headline": answer.headline(found[metrics[0]]),
         "sentences": answer.sentences(found[metrics[0]], metrics[0]),
         "findings": found,
+        "p_values": "p_value" in summary,
         "figures": drawn,
         "metrics": metrics,
         "seeds": sorted(summary["seeds"].unique().tolist()),
@@ -142,6 +144,16 @@ def _read(path: Path) -> pd.DataFrame:
         row = table.loc[twice, _KEYS[path.name]].iloc[0].to_dict()
         raise ValueError(f"{path} must hold one row for each {_KEYS[path.name]}, but repeats {row}")
     return table
+
+
+def _is_table(rows: Any) -> bool:
+    """Whether several settings are best shown as rows: all have the same names, and plain values."""
+    rows = list(rows)
+    return (
+        len(rows) > 1
+        and all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)
+        and not any(isinstance(part, dict | list) for row in rows for part in row.values())
+    )
 
 
 def _number(value: Any, decimals: int = 3) -> str:

@@ -93,7 +93,7 @@ def test_several_tasks_or_no_row_are_refused(tmp_path, figure):
 
 def test_training_figures(tmp_path):
     curves = pd.DataFrame(
-        {"arm": "scratch", "fraction": f, "seed": s, "epoch": e, "train_loss": 1, "validation_loss": 1}
+        {"arm": "scratch", "fraction": f, "seed": s, "step": e, "train_loss": 1, "validation_loss": 1}
         for f in FRACTIONS
         for s in range(2)
         for e in range(3)

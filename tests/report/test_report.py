@@ -73,9 +73,9 @@ def test_undefined_classes_are_a_dash_not_a_number(folder):
 
 
 def test_page_is_self_contained(folder):
-    pretraining = {"epoch": range(5), "train_loss": 1.0, "embedding_std": 0.1, "effective_rank": 9.0}
+    pretraining = {"epoch": range(5), "train_loss": 1.0, "feature_deviation": 0.1, "effective_rank": 9.0}
     pd.DataFrame(pretraining).to_csv(folder / "pretraining.csv", index=False)
-    curves = {"arm": "scratch", "fraction": 0.01, "seed": 0, "epoch": range(5)}
+    curves = {"arm": "scratch", "fraction": 0.01, "seed": 0, "step": range(5)}
     curves |= {"train_loss": 1.0, "validation_loss": 1.0, "validation_macro_auroc": 0.5}
     pd.DataFrame(curves).to_csv(folder / "curves.csv", index=False)
     text = write_report(folder).read_text()
@@ -115,12 +115,26 @@ def test_what_was_run_is_shown(folder):
         "splits": {"train": {"folds": [1, 2, 3], "records": 12345}},
         "classes": [{"class": "NORM", "train": 543}, {"class": "MI", "train": 287}],
         "versions": {"torch": "2.13.0"},
+        "candidates": [{"learning_rate": 0.00031}, {"learning_rate": 0.00032, "layer_decay": 0.65}],
+        "encoder": {"NORM": {"train": 611}, "MI": {"train": 612}},
         "settings": {"resumed": False, "learning_rate": 0.00025},
     }
     (folder / "comparison.json").write_text(json.dumps(said))
     text = Page(write_report(folder, out="page.html").read_text()).text
     assert (folder / "page.html").exists()
-    for part in (said["command"], *said["warnings"], "1, 2, 3", "12,345", "543", "287", "2.13.0", "False", "0.00025"):
+    for part in (
+        said["command"],
+        *said["warnings"],
+        "1, 2, 3",
+        "12,345",
+        "543",
+        "287",
+        "2.13.0",
+        "0.00025",
+        "0.00032",
+        "0.65",
+        "612",
+    ):
         assert part in text
     assert text.index("HYP has no positive") < text.index("Paired differences")
 
@@ -137,6 +151,14 @@ def test_each_task_has_its_answer(folder):
     assert "Pretraining pays here with 1" in text
     assert "Pretraining does not pay here: it is worse with 1 and 10" in text
     assert text.index("Task: superdiagnostic") < text.index("Task: rhythm")
+
+
+def test_corrected_p_values_are_shown_where_given(folder):
+    assert "p, corrected" not in write_report(folder).read_text()
+    edit(folder / "summary.csv", p_value=lambda table: np.where(table["arm"].str.contains(" - "), 0.0372, np.nan))
+    text = Page(write_report(folder).read_text()).text
+    assert "p, corrected" in text
+    assert text.count("0.037") == 2
 
 
 def test_the_same_tables_give_the_same_page(folder):
