@@ -1,8 +1,8 @@
 """The encoder folder: a backbone together with the signal it expects.
 
-    model.safetensors   weights of the backbone
-    config.json         backbone name and options, the signal, how it was made; enough to rebuild the network
-    README.md           the model card
+- ``model.safetensors``: weights of the backbone
+- ``config.json``: backbone name and options, the signal, how it was made; enough to rebuild the network
+- ``README.md``: the model card
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ every branch initialised to zero. The 1-D form and its use on PTB-XL follow Stro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,10 @@ class ConvNorm(nn.Sequential):
     """Convolution, batch norm and, if wanted, ReLU; the length is divided by ``stride``."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, activate: bool = True) -> None:
-        layers: list[nn.Module] = [
-            nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(outputs),
-        ]
-        super().__init__(*layers, *([nn.ReLU(inplace=True)] if activate else []))
-        nn.init.kaiming_normal_(layers[0].weight, nonlinearity="relu")
+        convolution = nn.Conv1d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        activation = [nn.ReLU(inplace=True)] if activate else []
+        super().__init__(convolution, nn.BatchNorm1d(outputs), *activation)
 
 
 class ResidualBlock(nn.Module):
@@ -46,7 +44,9 @@ class ResidualBlock(nn.Module):
                 ConvNorm(width, outputs, 1, activate=False),
             )
         # The branch starts at zero, so that the network starts as its shortcuts.
-        nn.init.zeros_(self.branch[-1][1].weight)
+        last_norm = list(self.branch.modules())[-1]
+        assert isinstance(last_norm, nn.BatchNorm1d)
+        nn.init.zeros_(last_norm.weight)
         shortcut: list[nn.Module] = []
         if stride > 1:
             # As in xresnet: pool, then project, so that no sample is skipped.
@@ -140,7 +140,7 @@ class XResNet1d(nn.Module):
         }
 
 
-def _factory(depths: tuple[int, ...], expansion: int):  # noqa: ANN202
+def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d]:
     def create(
         in_leads: int = 12,
         width: int = 64,

@@ -7,6 +7,7 @@ together, as in later work with random lead masking (Oh et al., CHIL 2022), whic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def projector(inputs: int, hidden: int, outputs: int, layers: int) -> nn.Sequent
     """Return an MLP of ``layers`` linear layers with batch norm and ReLU between; dropped after pretraining."""
     widths = [inputs, *[hidden] * (layers - 1)]
     body: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:]):
+    for before, after in pairwise(widths):
         body += [nn.Linear(before, after, bias=False), nn.BatchNorm1d(after), nn.ReLU(inplace=True)]
     return nn.Sequential(*body, nn.Linear(widths[-1], outputs))
 

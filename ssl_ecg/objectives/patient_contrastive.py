@@ -1,8 +1,8 @@
 """The patient-specific contrastive loss of CLOCS (Kiyasseh, Zhu, Clifton, ICML 2021), as a pure function.
 
 For two views a, b of B recordings with similarities s_ij = cos(a_i, b_j) / temperature, and log-softmaxes by rows
-p_ij = s_ij - logsumexp_k s_ik and by columns q_ij = s_ij - logsumexp_k s_kj, the loss is the mean of those of four terms
-that exist:
+p_ij = s_ij - logsumexp_k s_ik and by columns q_ij = s_ij - logsumexp_k s_kj, the loss is the mean of those of four
+terms that exist:
 
     diagonal:      -mean_i p_ii   and   -mean_i q_ii
     other rows of the same patient, above the diagonal: -mean_{i<j} p_ij;   below it: -mean_{i>j} q_ij

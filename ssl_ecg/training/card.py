@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from ssl_ecg.archive.labels import LabelTable
+from ssl_ecg.archive.splits import Splits
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.tasks import Classifier
+
+if TYPE_CHECKING:
+    from ssl_ecg.training.finetune import FinetuneSettings
 
 _CARD = """# ECG encoder: {backbone}, pretrained with {objective}
 
-Made by `ssl_ecg`. Load it with `ssl_ecg.load_encoder(folder)`; it maps signals [batch, {leads} leads, {samples} samples] to
-[batch, {width}] features.
+Made by `ssl_ecg`. Load it with `ssl_ecg.load_encoder(folder)`; it maps signals [batch, {leads} leads, {samples}
+samples] to [batch, {width}] features.
 
 | | |
 |---|---|
@@ -18,7 +29,8 @@ Made by `ssl_ecg`. Load it with `ssl_ecg.load_encoder(folder)`; it maps signals 
 | filters | band-pass {band} Hz, mains {mains} |
 | normalisation | {normalise} |
 | parameters | {parameters:,} |
-| pretraining records | {training_records:,} for training, {validation_records:,} for the validation loss, from {patients:,} patients |
+| records | {training_records:,} for training, {validation_records:,} for the validation loss |
+| patients | {patients:,} |
 | held out | {held_out_records:,} records of patients that pretraining did not see |
 | epochs | {epochs_run} run, weights of epoch {best_epoch} (lowest validation loss) |
 | time | {seconds:.0f} s |
@@ -35,6 +47,17 @@ the patients they were trained on; `config.json` keeps hashes of their ids so th
 {settings}
 ```
 """
+
+_FACTS = (
+    "parameters",
+    "training_records",
+    "validation_records",
+    "patients",
+    "held_out_records",
+    "epochs_run",
+    "best_epoch",
+    "seconds",
+)
 
 
 def pretraining_card(encoder: Encoder) -> str:
@@ -56,8 +79,71 @@ def pretraining_card(encoder: Encoder) -> str:
         settings=json.dumps(origin["settings"], indent=1),
         **{
             name: origin[name]
-            for name in (
-                "parameters training_records validation_records patients held_out_records epochs_run best_epoch seconds"
-            ).split()
+            for name in [
+                "parameters",
+                "training_records",
+                "validation_records",
+                "patients",
+                "held_out_records",
+                "epochs_run",
+                "best_epoch",
+                "seconds",
+            ]
         },
+    )
+
+
+_FINETUNED = """# ECG classifier: {task}, {backbone}
+
+Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_classifier(folder)`: signals [batch, {leads} leads,
+{samples} samples] in, one logit a class out; `ssl_ecg.load_encoder(folder)` gives its encoder alone.
+
+| class | positives in training | in validation | in test |
+|---|---|---|---|
+{classes}
+
+Records (patients): training {train}, validation {validation}, test {test}. The evaluation with the best validation
+score was kept (step {step:.0f}); test was scored once, with that one.
+
+| test metric | value | 95 % interval over patients |
+|---|---|---|
+{metrics}
+
+## Limits
+These numbers hold for records from where the test records come from. The scores are not calibrated, and no threshold
+was chosen. This is not a medical device.
+
+## Settings
+```json
+{settings}
+```
+"""
+
+
+def finetuning_card(
+    model: Classifier,
+    settings: FinetuneSettings,
+    metrics: Mapping[str, float],
+    labels: LabelTable,
+    splits: Splits,
+    scratch: bool,
+) -> str:
+    """Return the model card of a finetuned classifier, as Markdown."""
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    positives = [np.nansum(labels.targets[index], axis=0).astype(int) for index in parts.values()]
+    return _FINETUNED.format(
+        task=model.task.name,
+        backbone=model.encoder.name,
+        start="from random weights" if scratch else "from a pretrained encoder",
+        leads=len(model.encoder.leads),
+        samples=model.encoder.samples,
+        classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.classes, *positives)),
+        step=metrics["step"],
+        metrics="\n".join(
+            f"| {name} | {value:.3f} | {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f} |"
+            for name, value in metrics.items()
+            if f"{name}_low" in metrics
+        ),
+        settings=json.dumps(asdict(settings), indent=1),
+        **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
 LOGGERS = ("tensorboard", "wandb")
@@ -34,17 +35,17 @@ def choose_precision(precision: str) -> str:
     return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> dict[str, Any]:
-    """Return Lightning's description of a schedule by steps: linear warm-up, then a half cosine to zero."""
+def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> OptimizerLRSchedulerConfig:
+    """Return the optimizer with a schedule by steps: linear warm-up, then a half cosine to zero."""
     from lightly.utils.scheduler import CosineWarmupScheduler
 
     # lightly's half cosine reaches end_value at the last of max_epochs; ours are steps.
     schedule = CosineWarmupScheduler(optimizer, min(warmup, max(1, steps - 1)), max(steps, 2), end_value=0.0)
-    return {"scheduler": schedule, "interval": "step"}
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def effective_rank(features: Tensor) -> float:
-    """Return the exponential of the entropy of the singular-value shares of centred features [n, D] (Roy, Vetterli 2007).
+    """Return the exponential of the entropy of the singular-value shares of centred features [n, D] (Roy 2007).
 
     1 means that all features lie on a line (collapse); D means that they fill the space evenly.
     """

@@ -1,9 +1,9 @@
 """Finetuning: an encoder, labels and a task in; a classifier with the best validation score out.
 
-Pretrained features are kept where labels are few: the head starts as the linear probe (Kumar et al., ICLR 2022: probe, then
-finetune), lower layers learn more slowly (layer-wise decay), and batch norms can keep their pretraining statistics. The state
-before the first step, which is the probe itself, is one of the candidates that validation chooses from. A randomly
-initialised encoder goes through the same code as the supervised baseline.
+Pretrained features are kept where labels are few: the head starts as the linear probe (Kumar et al., ICLR 2022: probe,
+then finetune), lower layers learn more slowly (layer-wise decay), and batch norms can keep their pretraining
+statistics. The state before the first step, which is the probe itself, is one of the candidates that validation chooses
+from. A randomly initialised encoder goes through the same code as the supervised baseline.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
@@ -24,7 +25,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import LinearProbe
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
-from ssl_ecg.training.engine import choose_precision, make_trainer, seed_step, warmup_cosine
+from ssl_ecg.training.engine import make_trainer, seed_step, warmup_cosine
 from ssl_ecg.views import Augment, random_crop
 
 HEADS = ("probe", "zero")
@@ -143,7 +144,8 @@ class FinetuneModule(pl.LightningModule):
         self.settings = settings
         encoder = model.encoder
         self.augment = Augment(settings.augment, encoder.sampling_rate)
-        self.crop = min(encoder.samples, round((settings.crop or float("inf")) * encoder.sampling_rate)) if settings.crop else encoder.samples
+        wanted = encoder.samples if settings.crop is None else round(settings.crop * encoder.sampling_rate)
+        self.crop = min(encoder.samples, wanted)
         self.curve: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
@@ -189,16 +191,14 @@ class FinetuneModule(pl.LightningModule):
         self.curve.append(row)
         if self.best is row:
             self.best_state = copy.deepcopy(self.model.state_dict())
-        self.log(f"validation_{self.model.task.selection}", row[f"validation_{self.model.task.selection}"], prog_bar=True)
+        name = f"validation_{self.model.task.selection}"
+        self.log(name, row[name], prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with layer-wise learning rates; linear warm-up and half a cosine, by steps."""
         settings = self.settings
         optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=settings.learning_rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": warmup_cosine(optimizer, settings.steps, round(settings.warmup * settings.steps)),
-        }
+        return warmup_cosine(optimizer, settings.steps, round(settings.warmup * settings.steps))
 
 
 def finetune(

@@ -15,6 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
@@ -94,7 +95,9 @@ class PretrainSettings:
         if self.resume not in RESUME:
             raise ValueError(f"resume={self.resume!r}: choose one of {', '.join(RESUME)}")
         if self.holdout_folds and self.holdout is None:
-            raise ValueError(f"holdout_folds={self.holdout_folds}: name the label table that has these folds in holdout")
+            raise ValueError(
+                f"holdout_folds={self.holdout_folds}: name the label table that has these folds in holdout"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights, JSON-ready: a run is resumed only where this agrees."""
@@ -139,14 +142,14 @@ class PretrainModule(pl.LightningModule):
         self.log("feature_deviation", feature_deviation(features), sync_dist=True)
         self.log("effective_rank", effective_rank(features), sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW without weight decay on biases and norms; linear warm-up and half a cosine, by steps."""
         decay = [p for p in self.parameters() if p.ndim > 1]
         plain = [p for p in self.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
         warmup = self.settings.warmup_epochs * self.steps_per_epoch
-        return {"optimizer": optimizer, "lr_scheduler": warmup_cosine(optimizer, self.steps, warmup)}
+        return warmup_cosine(optimizer, self.steps, warmup)
 
 
 def patient_hash(patient_id: str) -> str:
@@ -170,13 +173,18 @@ def split_patients(archive: Archive, rows: np.ndarray, validation: float, seed: 
 
 
 def pretrain(
-    archive: Archive, out: str | Path, settings: PretrainSettings, holdout: np.ndarray | None = None, progress: bool = True
+    archive: Archive,
+    out: str | Path,
+    settings: PretrainSettings,
+    holdout: np.ndarray | None = None,
+    progress: bool = True,
 ) -> Encoder:
     """Pretrain a backbone and write an encoder folder; a killed run continues from its last whole epoch.
 
     Args:
         archive: the unlabelled archive.
-        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch) and, until the run is finished, checkpoints.
+        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch) and, until the run is finished,
+            checkpoints.
         settings: how.
         holdout: archive rows whose patients must not be seen.
         progress: show a progress bar.
@@ -189,7 +197,11 @@ def pretrain(
         FileExistsError: ``resume="no"`` and ``out`` holds a run already.
     """
     out = Path(out)
-    identity = {"settings": settings.identity(), "signal": archive.settings.to_dict(), "records": len(archive)}
+    identity: dict[str, Any] = {
+        "settings": settings.identity(),
+        "signal": archive.settings.to_dict(),
+        "records": len(archive),
+    }
     checkpoint = _prepare(out, settings, identity)
     if (out / "config.json").is_file():
         logger.info("%s: this run is finished already", out)
@@ -240,7 +252,9 @@ def pretrain(
         "epochs_run": trainer.current_epoch,
         "best_epoch": int(chosen["epoch"]),
         "seconds": round(time.perf_counter() - started, 1),
-        "metrics": {name: chosen[name] for name in ("train_loss", "validation_loss", "effective_rank") if name in chosen},
+        "metrics": {
+            name: chosen[name] for name in ("train_loss", "validation_loss", "effective_rank") if name in chosen
+        },
     }
     if trainer.is_global_zero:
         save_encoder(encoder, out, pretraining_card(encoder))

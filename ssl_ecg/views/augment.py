@@ -1,8 +1,8 @@
 """ECG augmentations: batched, on the device, drawn from torch's global generator.
 
-Each maps signal [B, L, T] to the same shape; its one number says how strong it is, 0 leaves the signal as it is. Noise and
-wander are in the units of the signal, which for z-scored leads is their standard deviation. None changes the polarity of a
-lead, which carries diagnostic meaning.
+Each maps signal [B, L, T] to the same shape; its one number says how strong it is, 0 leaves the signal as it is. Noise
+and wander are in the units of the signal, which for z-scored leads is their standard deviation. None changes the
+polarity of a lead, which carries diagnostic meaning.
 """
 
 from __future__ import annotations

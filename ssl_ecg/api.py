@@ -1,0 +1,348 @@
+"""The five verbs as functions; the command line calls these and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ssl_ecg.archive import Archive, open_archive
+from ssl_ecg.archive.labels import LabelTable, read_labels
+from ssl_ecg.archive.splits import Splits, check_no_leakage, require_positives, split_by_fold, split_by_patient
+from ssl_ecg.backbones import Encoder, load_encoder
+
+if TYPE_CHECKING:
+    from ssl_ecg.archive.ingest import IngestReport
+    from ssl_ecg.comparison import CompareSettings
+    from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
+__all__ = ["compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
+
+logger = logging.getLogger(__name__)
+
+ArchiveLike = Archive | str | Path
+EncoderLike = Encoder | str | Path
+TableLike = pd.DataFrame | str | Path
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Which records train, choose and test.
+
+    Attributes:
+        validation_folds: folds of the label table's ``fold`` column that choose.
+        test_folds: folds that are scored once. Without folds, patients are drawn by ``seed``.
+        validation: share of patients that choose, where patients are drawn.
+        test: share of patients that test, where patients are drawn.
+        seed: of that draw.
+    """
+
+    validation_folds: tuple[int, ...] = ()
+    test_folds: tuple[int, ...] = ()
+    validation: float = 0.15
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.validation_folds) != bool(self.test_folds):
+            raise ValueError(
+                f"validation_folds={self.validation_folds}, test_folds={self.test_folds}: name both, or neither"
+            )
+
+    def split(self, labels: LabelTable) -> Splits:
+        """Return the splits of a label table, checked for leakage and for classes that cannot be tested."""
+        if self.test_folds:
+            splits = split_by_fold(labels, validation=self.validation_folds, test=self.test_folds)
+        else:
+            splits = split_by_patient(labels, self.seed, validation=self.validation, test=self.test)
+        check_no_leakage(labels, splits)
+        require_positives(labels, splits)
+        return splits
+
+
+def ingest(
+    source: str | Path, archive: str | Path, *, quality: Mapping[str, Any] | None = None, **settings: Any
+) -> IngestReport:
+    """Turn every ECG below a folder into one archive.
+
+    Args:
+        source: folder of WFDB records, at any depth; folders in PTB-XL's layout bring patients and labels along.
+        archive: folder to write, to continue or to add to.
+        quality: limits of the quality check, see ``ssl_ecg.records.QualityLimits``.
+        settings: fields of ``ssl_ecg.signals.SignalSettings`` (leads, sampling_rate, duration, band, ...), and
+            ``workers``, ``salt`` and ``progress`` of ``ssl_ecg.archive.ingest.ingest``.
+
+    Returns:
+        What was accepted and rejected, and why.
+    """
+    from ssl_ecg.archive.ingest import ingest as run
+    from ssl_ecg.records import QualityLimits
+    from ssl_ecg.signals import SignalSettings
+
+    run_options = {name: settings.pop(name) for name in ("workers", "salt", "progress") if name in settings}
+    return run(source, archive, SignalSettings(**settings), QualityLimits(**(quality or {})), **run_options)
+
+
+def synthesize(folder: str | Path, records: int = 2000, seed: int = 0, **settings: Any) -> Archive:
+    """Write the embedded synthetic archive: ECGs with known structure, labels and outcomes.
+
+    Args:
+        folder: archive to write.
+        records: how many ECGs.
+        seed: the same seed gives the same bytes.
+        settings: further arguments of ``ssl_ecg.archive.synthetic.synthesize``.
+    """
+    from ssl_ecg.archive.synthetic import synthesize as run
+
+    return open_archive(run(folder, records=records, seed=seed, **settings))
+
+
+def pretrain(
+    archive: ArchiveLike,
+    out: str | Path,
+    objective: str = "cmsc",
+    *,
+    settings: PretrainSettings | None = None,
+    holdout: Iterable[str] | str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Encoder:
+    """Pretrain a backbone on an unlabelled archive and write an encoder folder.
+
+    Args:
+        archive: the archive, or its folder.
+        out: encoder folder; a killed run continues there.
+        objective: name, see ``ssl_ecg.objectives.list_objectives()``.
+        settings: all settings at once; otherwise give single ones by name.
+        holdout: records whose patients must not be seen: record ids, or a label table together with ``holdout_folds``.
+        progress: show a progress bar.
+        options: fields of ``ssl_ecg.training.PretrainSettings``; an unknown one is a TypeError.
+
+    Returns:
+        The encoder, in eval mode.
+    """
+    from ssl_ecg.training import PretrainSettings
+    from ssl_ecg.training import pretrain as run
+
+    archive = _open(archive)
+    ids: list[str] | None = None
+    if isinstance(holdout, (str, Path)):
+        options["holdout"] = str(holdout)
+    elif holdout is not None:
+        ids = list(holdout)
+    settings = settings or PretrainSettings(objective=objective, **_tuples(options))
+    rows = archive.rows(ids) if ids is not None else _holdout_rows(archive, settings)
+    return run(archive, out, settings, rows, progress)
+
+
+def _holdout_rows(archive: Archive, settings: PretrainSettings) -> np.ndarray | None:
+    """Return the archive rows that the settings name, all of the table's where no fold is named."""
+    if settings.holdout is None:
+        return None
+    labels = read_labels(settings.holdout, archive)
+    if not settings.holdout_folds:
+        return labels.rows
+    if labels.fold is None:
+        raise ValueError(f"holdout={settings.holdout!r}: has no fold column, but holdout_folds is given")
+    chosen = np.isin(labels.fold, settings.holdout_folds)
+    if not chosen.any():
+        raise ValueError(f"holdout_folds={settings.holdout_folds}: the table has folds {sorted(set(labels.fold))}")
+    return labels.rows[chosen]
+
+
+def probe(
+    encoder: EncoderLike,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path | None = None,
+    *,
+    task: str = "arrhythmia",
+    classes: Sequence[str] | None = None,
+    split: SplitSettings | None = None,
+) -> dict[str, float]:
+    """Fit a linear probe on frozen features; regularisation is chosen on validation, test is scored once.
+
+    Args:
+        encoder: the encoder, or its folder.
+        archive: the archive, or its folder.
+        labels: label table.
+        out: folder for ``metrics.json`` and ``predictions.csv``, if wanted.
+        task: name, see ``ssl_ecg.tasks.list_tasks()``.
+        classes: columns of the table; all by default.
+        split: which records train, choose and test.
+
+    Returns:
+        The task's test metrics with patient-level bootstrap intervals, and what validation chose.
+    """
+    from ssl_ecg.comparison.arms import FeatureCache, run_probe
+    from ssl_ecg.tasks import create_task
+
+    encoder, archive, table, splits = _prepare(encoder, archive, labels, classes, split)
+    features = FeatureCache(archive, table.rows).get("encoder", encoder)
+    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test)
+    created = create_task(task, table.classes)
+    metrics = _test_metrics(table, splits, outcome.scores)
+    metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
+    if out is not None:
+        _write_predictions(Path(out), archive, table, splits, outcome.scores, metrics)
+    return metrics
+
+
+def finetune(
+    encoder: EncoderLike,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path,
+    *,
+    task: str = "arrhythmia",
+    classes: Sequence[str] | None = None,
+    settings: FinetuneSettings | None = None,
+    scratch: bool = False,
+    split: SplitSettings | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> dict[str, float]:
+    """Train an encoder and a head with labels; the best evaluation is chosen on validation, test is scored once.
+
+    Args:
+        encoder: the encoder, or its folder.
+        archive: the archive, or its folder.
+        labels: label table.
+        out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
+            ``metrics.json``, ``predictions.csv`` (a row a test record), ``curve.csv`` and a model card.
+        task: name, see ``ssl_ecg.tasks.list_tasks()``.
+        classes: columns of the table; all by default.
+        settings: all settings at once; otherwise give single ones by name.
+        scratch: start from random weights instead of the encoder's: the supervised baseline.
+        split: which records train, choose and test.
+        progress: show a progress bar.
+        options: fields of ``ssl_ecg.training.FinetuneSettings``; an unknown one is a TypeError.
+
+    Returns:
+        The task's test metrics with patient-level bootstrap intervals, and the chosen step.
+    """
+    from ssl_ecg.comparison.arms import random_encoder
+    from ssl_ecg.tasks import create_task, save_classifier
+    from ssl_ecg.training import FinetuneSettings, predict_scores
+    from ssl_ecg.training import finetune as run
+    from ssl_ecg.training.card import finetuning_card
+
+    settings = settings or FinetuneSettings(**options)
+    encoder, archive, table, splits = _prepare(encoder, archive, labels, classes, split)
+    if scratch:
+        encoder = random_encoder(encoder, settings.seed)
+    created = create_task(task, table.classes)
+    train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
+    finished = run(encoder, created, archive, train, validation, settings, progress)
+    scores = predict_scores(finished.model, archive, table.rows[splits.test])
+    metrics = {**_test_metrics(table, splits, scores), **finished.best}
+    out = Path(out)
+    save_classifier(finished.model, out, finetuning_card(finished.model, settings, metrics, table, splits, scratch))
+    pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
+    _write_predictions(out, archive, table, splits, scores, metrics)
+    return metrics
+
+
+def compare(
+    encoder: EncoderLike,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    settings: CompareSettings | None = None,
+    split: SplitSettings | None = None,
+    progress: bool = True,
+    command: str = "ssl_ecg.compare(...)",
+    **options: Any,
+) -> pd.DataFrame:
+    """Compare pretraining with supervised baselines over label fractions and seeds, and write a report.
+
+    Args:
+        encoder: the pretrained encoder, or its folder.
+        archive: the archive, or its folder.
+        labels: label table.
+        out: folder for ``report.html``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
+            comparison continues there.
+        classes: columns of the table; all by default.
+        settings: all settings at once; otherwise give single ones by name.
+        split: which records train, choose and test.
+        progress: show a progress bar.
+        command: recorded in the report as how it was made.
+        options: fields of ``ssl_ecg.comparison.CompareSettings``; an unknown one is a TypeError.
+
+    Returns:
+        The summary: columns task, arm, fraction, seeds, metric, mean, low, high.
+    """
+    import shutil
+
+    from ssl_ecg.comparison import CompareSettings
+    from ssl_ecg.comparison import compare as run
+    from ssl_ecg.report import write_report
+
+    folder = None if isinstance(encoder, Encoder) else Path(encoder)
+    encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, _open(archive)
+    table = read_labels(labels, archive, classes)
+    splits = (split or SplitSettings()).split(table)
+    summary = run(encoder, archive, table, splits, out, settings or CompareSettings(**options), progress, command)
+    if folder is not None and (folder / "pretraining.csv").is_file():
+        shutil.copyfile(folder / "pretraining.csv", Path(out) / "pretraining.csv")
+    write_report(out)
+    return summary
+
+
+def _open(archive: ArchiveLike) -> Archive:
+    return archive if isinstance(archive, Archive) else open_archive(archive)
+
+
+def _prepare(
+    encoder: EncoderLike,
+    archive: ArchiveLike,
+    labels: TableLike,
+    classes: Sequence[str] | None,
+    split: SplitSettings | None,
+) -> tuple[Encoder, Archive, LabelTable, Splits]:
+    """Open everything, and refuse data that the encoder does not fit or was pretrained on."""
+    from ssl_ecg.comparison import check_unseen
+
+    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+    archive = _open(archive)
+    encoder.check(archive.settings)
+    table = read_labels(labels, archive, classes)
+    splits = (split or SplitSettings()).split(table)
+    check_unseen(encoder, archive, table.rows[splits.test])
+    return encoder, archive, table, splits
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists come from YAML and from users; settings are frozen and hold tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def _test_metrics(table: LabelTable, splits: Splits, scores: np.ndarray) -> dict[str, float]:
+    from ssl_ecg.evaluation import bootstrap_metrics
+
+    found = bootstrap_metrics(table.targets[splits.test], scores, table.patient[splits.test])
+    return {
+        name if part == "mean" else f"{name}_{part}": value
+        for name, interval in found.items()
+        for part, value in interval._asdict().items()
+    }
+
+
+def _write_predictions(
+    out: Path, archive: Archive, table: LabelTable, splits: Splits, scores: np.ndarray, metrics: Mapping[str, float]
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    predictions = pd.DataFrame({"record_id": archive.manifest["record_id"].iloc[table.rows[splits.test]].to_numpy()})
+    for c, name in enumerate(table.classes):
+        predictions[name] = table.targets[splits.test, c]
+        predictions[f"{name}_score"] = scores[:, c]
+    predictions.to_csv(out / "predictions.csv", index=False, float_format="%.6g")
+    (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")

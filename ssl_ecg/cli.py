@@ -1,0 +1,240 @@
+"""The verbs on the command line: ``ssl-ecg VERB PATHS... [name=value ...]``.
+
+Settings come from ``configs/``, composed by Hydra; each verb's file says what can be set. ``name=value`` changes one,
+``group=name`` chooses another file of a group (``objective=cmsc``, ``backbone=xresnet1d34``, ``split=ptbxl``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.table import Table
+
+from ssl_ecg import api
+
+T = TypeVar("T")
+
+PATHS = {
+    "ingest": ("source", "archive"),
+    "synthesize": ("archive",),
+    "pretrain": ("archive", "out"),
+    "probe": ("encoder", "archive", "labels", "out"),
+    "finetune": ("encoder", "archive", "labels", "out"),
+    "compare": ("encoder", "archive", "labels", "out"),
+}
+SUMMARIES = {
+    "ingest": "many ECG files -> one training-ready archive, with a report of what was rejected and why",
+    "synthesize": "the embedded synthetic archive, with labels and ground truth",
+    "pretrain": "unlabelled archive -> an encoder",
+    "probe": "frozen encoder + labels -> linear-probe metrics",
+    "finetune": "encoder + labels -> a classifier with its metrics and predictions",
+    "compare": "does pretraining pay here? arms x label fractions x seeds -> curves, CSV, HTML report",
+}
+
+console = Console()
+
+
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside an installed package, beside it in a source checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"configs: found neither in {package} nor in {package.parent}; reinstall ssl_ecg")
+
+
+def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose the configuration of a verb.
+
+    Raises:
+        HydraException: an override that names nothing; the message names it.
+    """
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose(verb, list(overrides))
+
+
+def typed(schema: type[T], node: Any) -> T:
+    """Turn a configuration node into a settings dataclass; a misspelt or mistyped option is an error that names it."""
+    checked = OmegaConf.merge(OmegaConf.structured(schema), node)
+    return _build(schema, OmegaConf.to_container(checked, resolve=True))
+
+
+def _build(schema: Any, values: Any) -> Any:
+    hints = get_type_hints(schema)
+    made = {}
+    for field in fields(schema):
+        value = values[field.name]
+        if is_dataclass(hints[field.name]):
+            value = _build(hints[field.name], value)
+        made[field.name] = tuple(value) if isinstance(value, list) else value
+    return schema(**made)
+
+
+def _named(node: Any) -> tuple[str, dict[str, Any]]:
+    """Split a group's node into its name and the options beside it."""
+    options = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(options, dict)
+    return options.pop("name"), {str(key): value for key, value in options.items()}
+
+
+def _rest(config: DictConfig, *taken: str) -> dict[str, Any]:
+    return {key: config[key] for key in config if key not in taken}  # type: ignore[misc]
+
+
+def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> None:
+    """Ingest, then show what was rejected and why."""
+    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    quality = settings.pop("quality")
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+    report = api.ingest(source, archive, quality=quality, **given)
+    console.print(f"{report.accepted} records accepted, {report.rejected} rejected; the archive lies in {archive}")
+    if report.reasons:
+        table = Table("reason", "records")
+        for reason, count in report.reasons.most_common(20):
+            table.add_row(reason, str(count))
+        console.print(table)
+
+
+def run_synthesize(config: DictConfig, archive: str, command: str) -> None:
+    """Write the synthetic archive."""
+    made = api.synthesize(archive, **_rest(config))
+    console.print(f"{len(made)} synthetic records; the archive lies in {archive}, label tables in {archive}/labels")
+
+
+def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> None:
+    """Pretrain, then say where the encoder lies."""
+    from ssl_ecg.training import PretrainSettings
+
+    objective, objective_options = _named(config.objective)
+    backbone, backbone_options = _named(config.backbone)
+    node = {
+        **_rest(config, "objective", "backbone"),
+        "objective": objective,
+        "objective_options": objective_options,
+        "backbone": backbone,
+        "backbone_options": backbone_options,
+    }
+    encoder = api.pretrain(archive, out, settings=typed(PretrainSettings, node))
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in encoder.origin["metrics"].items())
+    console.print(f"epoch {encoder.origin['best_epoch']} was best ({metrics}); the encoder lies in {out}")
+
+
+def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
+    """Probe, then show the metrics."""
+    task, options = _named(config.task)
+    _show(api.probe(encoder, archive, labels, out, task=task, split=typed(api.SplitSettings, config.split), **options))
+
+
+def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
+    """Finetune, then show the metrics."""
+    from ssl_ecg.training import FinetuneSettings
+
+    task, options = _named(config.task)
+    metrics = api.finetune(
+        encoder,
+        archive,
+        labels,
+        out,
+        task=task,
+        settings=typed(FinetuneSettings, config.training),
+        scratch=config.scratch,
+        split=typed(api.SplitSettings, config.split),
+        **options,
+    )
+    _show(metrics)
+    console.print(f"the model lies in {out}")
+
+
+def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
+    """Compare, then show the summary and where the report lies."""
+    from ssl_ecg.comparison import CompareSettings
+
+    task, options = _named(config.task)
+    node = {**_rest(config, "task", "split"), "task": task}
+    summary = api.compare(
+        encoder,
+        archive,
+        labels,
+        out,
+        settings=typed(CompareSettings, node),
+        split=typed(api.SplitSettings, config.split),
+        command=command,
+        **options,
+    )
+    table = Table("arm", "labels", "macro AUROC", "95 % interval")
+    for row in summary[summary["metric"] == "macro_auroc"].to_dict("records"):
+        sign = "+" if " - " in row["arm"] else ""
+        mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))
+        table.add_row(row["arm"], f"{100 * row['fraction']:g} %", mean, f"{low} to {high}")
+    console.print(table)
+    console.print(f"the report lies in {Path(out) / 'report.html'}")
+
+
+def _show(metrics: dict[str, float]) -> None:
+    table = Table("metric", "value", "95 % interval")
+    for name, value in metrics.items():
+        if name.endswith(("_low", "_high")):
+            continue
+        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+        table.add_row(name, f"{value:.4g}", f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "")
+    console.print(table)
+
+
+RUN: dict[str, Callable[..., None]] = {
+    "ingest": run_ingest,
+    "synthesize": run_synthesize,
+    "pretrain": run_pretrain,
+    "probe": run_probe,
+    "finetune": run_finetune,
+    "compare": run_compare,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    top = argparse.ArgumentParser(prog="ssl-ecg", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, paths in PATHS.items():
+        settings = (config_folder() / f"{verb}.yaml").read_text(encoding="utf-8")
+        sub = verbs.add_parser(
+            verb,
+            help=SUMMARIES[verb],
+            description=SUMMARIES[verb],
+            epilog=f"settings:\n{settings}",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+        for path in paths:
+            sub.add_argument(path, metavar=path.upper())
+        sub.add_argument("overrides", nargs="*", metavar="name=value", help="settings to change")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; errors that a user can mend are one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    options = vars(parser().parse_args(arguments))
+    verb, overrides = options.pop("verb"), options.pop("overrides")
+    try:
+        RUN[verb](load_config(verb, overrides), **options, command=shlex.join(["ssl-ecg", *arguments]))
+    except (ValueError, TypeError, OSError, HydraException, OmegaConfBaseException) as error:
+        logging.getLogger(__name__).debug("failed", exc_info=True)
+        Console(stderr=True).print(f"ssl-ecg {verb}: {error}", style="red", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The four arms of the comparison: what is trained, from where, and what validation chooses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.tasks import Classifier, Task
+from ssl_ecg.training.engine import seed_step
+from ssl_ecg.training.finetune import FinetuneSettings, extract_features, finetune, predict_scores
+
+ARMS = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
+TRAINED = ("scratch", "pretrained_finetune")
+
+Rows = NDArray[np.int64]
+Labelled = tuple[Rows, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run.
+
+    Attributes:
+        scores: float32 [n, C] on the test records, computed once, after every choice.
+        validation: the task's selection metric on validation, of what was chosen.
+        chosen: what validation chose (regularisation, candidate settings, step).
+        curve: a row an evaluation during training, of the chosen candidate.
+        undetermined: indices of classes that the labels of this run cannot teach.
+        model: the trained classifier; None for a probe.
+    """
+
+    scores: NDArray[np.float32]
+    validation: float
+    chosen: dict[str, Any]
+    curve: list[dict[str, float]]
+    undetermined: list[int]
+    model: Classifier | None = None
+
+
+def random_encoder(encoder: Encoder, seed: int) -> Encoder:
+    """Return the same network with the weights that pretraining would have started from."""
+    seed_step(seed, 0, stream=2)
+    return Encoder(encoder.name, encoder.options, encoder.signal)
+
+
+class FeatureCache:
+    """Frozen features of every record of the label table, once per encoder."""
+
+    def __init__(self, archive: Archive, rows: Rows) -> None:
+        self.archive, self.rows = archive, rows
+        self._features: dict[str, NDArray[np.float32]] = {}
+
+    def get(self, name: str, encoder: Encoder) -> NDArray[np.float32]:
+        """Return float32 [records, D], computed at the first call for ``name``."""
+        if name not in self._features:
+            self._features[name] = extract_features(encoder, self.archive, self.rows)
+        return self._features[name]
+
+
+def run_probe(
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    train: Rows,
+    validation: Rows,
+    test: Rows,
+) -> Outcome:
+    """Fit the linear probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
+    probe = LinearProbe().fit(features[train], targets[train], features[validation], targets[validation])
+    return Outcome(
+        scores=np.asarray(probe.scores(features[test]), np.float32),
+        validation=probe.validation_score,
+        chosen={"C": probe.C},
+        curve=[],
+        undetermined=list(probe.undetermined),
+    )
+
+
+def run_trained(
+    encoder: Encoder,
+    task: Task,
+    archive: Archive,
+    train: Labelled,
+    validation: Labelled,
+    test_rows: Rows,
+    candidates: Sequence[FinetuneSettings],
+) -> tuple[Outcome, int]:
+    """Train every candidate, keep the best on validation, score test once with that one.
+
+    Returns:
+        The outcome, and the index of the chosen candidate.
+    """
+    best, index = None, 0
+    tried = []
+    for number, settings in enumerate(candidates):
+        run = finetune(copy.deepcopy(encoder), task, archive, train, validation, settings)
+        score = run.best[f"validation_{task.selection}"]
+        tried.append(score)
+        if best is None or score > best.best[f"validation_{task.selection}"]:
+            best, index = run, number
+    assert best is not None
+    settings = candidates[index]
+    targets = train[1]
+    undetermined = [c for c in range(targets.shape[1]) if len(np.unique(targets[~np.isnan(targets[:, c]), c])) < 2]
+    outcome = Outcome(
+        scores=predict_scores(best.model, archive, test_rows),
+        validation=best.best[f"validation_{task.selection}"],
+        chosen={
+            "learning_rate": settings.learning_rate,
+            "candidate": index,
+            "step": int(best.best["step"]),
+            "candidate_validation": tried,
+        },
+        curve=best.curve,
+        undetermined=undetermined,
+        model=best.model,
+    )
+    return outcome, index
+
+
+def candidate_settings(
+    base: FinetuneSettings, candidates: Sequence[Mapping[str, Any]], seed: int
+) -> list[FinetuneSettings]:
+    """Return ``base`` changed by each candidate.
+
+    Raises:
+        TypeError: a candidate names a setting that does not exist.
+    """
+    return [replace(base, **{**candidate, "seed": seed}) for candidate in (candidates or [{}])]

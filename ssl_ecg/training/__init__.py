@@ -1,0 +1,15 @@
+"""The one engine: pretraining and finetuning through Lightning."""
+
+from ssl_ecg.training.finetune import Finetuned, FinetuneSettings, extract_features, finetune, predict_scores
+from ssl_ecg.training.pretrain import PretrainSettings, patient_hash, pretrain
+
+__all__ = [
+    "FinetuneSettings",
+    "Finetuned",
+    "PretrainSettings",
+    "extract_features",
+    "finetune",
+    "patient_hash",
+    "predict_scores",
+    "pretrain",
+]
