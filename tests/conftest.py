@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from ssl_ecg.records import LEADS
 
 torch.set_num_threads(1)
 
@@ -27,3 +31,41 @@ def oracles(ecg_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no oracles beside SSL_ECG_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def heartbeat() -> Callable[..., np.ndarray]:
+    """A function that draws a plain 12-lead ECG, float32 [12, samples] in millivolts, that obeys Einthoven's law."""
+
+    def draw(sampling_rate: float = 500.0, seconds: float = 10.0, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        time = np.arange(round(sampling_rate * seconds)) / sampling_rate
+        beats = np.arange(rng.uniform(0.1, 0.5), seconds + 1, rng.uniform(0.7, 1.0))
+        waves = ((-0.16, 0.02, 0.1), (0.0, 0.012, 1.0), (0.03, 0.012, -0.3), (0.25, 0.05, 0.3))
+        signal = np.zeros((12, len(time)))
+        for delay, width, height in waves:
+            shape = np.exp(-0.5 * ((time[:, None] - beats - delay) / width) ** 2).sum(axis=1)
+            signal += height * rng.uniform(0.5, 1.5, (12, 1)) * shape
+        signal += 0.01 * rng.standard_normal(signal.shape)
+        one, two = signal[:2]
+        signal[2:6] = two - one, -(one + two) / 2, one - two / 2, two - one / 2
+        return signal.astype(np.float32)
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def write_wfdb() -> Callable[..., Path]:
+    """A function that writes a 12-lead recording as WFDB (1 microvolt a step) and returns its path without suffix."""
+
+    def write(
+        folder: Path, name: str, signal: np.ndarray, sampling_rate: float = 500, unit: str = "mV", comments: str = ""
+    ) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        np.rint(signal.T * 1000).astype("<i2").tofile(folder / f"{name}.dat")
+        lines = [f"{name} {len(signal)} {sampling_rate:g} {signal.shape[1]}"]
+        lines += [f"{name}.dat 16 1000(0)/{unit} 16 0 0 0 0 {lead}" for lead in LEADS[: len(signal)]]
+        (folder / f"{name}.hea").write_text("\n".join(lines) + "\n" + comments, "utf-8")
+        return folder / name
+
+    return write

@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing.connection import wait
@@ -130,9 +131,8 @@ def ingest(
     pending = [j for j in jobs if j.path not in looked_at and (j.reason or j.record_id not in writer.sources)]
 
     read = partial(_read, source=source, settings=settings, limits=limits, secret=secret)
-    with _bar(progress) as bar:
+    with _bar(progress) as bar, closing(_in_parallel(read, pending, workers or os.cpu_count() or 1)) as outcomes:
         task = bar.add_task("ingest", total=len(jobs), completed=len(jobs) - len(pending))
-        outcomes = _in_parallel(read, pending, workers or os.cpu_count() or 1)
         for start in range(0, len(pending), FILES_PER_PART):
             part = []
             for _ in pending[start : start + FILES_PER_PART]:
@@ -231,7 +231,9 @@ def _read_all(read: Callable[[_Job], _Outcome], jobs: Sequence[_Job]) -> list[_O
     return [read(job) for job in jobs]
 
 
-def _in_parallel(read: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int) -> Iterator[_Outcome]:
+def _in_parallel(
+    read: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int
+) -> Generator[_Outcome, None, None]:
     """Yield the outcome of every job in order; a worker that dies costs only the file that killed it."""
     chunks = deque(jobs[i : i + FILES_PER_TASK] for i in range(0, len(jobs), FILES_PER_TASK))
     running: deque[tuple[Sequence[_Job], Future[list[_Outcome]]]] = deque()

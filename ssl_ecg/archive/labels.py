@@ -116,7 +116,7 @@ def _target(column: pd.Series, ids: pd.Series, name: str) -> NDArray[np.float32]
     if wrong.any():
         first = int(np.argmax(wrong))
         raise ValueError(
-            f"column {column.name!r} of {name} must hold 1, 0 or blank, got {column.iloc[first]!r} for "
+            f"column {column.name!r} of {name} must hold 1, 0 or blank, got {str(column.iloc[first])!r} for "
             f"{ids.iloc[first]} ({wrong.sum()} such values); name the label columns with classes= if it is none"
         )
     return values

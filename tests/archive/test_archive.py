@@ -1,0 +1,240 @@
+"""What an archive gives back, and what it refuses to open."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ssl_ecg.archive import ArchiveError, ArchiveWriter, open_archive
+from ssl_ecg.archive.writer import quantise
+from ssl_ecg.signals import SignalSettings, normalise
+
+SETTINGS = SignalSettings(leads=("I", "II"), duration=1.0, min_duration=1.0, normalise="none")
+
+
+def manifest(start: int, count: int) -> pd.DataFrame:
+    ids = range(start, start + count)
+    return pd.DataFrame(
+        {
+            "record_id": [f"r{i}" for i in ids],
+            "patient_id": [f"p{i // 2}" for i in ids],
+            "source": "test",
+            "age": [None if i % 2 else 50.0 + i for i in ids],
+            "sex": ["female" if i % 2 else None for i in ids],
+            "recorded_at": pd.NaT,
+            "original_rate": 100.0,
+            "original_duration": 1.0,
+            "calibrated": True,
+        }
+    )
+
+
+def draw(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 2, 100)).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An archive of three parts, of 4, 0 and 3 records."""
+    writer = ArchiveWriter(tmp_path / "archive", SETTINGS)
+    writer.write_part(draw(7)[:4], manifest(0, 4), [("bad.hea", "flat lead: I")])
+    writer.write_part(draw(0), manifest(0, 0), [("worse.hea", "unreadable")])
+    writer.write_part(draw(7)[4:], manifest(4, 3))
+    writer.finish()
+    return tmp_path / "archive"
+
+
+@given(arrays(np.float32, (2, 3, 20), elements=st.floats(-32.75, 32.75, width=32)))
+def test_quantisation_errs_by_half_a_microvolt_at_most(signal: np.ndarray) -> None:
+    integers = quantise(signal)
+    assert integers.dtype == np.dtype("<i2")
+    # Half a microvolt, and the rounding of float32 at 32 mV.
+    assert np.abs(integers.astype(np.float64) / 1000 - signal).max() <= 0.0005 + 4e-6
+
+
+@pytest.mark.parametrize("value", [33.0, -33.0, np.nan, np.inf])
+def test_quantisation_refuses_what_16_bits_do_not_hold(value: float) -> None:
+    with pytest.raises(ValueError, match=r"an archive holds up to 32\.767 mV"):
+        quantise(np.array([0.0, value]))
+
+
+def test_reads_records_in_any_order(folder: Path) -> None:
+    archive = open_archive(folder)
+    assert len(archive) == 7
+    rows = [6, 0, 0, 4, 3]
+    np.testing.assert_allclose(archive.read(rows), draw(7)[rows], atol=5.1e-4)
+    assert archive.read([]).shape == (0, 2, 100)
+    record = archive[-1]
+    assert (record["record_id"], record["patient_id"]) == ("r6", "p3")
+    assert record["signal"].dtype == np.float32
+    np.testing.assert_array_equal(record["signal"], archive.read([6])[0])
+    assert archive.patient.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert (archive.leads, archive.sampling_rate, archive.samples) == (("I", "II"), 100, 100)
+    assert archive.manifest["age"].notna().sum() == 4
+    assert archive.manifest["sex"].isna().sum() == 4
+    assert list(archive.rejected["path"]) == ["bad.hea", "worse.hea"]
+    archive.verify()
+
+
+@pytest.mark.parametrize("how", ["lead", "record"])
+def test_normalises_as_its_settings_say(tmp_path: Path, how: str) -> None:
+    writer = ArchiveWriter(tmp_path, SignalSettings(**{**SETTINGS.to_dict(), "normalise": how}))
+    writer.write_part(draw(3), manifest(0, 3))
+    np.testing.assert_allclose(writer.finish().read([2, 1]), normalise(draw(3)[[2, 1]], how), atol=2e-3)
+
+
+def test_rows_by_record_id(folder: Path) -> None:
+    archive = open_archive(folder)
+    assert archive.rows(["r5", "r0"]).tolist() == [5, 0]
+    assert archive.find(["r5", "who"]).tolist() == [5, -1]
+    with pytest.raises(ArchiveError, match=r"2 record ids are not in .*: who, what"):
+        archive.rows(["r0", "who", "what"])
+    for rows in ([7], [-1]):
+        with pytest.raises(IndexError, match=r"0\.\.6"):
+            archive.read(rows)
+    with pytest.raises(IndexError, match="record 7 of an archive of 7"):
+        archive[7]
+
+
+def test_can_be_sent_to_workers(folder: Path) -> None:
+    archive = open_archive(folder)
+    archive.read([0])
+    sent = pickle.dumps(archive)
+    assert len(sent) < 10_000
+    np.testing.assert_array_equal(pickle.loads(sent).read(range(7)), archive.read(range(7)))
+
+
+def test_grows_and_keeps_what_was_there(folder: Path) -> None:
+    writer = ArchiveWriter(folder, SETTINGS)
+    writer.write_part(draw(2, seed=1), manifest(7, 2), [("bad.hea", "truncated signal")])
+    assert len(open_archive(folder)) == 7
+    archive = writer.finish()
+    assert len(archive) == 9
+    np.testing.assert_allclose(archive.read(range(9)), np.concatenate([draw(7), draw(2, seed=1)]), atol=5.1e-4)
+    assert archive.rejected.values.tolist() == [["worse.hea", "unreadable"], ["bad.hea", "truncated signal"]]
+    archive.verify()
+
+
+def test_interrupted_growth_leaves_the_old_archive_and_continues(folder: Path) -> None:
+    writer = ArchiveWriter(folder, SETTINGS)
+    writer.write_part(draw(2, seed=1), manifest(7, 2))
+    # As if killed after the manifest was replaced and before archive.json was.
+    table = pd.concat([pd.read_parquet(folder / "manifest.parquet"), pd.read_parquet(folder / "journal/00003.parquet")])
+    table.to_parquet(folder / "manifest.parquet", index=False)
+    assert len(open_archive(folder)) == 7
+    archive = ArchiveWriter(folder, SETTINGS).finish()
+    assert len(archive) == 9
+    assert archive.manifest["record_id"].is_unique
+    archive.verify()
+
+
+def test_refuses_other_settings_naming_both(folder: Path) -> None:
+    with pytest.raises(ArchiveError, match=r"'normalise': 'none'.*'normalise': 'lead'"):
+        ArchiveWriter(folder, SignalSettings(**{**SETTINGS.to_dict(), "normalise": "lead"}))
+    with pytest.raises(ArchiveError, match=r"quality None, now asked for {'pop': 3}"):
+        ArchiveWriter(folder, SETTINGS, origin={"quality": {"pop": 3}})
+    with pytest.raises(FileExistsError, match="already holds an archive"):
+        ArchiveWriter(folder, SETTINGS, resume=False)
+
+
+def test_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
+    writer = ArchiveWriter(tmp_path, SETTINGS)
+    with pytest.raises(ValueError, match=r"shape \(2, 2, 100\).*got \(3, 2, 100\)"):
+        writer.write_part(draw(3), manifest(0, 2))
+    with pytest.raises(ValueError, match="lacks the columns age, sex"):
+        writer.write_part(draw(2), manifest(0, 2).drop(columns=["age", "sex"]))
+    with pytest.raises(ValueError, match="1 record ids are there already: r0"):
+        writer.write_part(draw(2), pd.concat([manifest(0, 1)] * 2))
+    writer.write_part(draw(2), manifest(0, 2))
+    with pytest.raises(ValueError, match="2 record ids are there already: r0, r1"):
+        writer.write_part(draw(2), manifest(0, 2))
+
+
+def test_no_record_at_all_is_an_error_that_keeps_the_reasons(tmp_path: Path) -> None:
+    writer = ArchiveWriter(tmp_path, SETTINGS)
+    writer.write_part(draw(0), manifest(0, 0), [("a.hea", "flat lead: I")])
+    with pytest.raises(ArchiveError, match=r"no record, see rejected\.csv"):
+        writer.finish()
+    assert "flat lead: I" in (tmp_path / "rejected.csv").read_text()
+    with pytest.raises(FileNotFoundError, match="no archive"):
+        open_archive(tmp_path)
+
+
+def test_missing_and_unfinished_archives_do_not_open(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no archive in .*no archive\.json"):
+        open_archive(tmp_path / "nowhere")
+    ArchiveWriter(tmp_path, SETTINGS).write_part(draw(2), manifest(0, 2))
+    with pytest.raises(ArchiveError, match="unfinished: run the same ingest again"):
+        open_archive(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "format version 99, this release reads version 1"),
+        ({"format": "something"}, "not an archive of this package"),
+        ({"settings": {"rate": 3}}, "unknown signal settings: rate"),
+        ({"parts": None}, "is damaged"),
+    ],
+)
+def test_other_versions_and_formats_are_refused(folder: Path, change: dict[str, object], message: str) -> None:
+    info = json.loads((folder / "archive.json").read_text())
+    (folder / "archive.json").write_text(json.dumps({**info, **change}))
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
+
+
+def test_damage_is_found_and_named(folder: Path) -> None:
+    part = folder / "signals" / "00002.i16"
+    content = bytearray(part.read_bytes())
+    content[5] ^= 1
+    part.write_bytes(content)
+    archive = open_archive(folder)
+    with pytest.raises(ArchiveError, match=r"00002\.i16 is damaged: SHA-256"):
+        archive.verify()
+    part.write_bytes(content[:-2])
+    with pytest.raises(ArchiveError, match=r"00002\.i16 is damaged: 1198 bytes, expected 1200"):
+        open_archive(folder)
+    part.unlink()
+    with pytest.raises(ArchiveError, match=r"00002\.i16 is damaged: 0 bytes"):
+        open_archive(folder)
+
+
+@pytest.mark.parametrize(("name", "content"), [("archive.json", b"{"), ("manifest.parquet", b"PAR1")])
+def test_damaged_tables_are_named(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(ArchiveError, match="damaged"):
+        open_archive(folder)
+
+
+def test_full_disk_keeps_committed_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ArchiveWriter(tmp_path, SETTINGS)
+    writer.write_part(draw(7)[:4], manifest(0, 4))
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            OSError, match=r"No space left on device: .*the 1 parts committed so far are safe"
+        ) as caught:
+            writer.write_part(draw(7)[4:], manifest(4, 3))
+        assert caught.value.errno == errno.ENOSPC
+        assert not list(tmp_path.rglob("*.tmp"))
+        with pytest.raises(OSError, match="No space left"):
+            writer.finish()
+    again = ArchiveWriter(tmp_path, SETTINGS)
+    assert set(again.sources) == {"r0", "r1", "r2", "r3"}
+    again.write_part(draw(7)[4:], manifest(4, 3))
+    np.testing.assert_allclose(again.finish().read(range(7)), draw(7), atol=5.1e-4)

@@ -1,0 +1,158 @@
+"""WFDB headers as they occur, and as somebody hostile might write them."""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssl_ecg.records import LEADS, RecordError, read_record, read_wfdb
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    header = path.with_name(path.name + ".hea")
+    text = header.read_text("utf-8")
+    assert old in text
+    header.write_text(text.replace(old, new), "utf-8")
+
+
+def test_signal_and_facts_come_back(tmp_path, heartbeat, write_wfdb) -> None:
+    signal = heartbeat()
+    path = write_wfdb(tmp_path, "a-1", signal, comments="#Age: 74\n#Sex: Male\n#Dx: AF\n")
+    record = read_wfdb(path)
+    np.testing.assert_allclose(record.signal, signal, atol=6e-4)
+    assert (record.leads, record.sampling_rate, record.duration) == (LEADS, 500, 10)
+    assert (record.age, record.sex, record.calibrated, record.recorded_at) == (74, "male", True, None)
+
+
+@pytest.mark.parametrize(
+    ("comments", "age", "sex"),
+    [
+        ("#<age>: 51\n#<sex>: F\n", 51, "female"),
+        ("#  AGE :  3.5\n# Gender=female\n", 3.5, "female"),
+        ("#Age: NaN\n#Sex: Unknown\n", None, None),
+        ("#Age: 300\n#Dosage: 12\n#Sex: Mixed\n", None, None),
+    ],
+)
+def test_age_and_sex_as_publishers_write_them(tmp_path, heartbeat, write_wfdb, comments, age, sex) -> None:
+    record = read_wfdb(write_wfdb(tmp_path, "a", heartbeat(), comments=comments))
+    assert (record.age, record.sex) == (age, sex)
+
+
+def test_crlf_odd_spacing_and_lower_case(tmp_path, heartbeat, write_wfdb) -> None:
+    path = write_wfdb(tmp_path, "a", heartbeat(), comments="#Age: 74\n")
+    header = path.with_suffix(".hea")
+    text = header.read_text().replace(" aVR", "   avr").replace(" 16 1000", "\t16  1000").replace("a 12", "a   12")
+    text = text.replace("500 5000", "500  5000   05-Feb-2020 11:39:16")
+    header.write_bytes(("\n" + text + "\n").replace("\n", "\r\n").encode())
+    record = read_wfdb(path)
+    assert record.leads == LEADS
+    assert record.age == 74
+    assert record.recorded_at == datetime(2020, 2, 5, 11, 39, 16)
+    np.testing.assert_allclose(record.signal, heartbeat(), atol=6e-4)
+
+
+def test_matlab_file_with_offset_gain_and_baseline_per_lead(tmp_path, heartbeat) -> None:
+    signal = heartbeat()
+    gains, baselines = np.linspace(200, 2000, 12), np.arange(-6, 6)
+    stored = np.rint(signal * gains[:, None] + baselines[:, None]).astype("<i2")
+    (tmp_path / "m.mat").write_bytes(b"\0" * 24 + stored.T.tobytes())
+    lines = [f"m.mat 16+24 {g}({b})/mV 16 0 0 0 0 {lead}" for g, b, lead in zip(gains, baselines, LEADS, strict=True)]
+    (tmp_path / "m.hea").write_text("\n".join(["m 12 500 5000", *lines]))
+    np.testing.assert_allclose(read_wfdb(tmp_path / "m").signal, signal, atol=0.0026)
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mV", 1), ("uV", 1e-3), ("µV", 1e-3), ("V", 1e3)])
+def test_units_become_millivolts(tmp_path, heartbeat, write_wfdb, unit, factor) -> None:
+    record = read_wfdb(write_wfdb(tmp_path, "a", heartbeat(), unit=unit))
+    np.testing.assert_allclose(record.signal, heartbeat() * factor, atol=6e-4 * factor)
+    assert record.calibrated
+
+
+def test_no_unit_and_no_gain_are_uncalibrated(tmp_path, heartbeat, write_wfdb) -> None:
+    assert not read_wfdb(write_wfdb(tmp_path, "a", heartbeat(), unit="NU")).calibrated
+    path = write_wfdb(tmp_path, "b", heartbeat())
+    edit(path, "1000(0)/mV", "0")
+    assert not read_wfdb(path).calibrated
+
+
+def test_channels_that_are_no_leads_are_left_out(tmp_path, heartbeat, write_wfdb) -> None:
+    path = write_wfdb(tmp_path, "a", heartbeat())
+    edit(path, "/mV 16 0 0 0 0 V6", "/mmHg 16 0 0 0 0 ABP")
+    record = read_wfdb(path)
+    assert record.leads == LEADS[:-1]
+    np.testing.assert_allclose(record.signal, heartbeat()[:-1], atol=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        ("/mV", "/furlong", "unknown unit: furlong"),
+        ("a.dat 16", "../a.dat 16", "header: names a file outside its folder"),
+        ("a.dat 16", "/etc/passwd 16", "header: names a file outside its folder"),
+        ("a.dat 16", "https://example.org/a.dat 16", "header: names a file outside its folder"),
+        ("a.dat 16", "..\\a.dat 16", "header: names a file outside its folder"),
+        ("a.dat 16", ".. 16", "header: names a file outside its folder"),
+        ("a.dat 16", "b.dat 16", "missing signal: b.dat is not there"),
+        ("a.dat 16", "a.dat 777", "header: signal line"),
+        ("500 5000", "500 5001", "truncated signal"),
+        ("500 5000", "500 999999999999", "truncated signal"),
+        ("500 5000", "0 5000", "sampling rate"),
+        ("500 5000", "fast 5000", "header: record line"),
+        ("a 12 500 5000", "a 12", "sampling rate: the header gives none"),
+        ("a 12", "a/3 12", "header: recordings of several segments"),
+        ("a 12", "a 14", "unreadable"),
+        ("1000(0)/mV", "1e-e(0)/mV", "header: gain"),
+        ("0 0 V2", "0 0 v1", "duplicate lead"),
+    ],
+)
+def test_bad_headers_are_refused_by_name(tmp_path, heartbeat, write_wfdb, old, new, kind) -> None:
+    path = write_wfdb(tmp_path, "a", heartbeat())
+    edit(path, old, new)
+    with pytest.raises(RecordError) as caught:
+        read_wfdb(path)
+    assert str(caught.value).startswith(kind)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 50, b"#only a comment\n", b"garbage"])
+def test_files_that_are_no_headers(tmp_path, content) -> None:
+    (tmp_path / "a.hea").write_bytes(content)
+    with pytest.raises(RecordError):
+        read_record(tmp_path / "a.hea")
+
+
+def test_missing_header_and_addresses(tmp_path) -> None:
+    with pytest.raises(RecordError, match="cannot be read"):
+        read_wfdb(tmp_path / "nothing")
+    with pytest.raises(RecordError, match="cannot be read, rename"):
+        read_wfdb(tmp_path / "zip::x" / "a")
+    with pytest.raises(RecordError, match=r"unknown format: '\.xyz'"):
+        read_record(tmp_path / "a.xyz")
+
+
+def test_nothing_is_fetched(tmp_path, heartbeat, write_wfdb, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    path = write_wfdb(tmp_path, "a", heartbeat())
+    assert read_wfdb(path).duration == 10
+    for name in ("https://physionet.org/files/ptb-xl/a", "s3://bucket/a"):
+        with pytest.raises(RecordError):
+            read_wfdb(name)
+
+
+def test_real_formats(ecg_data: Path) -> None:
+    cpsc = read_wfdb(ecg_data / "cpsc2018" / "A0001")
+    assert (cpsc.signal.shape, cpsc.age, cpsc.sex, cpsc.calibrated) == ((12, 7500), 74, "male", True)
+    assert np.abs(cpsc.signal[0] + cpsc.signal[2] - cpsc.signal[1]).max() < 0.005
+    assert cpsc.signal[0, 0] == pytest.approx(0.028)
+    ludb = read_wfdb(ecg_data / "ludb" / "data" / "1")
+    assert (ludb.leads, ludb.age, ludb.sex) == (LEADS, 51, "female")
+    ptbxl = read_wfdb(ecg_data / "ptbxl" / "records100" / "00000" / "00158_lr")
+    assert (ptbxl.sampling_rate, ptbxl.calibrated) == (100, False)
+    assert ptbxl.signal.std(axis=1) == pytest.approx(1, abs=0.01)
