@@ -14,9 +14,11 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from ssl_ecg.archive import ArchiveError, ArchiveWriter, open_archive
+from ssl_ecg.archive.labels import read_labels
 from ssl_ecg.archive.synthetic import CONDITIONS, SyntheticEcgs, draw_ecgs, synthesize
-from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, DERIVATION
+from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, DERIVATION, Waves
 from ssl_ecg.archive.synthetic.electrocardiogram import fibrillatory_waves
+from ssl_ecg.archive.synthetic.morphology import ECTOPIC
 from ssl_ecg.archive.synthetic.rhythm import bring_forward, conduct, ectopic_beats
 from ssl_ecg.records.record import LEADS
 from ssl_ecg.signals.filters import bandpass, condition
@@ -33,14 +35,14 @@ def clean(*conditions: str, records: int = 16) -> SyntheticEcgs:
 
 @cache
 def cohort() -> SyntheticEcgs:
-    return draw_ecgs(1500, seed=3)
+    return draw_ecgs(1200, seed=3)
 
 
-def r_times(signal: np.ndarray, rate: float = RATE) -> np.ndarray:
-    """Samples at which the leads together change fastest."""
+def r_times(signal: np.ndarray, rate: float = RATE, least: float = 0.4) -> np.ndarray:
+    """Samples at which the leads together change fastest, at ``least`` that part of the fastest in the record."""
     speed = np.abs(np.diff(signal, axis=-1)).sum(0)
     speed = np.convolve(speed, np.ones(round(0.05 * rate)), "same")
-    return find_peaks(speed, height=0.4 * np.quantile(speed, 0.99), distance=round(0.3 * rate))[0]
+    return find_peaks(speed, height=least * np.quantile(speed, 0.99), distance=round(0.3 * rate))[0]
 
 
 def mean_beat(signal: np.ndarray, rate: float = RATE) -> np.ndarray:
@@ -74,7 +76,7 @@ def test_limb_leads_obey_einthoven_and_goldberger_with_noise() -> None:
 
 def test_same_seed_same_ecgs_whatever_else_is_asked() -> None:
     some, more, other = draw_ecgs(10, seed=4), draw_ecgs(30, seed=4), draw_ecgs(10, seed=5)
-    np.testing.assert_array_equal(some.signal[:9], more.signal[:9])
+    np.testing.assert_array_equal(some.signal, more.signal[:10])
     assert np.abs(some.signal - other.signal).max() > 0.1
 
     slow, fast = (draw_ecgs(10, seed=4, sampling_rate=rate, noise=False) for rate in (100, 500))
@@ -262,13 +264,24 @@ def test_ectopic_beats_are_early_and_followed_by_a_compensatory_pause() -> None:
         np.testing.assert_array_equal(onsets[~ectopic], sinus[~ectopic])
 
 
-def test_ectopic_beats_are_wide_and_without_p_wave() -> None:
-    normal, ectopic = clean("sinus_rhythm"), clean("premature_ventricular_contraction")
-    # Where the two records of one patient differ in rhythm, they differ in slow, wide waves.
-    for signal, other in zip(ectopic.signal, normal.signal, strict=True):
-        assert np.abs(signal - other).max() > 0.5
-    assert (ectopic.truth.rr_variation > 2 * normal.truth.rr_variation).mean() > 0.9
-    assert ectopic.truth.premature_ventricular_contraction.all()
+def test_ectopic_beats_are_wide_with_an_opposite_t_wave() -> None:
+    beat = Waves.from_table(ECTOPIC)
+    onset, end = beat.span(slice(0, 2))
+    assert onset == pytest.approx(0, abs=0.01)
+    assert 0.12 < end - onset < 0.18
+    assert beat.vector[3] @ beat.vector[:2].sum(axis=0) < -0.9 * np.linalg.norm(beat.vector[3])
+
+    # Around the longest pause of each record: wide complexes before it, narrow ones after.
+    ecgs = clean("premature_ventricular_contraction")
+    slow = []
+    for signal in ecgs.signal:
+        peaks = r_times(signal, least=0.25)
+        speed = np.linalg.norm(np.gradient(signal, axis=1), axis=0)
+        height = [speed[max(r - 40, 0) : r + 40].max() for r in peaks]
+        pause = np.diff(peaks)[:-1].argmax()
+        slow.append(height[pause] / height[pause + 1])
+    assert np.mean(np.array(slow) < 0.8) > 0.8
+    assert (ecgs.truth.rr_variation > 2 * clean("sinus_rhythm").truth.rr_variation).mean() > 0.9
 
 
 def test_intervals_of_the_truth_bound_the_waves() -> None:
@@ -340,13 +353,13 @@ def test_ventricular_factor_drives_low_ejection_fraction() -> None:
 
 
 def test_both_factors_can_be_read_from_noisy_beats_but_not_easily() -> None:
-    ecgs = draw_ecgs(1200, seed=21, visits=(1, 1), conditions=["sinus_rhythm"])
+    ecgs = draw_ecgs(900, seed=21, visits=(1, 1), conditions=["sinus_rhythm"])
     beats = np.stack([mean_beat(bandpass(signal, 100), 100).ravel() for signal in ecgs.signal])
     beats -= beats.mean(axis=0)
     for factor, least, most in (("atrial_factor", 0.25, 0.9), ("ventricular_factor", 0.5, 0.95)):
         value = ecgs.truth[factor].to_numpy()
-        predicted = Ridge(alpha=3.0).fit(beats[:900], value[:900]).predict(beats[900:])
-        assert least < np.corrcoef(predicted, value[900:])[0, 1] < most, factor
+        predicted = Ridge(alpha=3.0).fit(beats[:700], value[:700]).predict(beats[700:])
+        assert least < np.corrcoef(predicted, value[700:])[0, 1] < most, factor
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -370,6 +383,8 @@ def test_archive_holds_what_is_drawn_whoever_draws_it(tmp_path: Path) -> None:
     conditions = pd.read_csv(alone / "labels/conditions.csv")
     assert conditions.columns.tolist() == ["record_id", *CONDITIONS]
     pd.testing.assert_frame_equal(conditions[list(CONDITIONS)], ecgs.truth[list(CONDITIONS)])
+    assert read_labels(alone / "labels/conditions.csv", archive).classes == CONDITIONS
+    assert len(read_labels(alone / "labels/low_lvef.csv", archive, ["low_lvef"])) == 300
     survival = pd.read_csv(alone / "labels/af_survival.csv")
     assert survival.columns.tolist() == [
         "record_id",
@@ -395,7 +410,7 @@ def test_settings_of_the_archive_may_differ_from_the_recorder(tmp_path: Path) ->
 
 
 def test_a_killed_run_continues_and_another_seed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = {"records": 600, "duration": 5, "visits": (1, 1), "workers": 1}
+    arguments = {"records": 300, "duration": 5, "visits": (1, 1), "workers": 1}
     whole = synthesize(tmp_path / "whole", **arguments)
     write = ArchiveWriter.write_part
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def draw_ecgs(
         _draw(seed, patient, count, sampling_rate, duration, conditions, noise)
         for patient, count in enumerate(_visit_counts(records, seed, visits))
     ]
-    return _joined([ecg for patient in drawn for ecg in patient])
+    return _joined([ecg for patient in drawn for ecg in patient][:records])
 
 
 def synthesize(
@@ -127,7 +128,7 @@ def synthesize(
     writer = ArchiveWriter(folder, settings, origin={"synthetic": origin})
     counts = _visit_counts(records, seed, visits)
     blocks = [range(first, min(first + BLOCK, len(counts))) for first in range(0, len(counts), BLOCK)]
-    draw = partial(_draw_block, counts, seed, sampling_rate, duration, settings)
+    draw = partial(_draw_block, counts, records, seed, sampling_rate, duration, settings)
     truths = []
     for number, ecgs in enumerate(_parallel(draw, blocks, workers or os.cpu_count() or 1)):
         truths.append(ecgs.truth)
@@ -147,11 +148,19 @@ def _parallel(draw: Callable[[range], SyntheticEcgs], blocks: list[range], worke
 
 
 def _draw_block(
-    counts: list[int], seed: int, sampling_rate: float, duration: float, settings: SignalSettings, patients: range
+    counts: list[int],
+    records: int,
+    seed: int,
+    sampling_rate: float,
+    duration: float,
+    settings: SignalSettings,
+    patients: range,
 ) -> SyntheticEcgs:
-    ecgs = [ecg for p in patients for ecg in _draw(seed, p, counts[p], sampling_rate, duration, None, noise=True)]
+    """Conditioned ECGs of some of the patients."""
+    drawn = (ecg for p in patients for ecg in _draw(seed, p, counts[p], sampling_rate, duration, None, noise=True))
+    wanted = islice(drawn, records - sum(counts[: patients.start]))
     chosen = [LEADS.index(lead) for lead in settings.leads]
-    return _joined([(condition(signal[chosen], sampling_rate, settings), truth) for signal, truth in ecgs])
+    return _joined([(condition(signal[chosen], sampling_rate, settings), truth) for signal, truth in wanted])
 
 
 def _manifest(truth: pd.DataFrame, sampling_rate: float, duration: float) -> pd.DataFrame:
@@ -196,11 +205,10 @@ def _check(
 
 
 def _visit_counts(records: int, seed: int, visits: tuple[int, int]) -> list[int]:
-    """Records of each patient; the last one may have fewer than drawn, to make the sum ``records``."""
+    """Visits of each patient, of as few patients as make ``records``; those of the last may be more than needed."""
     counts = _rng(seed, COHORT).integers(visits[0], visits[1] + 1, records)
-    ends = np.minimum(np.cumsum(counts), records)
-    counts = np.diff(ends, prepend=0)
-    return counts[counts > 0].tolist()
+    patients = np.searchsorted(np.cumsum(counts), records) + 1
+    return counts[:patients].tolist()
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:
@@ -235,7 +243,7 @@ def _draw(
         present |= {_rhythm_name(measured["sinus_rate"])}
         ecgs.append(
             (
-                signal,
+                signal.astype(np.float32),
                 {
                     "record_id": f"p{patient_number:05d}/v{visit}",
                     "patient_id": f"p{patient_number:05d}",
@@ -265,7 +273,7 @@ def _rate_of(conditions: Collection[str], rate: float) -> float:
     if "atrial_fibrillation" in conditions:
         return rate
     if "sinus_bradycardia" in conditions:
-        return min(rate, 0.75 * SLOWEST + 0.1 * rate)
+        return min(rate, 0.77 * SLOWEST + 0.08 * rate)
     if "sinus_tachycardia" in conditions:
         return max(rate, 1.05 * FASTEST + 0.15 * rate)
     return float(np.clip(rate, 1.1 * SLOWEST, 0.92 * FASTEST))
@@ -273,4 +281,4 @@ def _rate_of(conditions: Collection[str], rate: float) -> float:
 
 def _joined(ecgs: list[Ecg]) -> SyntheticEcgs:
     signals, rows = zip(*ecgs, strict=True)
-    return SyntheticEcgs(np.stack(signals).astype(np.float32), pd.DataFrame(list(rows)))
+    return SyntheticEcgs(np.stack(signals), pd.DataFrame(list(rows)))
