@@ -112,7 +112,8 @@ def ingest(
 
     Raises:
         FileNotFoundError: If ``source`` is no folder, or holds no recording.
-        ArchiveError: If the archive there was made with other settings, limits or salt, or no file could be used.
+        ArchiveError: If the archive there was made with other settings, limits or salt, an ingest of another source
+            into it is unfinished, or no file could be used.
         OSError: If the disk is full; what is committed stays, and the same call continues.
     """
     source, settings, limits = Path(source), settings or SignalSettings(), limits or QualityLimits()
@@ -124,7 +125,8 @@ def ingest(
     databases = [PTBXL.read(folder, settings.sampling_rate) for folder in _folders_with(source, DATABASE)]
     jobs = _jobs(source, databases)
 
-    writer = ArchiveWriter(archive, settings, origin={"quality": asdict(limits), "patient_ids": _scheme(secret)})
+    origin = {"quality": asdict(limits), "patient_ids": _scheme(secret)}
+    writer = ArchiveWriter(archive, settings, run=str(source.resolve()), origin=origin)
     jobs = [_refuse_duplicate(job, writer.sources) for job in jobs]
     skipped = sum(job.record_id in writer.finished and job.reason is None for job in jobs)
     looked_at = {path for path, _ in writer.rejected}

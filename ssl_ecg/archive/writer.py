@@ -70,6 +70,8 @@ class ArchiveWriter:
         folder: Folder of the archive; made if need be.
         settings: What was done to the signals.
         resume: Continue what lies in ``folder`` (unfinished or finished); if False, anything there is an error.
+        run: What this run reads. A run that was interrupted must be finished before another one begins, since the paths
+            of its rejected files mean nothing elsewhere.
         origin: Further facts that must not change while an archive grows, such as quality limits; kept in its JSON.
 
     Attributes:
@@ -80,7 +82,7 @@ class ArchiveWriter:
 
     Raises:
         FileExistsError: If ``resume`` is False and the folder holds an archive.
-        ArchiveError: If the settings differ from those of the archive that is there.
+        ArchiveError: If the settings differ from those of the archive that is there, or another run is unfinished.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ArchiveWriter:
         folder: str | Path,
         settings: SignalSettings,
         resume: bool = True,
+        run: str = "",
         origin: dict[str, Any] | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -100,6 +103,7 @@ class ArchiveWriter:
             **(origin or {}),
         }
         self._journal = self.folder / "journal"
+        self._run = run
         if not resume and ((self.folder / "archive.json").exists() or self._journal.exists()):
             raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
         self.committed: list[Part] = []
@@ -119,11 +123,16 @@ class ArchiveWriter:
             self._remember(archive.manifest)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self._journal.exists() and (self._journal / "head.json").exists():
-            self._require_same(json.loads((self._journal / "head.json").read_text("utf-8")))
+            head = json.loads((self._journal / "head.json").read_text("utf-8"))
+            self._require_same(head)
+            if head.get("run") != self._run:
+                raise ArchiveError(
+                    f"{self.folder} holds an unfinished ingest of {head.get('run')}: finish that before {self._run}"
+                )
             self._replay()
         else:
             self._journal.mkdir(exist_ok=True)
-            _write(self._journal / "head.json", _json(self._head))
+            _write(self._journal / "head.json", _json({**self._head, "run": self._run}))
 
     def _require_same(self, there: dict[str, Any]) -> None:
         for name, wanted in self._head.items():

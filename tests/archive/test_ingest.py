@@ -212,6 +212,8 @@ def test_full_disk_then_the_same_call(source: Path, tmp_path: Path, monkeypatch:
     assert len(list((tmp_path / "a" / "signals").iterdir())) == 2
     with pytest.raises(ArchiveError, match="unfinished"):
         open_archive(tmp_path / "a")
+    with pytest.raises(ArchiveError, match=r"holds an unfinished ingest of .*clinic: finish that before .*ward"):
+        run(source / "ward", tmp_path / "a")
     assert run(source, tmp_path / "a").accepted == 6
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
 
