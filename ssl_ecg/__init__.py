@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
 
 _ROOMS = (
-    "archive backbones comparison evaluation explain objectives records report signals tasks training views".split()
+    "archive",
+    "backbones",
+    "comparison",
+    "evaluation",
+    "objectives",
+    "records",
+    "report",
+    "signals",
+    "tasks",
+    "training",
+    "views",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,8 @@ def pretrain(
     objective: str = "cmsc",
     *,
     settings: PretrainSettings | None = None,
-    holdout: Iterable[str] | str | Path | None = None,
+    holdout: TableLike | None = None,
+    split: SplitSettings | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Encoder:
@@ -120,7 +121,9 @@ def pretrain(
         out: encoder folder; a killed run continues there.
         objective: name, see ``ssl_ecg.objectives.list_objectives()``.
         settings: all settings at once; otherwise give single ones by name.
-        holdout: records whose patients must not be seen: record ids, or a label table together with ``holdout_folds``.
+        holdout: label table whose test patients, as ``split`` draws them, must not be seen. Give the same table and
+            split to ``probe``, ``finetune`` and ``compare``.
+        split: which records of ``holdout`` test.
         progress: show a progress bar.
         options: fields of ``ssl_ecg.training.PretrainSettings``; an unknown one is a TypeError.
 
@@ -131,29 +134,12 @@ def pretrain(
     from ssl_ecg.training import pretrain as run
 
     archive = _open(archive)
-    ids: list[str] | None = None
-    if isinstance(holdout, (str, Path)):
-        options["holdout"] = str(holdout)
-    elif holdout is not None:
-        ids = list(holdout)
-    settings = settings or PretrainSettings(objective=objective, **_tuples(options))
-    rows = archive.rows(ids) if ids is not None else _holdout_rows(archive, settings)
+    settings = settings or PretrainSettings(objective=objective, **options)
+    rows = None
+    if holdout is not None:
+        labels = read_labels(holdout, archive)
+        rows = labels.rows[(split or SplitSettings()).split(labels).test]
     return run(archive, out, settings, rows, progress)
-
-
-def _holdout_rows(archive: Archive, settings: PretrainSettings) -> np.ndarray | None:
-    """Return the archive rows that the settings name, all of the table's where no fold is named."""
-    if settings.holdout is None:
-        return None
-    labels = read_labels(settings.holdout, archive)
-    if not settings.holdout_folds:
-        return labels.rows
-    if labels.fold is None:
-        raise ValueError(f"holdout={settings.holdout!r}: has no fold column, but holdout_folds is given")
-    chosen = np.isin(labels.fold, settings.holdout_folds)
-    if not chosen.any():
-        raise ValueError(f"holdout_folds={settings.holdout_folds}: the table has folds {sorted(set(labels.fold))}")
-    return labels.rows[chosen]
 
 
 def probe(
@@ -318,11 +304,6 @@ def _prepare(
     splits = (split or SplitSettings()).split(table)
     check_unseen(encoder, archive, table.rows[splits.test])
     return encoder, archive, table, splits
-
-
-def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists come from YAML and from users; settings are frozen and hold tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
 
 
 def _test_metrics(table: LabelTable, splits: Splits, scores: np.ndarray) -> dict[str, float]:

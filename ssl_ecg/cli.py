@@ -20,7 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ssl_ecg import api
 
@@ -67,8 +67,17 @@ def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 def typed(schema: type[T], node: Any) -> T:
     """Turn a configuration node into a settings dataclass; a misspelt or mistyped option is an error that names it."""
-    checked = OmegaConf.merge(OmegaConf.structured(schema), node)
-    return _build(schema, OmegaConf.to_container(checked, resolve=True))
+    structure = OmegaConf.structured(schema)
+    _unfreeze(structure)
+    return _build(schema, OmegaConf.to_container(OmegaConf.merge(structure, node), resolve=True))
+
+
+def _unfreeze(node: DictConfig) -> None:
+    """Let values be merged into the structure of a frozen dataclass."""
+    OmegaConf.set_readonly(node, False)
+    for child in node.values():
+        if isinstance(child, DictConfig):
+            _unfreeze(child)
 
 
 def _build(schema: Any, values: Any) -> Any:
@@ -120,13 +129,19 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
     objective, objective_options = _named(config.objective)
     backbone, backbone_options = _named(config.backbone)
     node = {
-        **_rest(config, "objective", "backbone"),
+        **_rest(config, "objective", "backbone", "holdout", "split"),
         "objective": objective,
         "objective_options": objective_options,
         "backbone": backbone,
         "backbone_options": backbone_options,
     }
-    encoder = api.pretrain(archive, out, settings=typed(PretrainSettings, node))
+    encoder = api.pretrain(
+        archive,
+        out,
+        settings=typed(PretrainSettings, node),
+        holdout=config.holdout,
+        split=typed(api.SplitSettings, config.split),
+    )
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in encoder.origin["metrics"].items())
     console.print(f"epoch {encoder.origin['best_epoch']} was best ({metrics}); the encoder lies in {out}")
 
@@ -173,7 +188,7 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
         command=command,
         **options,
     )
-    table = Table("arm", "labels", "macro AUROC", "95 % interval")
+    table = Table(Column("arm", no_wrap=True), "labels", "macro AUROC", "95 % interval")
     for row in summary[summary["metric"] == "macro_auroc"].to_dict("records"):
         sign = "+" if " - " in row["arm"] else ""
         mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))

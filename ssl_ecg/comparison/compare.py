@@ -25,7 +25,7 @@ from rich.progress import Progress
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
+from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions, require_positives
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
@@ -71,8 +71,8 @@ class CompareSettings:
     scratch: FinetuneSettings = field(
         default_factory=lambda: FinetuneSettings(learning_rate=1e-3, layer_decay=1.0, head="zero", freeze_norm=False)
     )
-    pretrained_candidates: tuple[Mapping[str, Any], ...] = ({"learning_rate": 1e-4}, {"learning_rate": 5e-4})
-    scratch_candidates: tuple[Mapping[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3})
+    pretrained_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-4}, {"learning_rate": 5e-4})
+    scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3})
     replicates: int = 1000
     allow_seen_patients: bool = False
 
@@ -278,6 +278,7 @@ def _claim(out: Path, experiment: Experiment, command: str) -> None:
             **{name: value for name, value in encoder.origin.items() if name != "signal"},
         },
     }
+    identity["warnings"] = require_positives(labels, splits)
     identity = json.loads(json.dumps(identity, default=str))
     path = out / "comparison.json"
     if path.is_file():

@@ -203,7 +203,7 @@ def _macro(values: NDArray[np.float64], classes: Sequence[str] | None, metric: s
         raise ValueError(f"no class has both a positive and a negative record, so macro {metric} is undefined")
     if len(left_out):
         names = [classes[i] if classes is not None else i for i in left_out.tolist()]
-        logger.warning("macro %s leaves out %d classes without a positive or a negative: %s", metric, len(names), names)
+        logger.debug("macro %s leaves out %d classes without a positive or a negative: %s", metric, len(names), names)
     return float(np.nanmean(values))
 
 

@@ -79,9 +79,9 @@ class EpochTable(pl.Callback):
         """Take the rows of the checkpoint."""
         self.rows = list(state_dict["rows"])
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the row before the checkpoint of this epoch is written."""
-        if trainer.sanity_checking or not trainer.is_global_zero:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the row; the checkpoint of this epoch, which holds it, is written after this."""
+        if not trainer.is_global_zero:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows = [row for row in self.rows if row["epoch"] < trainer.current_epoch]
@@ -153,6 +153,8 @@ def make_trainer(
     # Lightning advises on workers and loggers for data sets that are not memory-mapped batches.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # Lightning 2.6 calls a function that torch 2.13 deprecates.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # On a CPU several devices are processes; nobody wants as many as cores unless told so.
     if devices == "auto" and not torch.cuda.is_available():

@@ -9,7 +9,6 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +63,7 @@ class FinetuneSettings:
     head: str = "probe"
     freeze_norm: bool = True
     crop: float | None = 5.0
-    augment: Mapping[str, float] = field(default_factory=dict)
+    augment: dict[str, float] = field(default_factory=dict)
     evaluations: int = 15
     precision: str = "auto"
     seed: int = 0
@@ -248,6 +247,7 @@ def finetune(
         enable_checkpointing=False,
     )
     trainer.validate(module, loaders[1], verbose=False)
+    module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are
     trainer.fit(module, *loaders)
     model.load_state_dict(module.best_state)
     return Finetuned(model.cpu().eval(), module.curve, module.best)

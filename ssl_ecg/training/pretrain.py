@@ -55,8 +55,6 @@ class PretrainSettings:
         warmup_epochs: epochs of linear warm-up.
         patience: epochs without a better validation loss before stopping.
         validation: share of patients kept for the validation loss.
-        holdout: label table (path) whose ``holdout_folds`` name patients that pretraining must not see.
-        holdout_folds: folds of that table to leave out.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         devices: number of devices, or "auto".
         workers: processes that read batches ahead.
@@ -67,9 +65,9 @@ class PretrainSettings:
     """
 
     objective: str = "cmsc"
-    objective_options: Mapping[str, Any] = field(default_factory=dict)
+    objective_options: dict[str, Any] = field(default_factory=dict)
     backbone: str = "xresnet1d18"
-    backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    backbone_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 40
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -77,8 +75,6 @@ class PretrainSettings:
     warmup_epochs: int = 2
     patience: int = 15
     validation: float = 0.05
-    holdout: str | None = None
-    holdout_folds: tuple[int, ...] = ()
     precision: str = "auto"
     devices: int | str = "auto"
     workers: int = 0
@@ -94,10 +90,6 @@ class PretrainSettings:
             raise ValueError(f"validation={self.validation}: choose a share of the patients above 0 and below 0.5")
         if self.resume not in RESUME:
             raise ValueError(f"resume={self.resume!r}: choose one of {', '.join(RESUME)}")
-        if self.holdout_folds and self.holdout is None:
-            raise ValueError(
-                f"holdout_folds={self.holdout_folds}: name the label table that has these folds in holdout"
-            )
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights, JSON-ready: a run is resumed only where this agrees."""
@@ -197,19 +189,21 @@ def pretrain(
         FileExistsError: ``resume="no"`` and ``out`` holds a run already.
     """
     out = Path(out)
+    rows = np.arange(len(archive))
+    if holdout is not None and len(holdout):
+        rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
+    patients = frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
     identity: dict[str, Any] = {
         "settings": settings.identity(),
         "signal": archive.settings.to_dict(),
-        "records": len(archive),
+        "records": len(rows),
+        "patients_digest": hashlib.sha256("".join(sorted(patients)).encode()).hexdigest()[:16],
     }
     checkpoint = _prepare(out, settings, identity)
     if (out / "config.json").is_file():
         logger.info("%s: this run is finished already", out)
         return load_encoder(out)
 
-    rows = np.arange(len(archive))
-    if holdout is not None and len(holdout):
-        rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
 
     seed_step(settings.seed, 0, stream=2)
@@ -241,13 +235,13 @@ def pretrain(
     module.load_state_dict(state)
 
     chosen = min(table.rows, key=lambda row: row["validation_loss"])
-    encoder.patients = frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    encoder.patients = patients
     encoder.origin = {
         **identity,
         "parameters": sum(p.numel() for p in encoder.backbone.parameters()),
         "training_records": len(train_rows),
         "validation_records": len(validation_rows),
-        "patients": len(encoder.patients),
+        "patients": len(patients),
         "held_out_records": len(archive) - len(rows),
         "epochs_run": trainer.current_epoch,
         "best_epoch": int(chosen["epoch"]),
