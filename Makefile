@@ -1,0 +1,43 @@
+# make demo: the whole way on the embedded synthetic archive.   make test: all tests.
+# Both make the environment first, in .venv, once.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+DEMO := runs/demo
+LABELS := $(DEMO)/archive/labels/conditions.csv
+# On a few cores small convolutions are fastest on one thread each.
+ONE_THREAD := OMP_NUM_THREADS=1
+
+.PHONY: venv demo test lint clean
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "installing into .venv (once, some minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# A killed demo continues where it stopped; a finished one is not run again.
+demo: venv
+	$(BIN)/ssl-ecg synthesize $(DEMO)/archive records=1000
+	$(BIN)/ssl-ecg pretrain $(DEMO)/archive $(DEMO)/encoder holdout=$(LABELS) \
+	    backbone=xresnet1d10 backbone.width=16 epochs=20 batch_size=128
+	$(BIN)/ssl-ecg probe $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/probe
+	$(BIN)/ssl-ecg finetune $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/model training.steps=100
+	$(BIN)/ssl-ecg compare $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/comparison \
+	    'fractions=[0.05,0.25,1]' 'seeds=[0,1]' pretrained_finetune.steps=100 scratch.steps=100
+
+test: venv
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf .venv runs build dist
