@@ -8,6 +8,7 @@ two arms that train use the same number of steps and of candidate settings.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import platform
@@ -38,6 +39,7 @@ from ssl_ecg.comparison.arms import (
     run_trained,
 )
 from ssl_ecg.comparison.summary import summarise
+from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.finetune import FinetuneSettings
 from ssl_ecg.training.pretrain import patient_hash
@@ -127,11 +129,27 @@ def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], al
     if seen := sorted(hashes & encoder.patients):
         message = (
             f"{len(seen)} of {len(hashes)} test patients were in the pretraining data (hashes {', '.join(seen[:3])}); "
-            "pretrain with these held out (holdout=..., holdout_folds=...)"
+            "pretrain with this label table and split as holdout"
         )
         if not allow:
             raise ValueError(message)
         logger.warning("%s", message)
+
+
+def check_fractions(labels: LabelTable, splits: Splits, settings: CompareSettings) -> None:
+    """Refuse label fractions that no arm can learn from, before anything is run.
+
+    Raises:
+        ValueError: a fraction whose records hold both outcomes of no class that validation can score.
+    """
+    judged = ~undefined_classes(labels.targets[splits.validation])
+    for seed in settings.seeds:
+        for fraction, train in nested_fractions(labels, splits.train, settings.fractions, seed).items():
+            if not (judged & ~undefined_classes(labels.targets[train])).any():
+                raise ValueError(
+                    f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
+                    "no class that validation can score; choose a larger fraction"
+                )
 
 
 def compare(
@@ -164,10 +182,12 @@ def compare(
         The summary, with columns task, arm, fraction, seeds, metric, mean, low, high.
 
     Raises:
-        ValueError: leakage, data that the encoder refuses, or ``out`` holds a comparison with other settings.
+        ValueError: leakage, data that the encoder refuses, a label fraction that teaches nothing, or ``out`` holds a
+            comparison of something else.
     """
     encoder.check(archive.settings)
     check_no_leakage(labels, splits)
+    check_fractions(labels, splits, settings)
     check_unseen(encoder, archive, labels.rows[splits.test], settings.allow_seen_patients)
     experiment = Experiment(encoder, archive, labels, splits, create_task(settings.task, labels.classes), settings)
     out = Path(out)
@@ -251,9 +271,22 @@ def _write_run(folder: Path, outcome: Outcome, result: Mapping[str, Any]) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "test_scores.npy", outcome.scores)
     pd.DataFrame(outcome.curve).to_csv(folder / "curve.csv", index=False)
-    partial = folder / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    partial.rename(folder / "result.json")
+    _write_json(folder / "result.json", result)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that is there whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
+def _digest(labels: LabelTable, parts: Mapping[str, NDArray[np.int64]]) -> str:
+    """Return what tells label tables and splits apart where all counts agree."""
+    digest = hashlib.sha256()
+    for array in (labels.targets, labels.rows, labels.patient, *parts.values()):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _claim(out: Path, experiment: Experiment, command: str) -> None:
@@ -270,6 +303,7 @@ def _claim(out: Path, experiment: Experiment, command: str) -> None:
             part: {"records": len(index), "patients": len(np.unique(labels.patient[index]))}
             for part, index in parts.items()
         },
+        "labels": {"sha256": _digest(labels, parts)},
         "archive": {"records": len(experiment.archive), **experiment.archive.settings.to_dict()},
         "encoder": {
             "backbone": encoder.name,
@@ -296,4 +330,4 @@ def _claim(out: Path, experiment: Experiment, command: str) -> None:
         },
         "python": platform.python_version(),
     }
-    path.write_text(json.dumps({**identity, **made}, indent=1) + "\n", encoding="utf-8")
+    _write_json(path, {**identity, **made})
