@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 ArchiveLike = Archive | str | Path
 EncoderLike = Encoder | str | Path
 TableLike = pd.DataFrame | str | Path
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def pretrain(
     from ssl_ecg.training import pretrain as run
 
     archive = _open(archive)
-    settings = settings or PretrainSettings(objective=objective, **options)
+    settings = _settings(PretrainSettings, settings, options, objective=objective)
     rows = None
     if holdout is not None:
         labels = read_labels(holdout, archive)
@@ -215,17 +216,20 @@ def finetune(
     """
     from ssl_ecg.comparison.arms import random_encoder
     from ssl_ecg.tasks import create_task, save_classifier
-    from ssl_ecg.training import FinetuneSettings, predict_scores
+    from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
     from ssl_ecg.training import finetune as run
     from ssl_ecg.training.card import finetuning_card
 
-    settings = settings or FinetuneSettings(**options)
+    settings = _settings(FinetuneSettings, settings, options)
     encoder, archive, table, splits = _prepare(encoder, archive, labels, classes, split)
     if scratch:
         encoder = random_encoder(encoder, settings.seed)
     created = create_task(task, table.classes)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
     finished = run(encoder, created, archive, train, validation, settings, progress)
+    # What this encoder has learned from must not test it later, under whatever split.
+    learned = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
+    finished.model.encoder.patients |= frozenset(map(patient_hash, learned.unique()))
     scores = predict_scores(finished.model, archive, table.rows[splits.test])
     metrics = {**_test_metrics(table, splits, scores), **finished.best}
     out = Path(out)
@@ -274,13 +278,23 @@ def compare(
 
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, _open(archive)
+    settings = _settings(CompareSettings, settings, options)
     table = read_labels(labels, archive, classes)
     splits = (split or SplitSettings()).split(table)
-    summary = run(encoder, archive, table, splits, out, settings or CompareSettings(**options), progress, command)
+    summary = run(encoder, archive, table, splits, out, settings, progress, command)
     if folder is not None and (folder / "pretraining.csv").is_file():
         shutil.copyfile(folder / "pretraining.csv", Path(out) / "pretraining.csv")
     write_report(out)
     return summary
+
+
+def _settings(kind: type[S], settings: S | None, options: Mapping[str, Any], **defaults: Any) -> S:
+    """Return the settings given as a whole, or made from single options; never a mixture that drops some."""
+    if settings is None:
+        return kind(**{**defaults, **options})
+    if options:
+        raise TypeError(f"settings and {', '.join(options)}: give all settings at once, or single ones by name")
+    return settings
 
 
 def _open(archive: ArchiveLike) -> Archive:

@@ -11,7 +11,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -44,6 +44,24 @@ SUMMARIES = {
 }
 
 console = Console()
+
+
+@dataclass(frozen=True)
+class IngestRun:
+    """How ``ingest`` runs, beside what it makes of the signals."""
+
+    workers: int | None = None
+    salt: str | None = None
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """What ``synthesize`` draws."""
+
+    records: int = 2000
+    seed: int = 0
+    sampling_rate: float = 100.0
+    duration: float = 10.0
 
 
 def config_folder() -> Path:
@@ -104,10 +122,17 @@ def _rest(config: DictConfig, *taken: str) -> dict[str, Any]:
 
 def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> None:
     """Ingest, then show what was rejected and why."""
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-    quality = settings.pop("quality")
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    report = api.ingest(source, archive, quality=quality, **given)
+    from ssl_ecg.records import QualityLimits
+    from ssl_ecg.signals import SignalSettings
+
+    run = {name: config[name] for name in ("workers", "salt")}
+    report = api.ingest(
+        source,
+        archive,
+        quality=asdict(typed(QualityLimits, config.quality)),
+        **asdict(typed(IngestRun, run)),
+        **asdict(typed(SignalSettings, _rest(config, "quality", *run))),
+    )
     console.print(f"{report.accepted} records accepted, {report.rejected} rejected; the archive lies in {archive}")
     if report.reasons:
         table = Table("reason", "records")
@@ -118,7 +143,7 @@ def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> N
 
 def run_synthesize(config: DictConfig, archive: str, command: str) -> None:
     """Write the synthetic archive."""
-    made = api.synthesize(archive, **_rest(config))
+    made = api.synthesize(archive, **asdict(typed(Synthesis, config)))
     console.print(f"{len(made)} synthetic records; the archive lies in {archive}, label tables in {archive}/labels")
 
 
@@ -246,7 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         RUN[verb](load_config(verb, overrides), **options, command=shlex.join(["ssl-ecg", *arguments]))
     except (ValueError, TypeError, OSError, HydraException, OmegaConfBaseException) as error:
         logging.getLogger(__name__).debug("failed", exc_info=True)
-        Console(stderr=True).print(f"ssl-ecg {verb}: {error}", style="red", markup=False, highlight=False)
+        message = " ".join(str(error).split())
+        errors = Console(stderr=True, soft_wrap=True)
+        errors.print(f"ssl-ecg {verb}: {message}", style="red", markup=False, highlight=False)
         return 2
     return 0
 
