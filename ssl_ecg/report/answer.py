@@ -11,6 +11,7 @@ import pandas as pd
 from ssl_ecg.report.figures import METRIC_LABELS, arm_label, is_difference, percent, signed
 
 MAIN_DIFFERENCE = "pretrained_finetune - scratch"
+CONTROL_DIFFERENCE = "pretrained_probe - random_probe"
 VERDICTS = ("better", "worse", "no clear difference")
 
 
@@ -59,19 +60,34 @@ def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding
 
 
 def headline(found: Sequence[Finding]) -> str:
-    """One sentence: does pretraining pay here, judged by the first difference of ``found``."""
+    """Does pretraining pay here, judged by the first difference of ``found``.
+
+    Where that is better, but a probe on random weights does as well as one on the pretrained encoder, the gain may be that
+    of a frozen network or of the probe, and a second sentence says so.
+    """
     if not found:
         return "This comparison holds no pair of arms to tell whether pretraining pays."
     first = [f for f in found if f.difference == found[0].difference]
     better, worse, unclear = ([f for f in first if f.verdict == kind] for kind in VERDICTS)
     rest = f"; at {_at(unclear)} there is no clear difference" if unclear else ""
     if better and worse:
-        return f"It depends: with {_at(better)} of the labels pretraining pays, with {_at(worse)} it is worse{rest}."
+        return (
+            f"It depends: with {_at(better)} of the labels pretraining pays, with {_at(worse)} it is worse{rest}."
+            f"{_doubt(better, found)}"
+        )
     if better:
-        return f"Pretraining pays here with {_at(better)} of the labels{rest}."
+        return f"Pretraining pays here with {_at(better)} of the labels{rest}.{_doubt(better, found)}"
     if worse:
         return f"Pretraining does not pay here: it is worse with {_at(worse)} of the labels{rest}."
     return f"Pretraining makes no clear difference here, with {_at(unclear)} of the labels."
+
+
+def _doubt(better: Sequence[Finding], found: Sequence[Finding]) -> str:
+    unproven = {f.fraction for f in found if f.difference == CONTROL_DIFFERENCE and f.verdict != "better"}
+    doubted = [f for f in better if f.fraction in unproven]
+    if not doubted:
+        return ""
+    return f" At {_at(doubted)} random weights with a linear probe do as well as the pretrained encoder with one."
 
 
 def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str]:

@@ -143,6 +143,16 @@ def test_headline(verdicts, expected):
     assert headline(found).replace("\N{NO-BREAK SPACE}", " ") == expected
 
 
+def test_headline_doubts_a_gain_that_random_weights_share():
+    found = [Finding("pretrained_finetune - scratch", f, 0.1, 0.05, 0.2, "better") for f in (0.01, 0.1)]
+    control = "pretrained_probe - random_probe"
+    proven = [Finding(control, f, 0.1, 0.05, 0.2, "better") for f in (0.01, 0.1)]
+    assert headline(found + proven) == headline(found)
+    shared = [proven[0], Finding(control, 0.1, 0.0, -0.1, 0.1, "no clear difference")]
+    told = headline(found + shared).replace("\N{NO-BREAK SPACE}", " ")
+    assert told.endswith("At 10 % random weights with a linear probe do as well as the pretrained encoder with one.")
+
+
 def test_sentence_tells_by_how_much():
     told = sentences(findings(summary(intervals=((0.061, 0.191), (-0.1, 0.15), (-0.1, 0.1), (-0.05, -0.01)))))
     assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in told] == [
