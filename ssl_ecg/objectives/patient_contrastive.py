@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 REDUCTIONS = ("clocs", "pooled")
 
@@ -71,7 +70,7 @@ def multiview_contrastive_loss(
         raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
     # float32 even under autocast: exponentials of similarities / 0.1 need it.
     with torch.autocast(views.device.type, enabled=False):
-        unit = F.normalize(views.float(), dim=-1, eps=1e-8)
+        unit = _unit(views.float())
         first, second = torch.triu_indices(len(views), len(views), 1, device=views.device)
         similarity = unit[first] @ unit[second].transpose(1, 2) / temperature  # [pairs, B, B]
         by_row = -similarity.log_softmax(2)
@@ -88,3 +87,10 @@ def multiview_contrastive_loss(
         terms.append((by_row * above).sum() / count)
         terms.append((by_column * above.T).sum() / count)
         return torch.stack(terms).sum() / (2 + 2 * exists)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Scale vectors [..., D] to unit length; one without a direction becomes 0."""
+    # It gets no gradient either: F.normalize, with its floor under the length, would divide its gradient by that floor.
+    length = vectors.norm(dim=-1, keepdim=True)
+    return vectors / length.where(length > 1e-8, torch.inf)

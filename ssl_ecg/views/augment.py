@@ -1,8 +1,8 @@
 """ECG augmentations: batched, on the device, drawn from torch's global generator.
 
-Each maps signal [B, L, T] to the same shape; its one number says how strong it is, 0 leaves the signal as it is. Noise
-and wander are in the units of the signal, which for z-scored leads is their standard deviation. None changes the
-polarity of a lead, which carries diagnostic meaning.
+Each maps signal [B, L, T] to the same shape and type; its one number says how strong it is, 0 leaves the signal as it
+is. Noise and wander are in the units of the signal, which for z-scored leads is their standard deviation. None changes
+the polarity of a lead, which carries diagnostic meaning.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch import Tensor
 def gaussian_noise(signal: Tensor, level: float) -> Tensor:
     """Add white noise; its standard deviation is drawn per record from 0 to ``level``."""
     deviation = level * torch.rand(len(signal), 1, 1, device=signal.device)
-    return signal + deviation * torch.randn_like(signal)
+    return signal + deviation.to(signal.dtype) * torch.randn_like(signal)
 
 
 def amplitude_scaling(signal: Tensor, spread: float) -> Tensor:
     """Multiply every lead by a factor of its own, drawn from 1 - spread to 1 + spread; ``spread`` is below 1."""
     factor = 1 + spread * (2 * torch.rand(*signal.shape[:2], 1, device=signal.device) - 1)
-    return signal * factor
+    return signal * factor.to(signal.dtype)
 
 
 def baseline_wander(signal: Tensor, level: float, sampling_rate: float) -> Tensor:
@@ -33,7 +33,8 @@ def baseline_wander(signal: Tensor, level: float, sampling_rate: float) -> Tenso
     frequency = 0.05 + 0.45 * torch.rand(batch, 1, 1, device=signal.device)
     phase = 2 * math.pi * torch.rand(batch, 1, 1, device=signal.device)
     amplitude = level * torch.rand(batch, leads, 1, device=signal.device)
-    return signal + amplitude * torch.sin(2 * math.pi * frequency * time + phase)
+    wander = amplitude * torch.sin(2 * math.pi * frequency * time + phase)
+    return signal + wander.to(signal.dtype)
 
 
 def time_masking(signal: Tensor, share: float) -> Tensor:

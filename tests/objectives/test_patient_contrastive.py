@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import math
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_ecg.objectives import multiview_contrastive_loss, patient_contrastive_loss
+
+REDUCTIONS = ("clocs", "pooled")
+
+
+def by_loops(views: Tensor, patient: Tensor, temperature: float, reduction: str) -> float:
+    """The definition, cell by cell in double precision."""
+    losses = []
+    for first, second in combinations(range(len(views)), 2):
+        a, b = views[first].double().numpy(), views[second].double().numpy()
+        rows = range(len(a))
+        s = np.array(
+            [[math.exp(a[i] @ b[j] / np.linalg.norm(a[i]) / np.linalg.norm(b[j]) / temperature) for j in rows]
+             for i in rows]
+        )  # fmt: skip
+        by_row = [[-math.log(s[i, j] / s[i, :].sum()) for j in rows] for i in rows]
+        by_column = [[-math.log(s[i, j] / s[:, j].sum()) for j in rows] for i in rows]
+        same = [(i, j) for i in rows for j in rows if patient[i] == patient[j]]
+        if reduction == "pooled":
+            losses.append((np.mean([by_row[i][j] for i, j in same]) + np.mean([by_column[i][j] for i, j in same])) / 2)
+            continue
+        terms = [
+            [by_row[i][i] for i in rows],
+            [by_column[i][i] for i in rows],
+            [by_row[i][j] for i, j in same if i < j],
+            [by_column[i][j] for i, j in same if i > j],
+        ]
+        losses.append(np.mean([np.mean(term) for term in terms if term]))
+    return float(np.mean(losses))
+
+
+def test_matches_the_published_implementation(oracles: Path) -> None:
+    cases = json.loads((oracles / "clocs_cmsc_loss.json").read_text())
+    assert len(cases) == 4
+    for case in cases:
+        patient = torch.tensor(np.unique(case["patient"], return_inverse=True)[1])
+        loss = patient_contrastive_loss(
+            torch.tensor(case["view_a"]), torch.tensor(case["view_b"]), patient, case["temperature"]
+        )
+        assert float(loss) == pytest.approx(case["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("patient", [[0, 1, 2, 3, 4, 5, 6], [0, 1, 0, 2, 1, 0, 5], [3, 3, 3, 3, 3, 3, 3]])
+@pytest.mark.parametrize("count", [2, 5])
+def test_equals_the_definition(count: int, patient: list[int], reduction: str) -> None:
+    views = torch.randn(count, len(patient), 6, generator=torch.Generator().manual_seed(count)) * 3
+    codes = torch.tensor(patient)
+    for temperature in (0.1, 0.5):
+        loss = multiview_contrastive_loss(views, codes, temperature, reduction)
+        assert float(loss) == pytest.approx(by_loops(views, codes, temperature, reduction), rel=1e-5)
+
+
+def test_pooled_equals_clocs_only_where_no_patient_repeats() -> None:
+    views = torch.randn(3, 9, 4, generator=torch.Generator().manual_seed(0))
+
+    def both(patient: Tensor) -> list[Tensor]:
+        return [multiview_contrastive_loss(views, patient, reduction=reduction) for reduction in REDUCTIONS]
+
+    torch.testing.assert_close(*both(torch.randperm(9)))
+    clocs, pooled = both(torch.arange(9) // 2)
+    assert abs(float(clocs - pooled)) > 1e-2
+
+
+# lightly's NT-Xent is another loss even where patients are unique: beside the other view it has the rows of the same
+# view in its denominators (2B - 2 negatives instead of B - 1). What coincides is the symmetric cross-entropy over the
+# similarity matrix (InfoNCE by rows and by columns); NT-Xent can only be larger.
+def test_unique_patients_give_symmetric_infonce_which_ntxent_exceeds() -> None:
+    from lightly.loss import NTXentLoss
+
+    a, b = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(4))
+    loss = patient_contrastive_loss(a, b, torch.arange(16), temperature=0.2)
+    similarity = F.cosine_similarity(a[:, None], b[None], dim=2) / 0.2
+    expected = (F.cross_entropy(similarity, torch.arange(16)) + F.cross_entropy(similarity.T, torch.arange(16))) / 2
+    torch.testing.assert_close(loss, expected)
+    assert NTXentLoss(temperature=0.2)(a, b) > loss + 0.1
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_is_unmoved_by_order_scale_and_names_of_patients(reduction: str) -> None:
+    views = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(0))
+    patient = torch.tensor([0, 0, 1, 2, 3, 3, 3, 4])
+    loss = multiview_contrastive_loss(views, patient, reduction=reduction)
+    torch.testing.assert_close(multiview_contrastive_loss(views * 7, patient, reduction=reduction), loss)
+    torch.testing.assert_close(multiview_contrastive_loss(views, patient * 10**12 - 5, reduction=reduction), loss)
+    if reduction == "pooled":  # "clocs" tells above from below the diagonal, so only this one ignores the order
+        order = torch.randperm(8)
+        torch.testing.assert_close(
+            multiview_contrastive_loss(views[:, order], patient[order], reduction=reduction), loss
+        )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_every_row_of_every_view_receives_a_gradient(count: int, reduction: str) -> None:
+    views = torch.randn(count, 6, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    multiview_contrastive_loss(views, torch.tensor([0, 0, 1, 2, 3, 4]), reduction=reduction).backward()
+    assert views.grad is not None
+    assert (views.grad.abs().amax(2) > 1e-4).all()
+
+
+def test_gradient_is_that_of_the_definition() -> None:
+    views = torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    patient, step = torch.tensor([0, 1, 0, 2, 1]), 1e-4
+    leaf = views.clone().requires_grad_()
+    multiview_contrastive_loss(leaf, patient, 0.3).backward()
+    assert leaf.grad is not None
+    for place in [(0, 0, 1), (1, 3, 2), (2, 4, 0)]:
+        up, down = views.clone(), views.clone()
+        up[place] += step
+        down[place] -= step
+        slope = (by_loops(up, patient, 0.3, "clocs") - by_loops(down, patient, 0.3, "clocs")) / (2 * step)
+        assert float(leaf.grad[place]) == pytest.approx(slope, abs=1e-4)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("case", ["one_zero_vector", "all_zero", "all_equal", "one_patient", "huge", "one_row"])
+def test_loss_and_gradient_are_finite_at_the_edges(case: str, dtype: torch.dtype, reduction: str) -> None:
+    views = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    patient = torch.tensor([0, 1, 2, 2, 3, 4])
+    if case == "one_zero_vector":
+        views[0, 2] = 0
+    elif case == "all_zero":
+        views[:] = 0
+    elif case == "all_equal":
+        views[:] = views[0, 0]
+    elif case == "one_patient":
+        patient[:] = 7
+    elif case == "huge":
+        views *= 1e4
+    else:
+        views, patient = views[:, :1], patient[:1]
+    leaf = views.to(dtype).requires_grad_()
+    loss = patient_contrastive_loss(leaf[0], leaf[1], patient, reduction=reduction)
+    loss.backward()
+    assert leaf.grad is not None
+    assert loss.dtype == torch.float32
+    assert loss.isfinite()
+    assert leaf.grad.isfinite().all()
+    assert leaf.grad.dtype == dtype
+    # A vector without direction attracts nothing: it must not blow a step up.
+    assert leaf.grad.abs().max() < 1e3
+    if case == "one_row":
+        assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    if case in ("all_zero", "all_equal"):
+        assert float(loss.detach()) == pytest.approx(math.log(6), rel=1e-3)  # nothing can be told apart
+
+
+def test_loss_is_float32_under_autocast_and_the_same() -> None:
+    views = torch.randn(2, 12, 8, generator=torch.Generator().manual_seed(0))
+    plain = patient_contrastive_loss(views[0], views[1], torch.arange(12) // 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = patient_contrastive_loss(views[0], views[1], torch.arange(12) // 2)
+    assert cast.dtype == torch.float32
+    assert torch.equal(cast, plain)
+
+
+def test_errors_name_argument_and_value() -> None:
+    view, patient = torch.randn(4, 3), torch.arange(4)
+    with pytest.raises(ValueError, match=r"view_a \(4, 3\), view_b \(4, 2\)"):
+        patient_contrastive_loss(view, view[:, :2], patient)
+    with pytest.raises(ValueError, match=r"view_a \(3,\)"):
+        patient_contrastive_loss(view[0], view[0], patient)
+    with pytest.raises(ValueError, match=r"patient \(3,\).*\[4\]"):
+        patient_contrastive_loss(view, view, patient[:3])
+    with pytest.raises(ValueError, match=r"temperature=0"):
+        patient_contrastive_loss(view, view, patient, temperature=0)
+    with pytest.raises(ValueError, match=r"reduction='mean'.*clocs, pooled"):
+        patient_contrastive_loss(view, view, patient, reduction="mean")
+    with pytest.raises(ValueError, match=r"views \(1, 4, 3\)"):
+        multiview_contrastive_loss(view[None], patient)
