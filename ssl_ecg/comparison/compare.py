@@ -293,7 +293,7 @@ def _claim(out: Path, experiment: Experiment, command: str) -> None:
     """Write what will be run, or refuse a folder that holds a comparison of something else."""
     labels, splits, encoder = experiment.labels, experiment.splits, experiment.encoder
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    identity = {
+    identity: dict[str, Any] = {
         "settings": asdict(experiment.settings),
         "classes": {
             name: {part: int(np.nansum(labels.targets[index, c])) for part, index in parts.items()}

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from ssl_ecg import api, cli
+from ssl_ecg.backbones import create_backbone, list_backbones
+from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.objectives import create_objective, list_objectives
+from ssl_ecg.records import QualityLimits
+from ssl_ecg.signals import SignalSettings
+from ssl_ecg.tasks import create_task, list_tasks
+from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
+FOLDER = cli.config_folder()
+VERBS = sorted(cli.PATHS)
+GROUPS = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml")}
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (FOLDER / group).glob("*.yaml"))
+
+
+class Called(Exception):
+    """Raised in place of a verb, with what it was called with."""
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run a command line up to the call of its verb, and return that call's arguments."""
+
+    def run(*arguments: str) -> dict[str, Any]:
+        def stop(*paths: str, **given: Any) -> None:
+            raise Called(paths, given)
+
+        monkeypatch.setattr(api, arguments[0], stop)
+        with pytest.raises(Called) as caught:
+            cli.main(arguments)
+        paths, given = caught.value.args
+        assert paths == arguments[1 : 1 + len(paths)]
+        return given
+
+    return run
+
+
+def test_every_file_is_a_verb_or_in_a_group() -> None:
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == VERBS
+    assert {name.split("/")[0] for name in GROUPS} == {"backbone", "objective", "split", "task", "training"}
+    assert len(list(FOLDER.rglob("*.y*ml"))) == len(VERBS) + len(GROUPS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_composes_and_says_what_can_be_set(verb: str, capsys: pytest.CaptureFixture) -> None:
+    config = cli.load_config(verb)
+    assert not OmegaConf.missing_keys(config)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([verb, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for key in OmegaConf.to_container(OmegaConf.load(FOLDER / f"{verb}.yaml")):
+        assert key in shown
+
+
+@pytest.mark.parametrize("name", names("backbone"))
+def test_backbone_files_build(name: str) -> None:
+    config = cli.load_config("pretrain", [f"backbone={name}"])
+    chosen, options = cli._named(config.backbone)
+    assert (chosen, chosen in list_backbones()) == (name, True)
+    assert create_backbone(chosen, **{**options, "width": 4}).in_leads == 12
+
+
+def test_every_backbone_has_a_file() -> None:
+    assert names("backbone") == list_backbones()
+
+
+def test_every_objective_has_a_file_that_builds() -> None:
+    assert names("objective") == list_objectives()
+    for name in names("objective"):
+        config = cli.load_config("pretrain", [f"objective={name}"])
+        chosen, options = cli._named(config.objective)
+        backbone = create_backbone("xresnet1d10", width=4)
+        assert create_objective(chosen, backbone, 100.0, **options).backbone is backbone
+
+
+def test_every_task_has_a_file_that_builds() -> None:
+    assert names("task") == list_tasks()
+    for name in names("task"):
+        chosen, options = cli._named(cli.load_config("probe", [f"task={name}"]).task)
+        assert create_task(chosen, options["classes"] or ["a", "b"]).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("name", names("split"))
+@pytest.mark.parametrize("verb", ["pretrain", "probe", "finetune", "compare"])
+def test_split_files_serve_every_verb(verb: str, name: str) -> None:
+    config = cli.load_config(verb, [f"split={name}"])
+    assert isinstance(cli.typed(api.SplitSettings, config.split), api.SplitSettings)
+
+
+@pytest.mark.parametrize("name", names("training"))
+def test_training_files_name_every_setting(name: str) -> None:
+    config = cli.load_config("finetune", [f"training={name}"])
+    settings = cli.typed(FinetuneSettings, config.training)
+    assert set(config.training) == set(asdict(settings))
+    assert settings.learning_rate == config.training.learning_rate
+
+
+def test_python_and_command_line_have_the_same_defaults(called) -> None:
+    given = called("ingest", "in", "out")
+    assert QualityLimits(**given.pop("quality")) == QualityLimits()
+    assert SignalSettings(**{name: given[name] for name in asdict(SignalSettings())}) == SignalSettings()
+    paths = ("encoder", "archive", "labels.csv", "out")
+    assert called("finetune", *paths)["settings"] == FinetuneSettings()
+    assert called("compare", *paths)["settings"] == CompareSettings()
+    given = called("pretrain", "in", "out")
+    ours, theirs = asdict(given["settings"]), asdict(PretrainSettings())
+    assert {name for name in ours if ours[name] != theirs[name]} <= {"objective_options", "backbone_options"}
+    assert given["split"] == api.SplitSettings()
+
+
+def test_ingest_becomes_settings(called) -> None:
+    given = called("ingest", "in", "out", "sampling_rate=500", "leads=[ii,V1]", "band=null", "quality.pop=20", "salt=x")
+    quality = given.pop("quality")
+    run = {name: given.pop(name) for name in ("workers", "salt")}
+    assert (run["salt"], QualityLimits(**quality).pop) == ("x", 20.0)
+    settings = SignalSettings(**given)
+    assert (settings.sampling_rate, settings.leads, settings.band) == (500.0, ("II", "V1"), None)
+    assert settings.duration == cli.load_config("ingest").duration
+
+
+def test_synthesize_becomes_settings(called) -> None:
+    config = cli.load_config("synthesize")
+    assert called("synthesize", "out", "records=7") == {**OmegaConf.to_container(config), "records": 7}
+
+
+def test_pretrain_becomes_settings(called) -> None:
+    changes = ["epochs=3", "backbone=xresnet1d10", "backbone.width=8", "objective.augment.lead_masking=0.25"]
+    given = called("pretrain", "in", "out", *changes, "loggers=[wandb]", "holdout=labels.csv", "split=ptbxl")
+    settings = given["settings"]
+    assert isinstance(settings, PretrainSettings)
+    assert (settings.epochs, settings.loggers) == (3, ("wandb",))
+    assert (settings.backbone, settings.backbone_options["width"]) == ("xresnet1d10", 8)
+    assert settings.objective_options["augment"]["lead_masking"] == 0.25
+    assert given["holdout"] == "labels.csv"
+    assert given["split"] == api.SplitSettings(validation_folds=(9,), test_folds=(10,))
+
+
+def test_probe_and_finetune_become_settings(called) -> None:
+    paths = ("encoder", "archive", "labels.csv", "out")
+    given = called("probe", *paths, "task.classes=[AF,LBBB]", "split.seed=4")
+    assert (given["task"], given["classes"], given["split"].seed) == ("arrhythmia", ["AF", "LBBB"], 4)
+    given = called("finetune", *paths, "training=scratch", "training.steps=9", "scratch=true")
+    assert isinstance(given["settings"], FinetuneSettings)
+    assert (given["settings"].steps, given["scratch"], given["settings"].head) == (9, True, "zero")
+
+
+def test_compare_becomes_settings(called) -> None:
+    steps = ["pretrained_finetune.steps=9", "scratch.steps=9"]
+    candidates = ["pretrained_candidates=[{learning_rate: 0.1}]", "scratch_candidates=[{learning_rate: 0.2}]"]
+    arguments = ["compare", "encoder", "archive", "labels.csv", "out", "fractions=[0.5,1]", "seeds=[7]"]
+    given = called(*arguments, *steps, *candidates)
+    settings = given["settings"]
+    assert isinstance(settings, CompareSettings)
+    assert (settings.fractions, settings.seeds, settings.scratch.steps) == ((0.5, 1.0), (7,), 9)
+    assert settings.scratch_candidates == ({"learning_rate": 0.2},)
+    assert given["command"].startswith("ssl-ecg compare encoder archive labels.csv out 'fractions=[0.5,1]'")
+
+
+@pytest.mark.parametrize(
+    ("verb", "change", "named"),
+    [
+        ("ingest", "sampling_rat=100", "sampling_rat"),
+        ("ingest", "sampling_rate=fast", "sampling_rate"),
+        ("ingest", "sampling_rate=-1", "sampling_rate"),
+        ("ingest", "leads=[I,V9]", "V9"),
+        ("ingest", "workers=many", "workers"),
+        ("ingest", "+quality.flatt=1", "flatt"),
+        ("ingest", "quality.flat=low", "flat"),
+        ("synthesize", "records=few", "records"),
+        ("synthesize", "records=0", "records"),
+        ("synthesize", "+visits=3", "visits"),
+        ("pretrain", "epocs=3", "epocs"),
+        ("pretrain", "+epocs=3", "epocs"),
+        ("pretrain", "epochs=three", "epochs"),
+        ("pretrain", "epochs=0", "epochs=0"),
+        ("pretrain", "resume=perhaps", "resume='perhaps'"),
+        ("pretrain", "objective=magic", "magic"),
+        ("pretrain", "backbone=magic", "magic"),
+        ("pretrain", "backbone.widht=3", "widht"),
+        ("pretrain", "split.test=most", "test"),
+        ("pretrain", "split.test_folds=[9]", "test_folds=(9,)"),
+        ("probe", "task=magic", "magic"),
+        ("finetune", "training.steps=1.5", "steps"),
+        ("finetune", "training.head=magic", "head='magic'"),
+        ("finetune", "steps=9", "steps"),
+        ("compare", "arms=[magic]", "magic"),
+        ("compare", "fractions=[all]", "fractions"),
+        ("compare", "scratch.steps=1", "scratch.steps=1"),
+        ("compare", "seeds=[]", "seeds=()"),
+        ("compare", "not an override", "not an override"),
+    ],
+)
+def test_misspelt_and_mistyped_options_are_one_line_that_names_them(
+    verb: str, change: str, named: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    paths = [str(tmp_path / name) for name in cli.PATHS[verb]]
+    (tmp_path / cli.PATHS[verb][0]).mkdir()
+    assert cli.main([verb, *paths, change]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"ssl-ecg {verb}: ")
+    assert named in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [cli.PATHS[verb][0]]  # nothing was written
+
+
+@pytest.mark.parametrize("arguments", [[], ["magic"], ["pretrain", "only-one-path"]])
+def test_wrong_command_lines_end_with_their_usage(arguments: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "usage: ssl-ecg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "{empty}", "{out}"], "holds no recording"),
+        (["ingest", "{nowhere}", "{out}"], "is not a folder"),
+        (["pretrain", "{nowhere}", "{out}"], "no archive in"),
+        (["probe", "{nowhere}", "{empty}", "labels.csv", "{out}"], "no config.json, so this is not an encoder folder"),
+        (["compare", "{nowhere}", "{empty}", "labels.csv", "{out}"], "not an encoder folder"),
+    ],
+)
+def test_missing_inputs_are_one_line_and_leave_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "empty").mkdir()
+    folders = {name: str(tmp_path / name) for name in ("empty", "nowhere", "out")}
+    assert cli.main([argument.format(**folders) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(api, "synthesize", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main(["synthesize", "out"])
+
+
+def test_misspelt_override_is_a_hydra_error() -> None:
+    with pytest.raises(HydraException, match="epocs"):
+        cli.load_config("pretrain", ["epocs=3"])
+
+
+def test_settings_as_a_whole_and_single_options_do_not_mix(tmp_path: Path) -> None:
+    settings = PretrainSettings(epochs=1)
+    with pytest.raises(TypeError, match="settings and epochs: give all settings at once"):
+        api._settings(PretrainSettings, settings, {"epochs": 2})
+    assert api._settings(PretrainSettings, settings, {}) is settings
+    assert api._settings(PretrainSettings, None, {"epochs": 2}, objective="x").objective == "x"
+    with pytest.raises(TypeError, match="epocs"):
+        api._settings(PretrainSettings, None, {"epocs": 2})
+
+
+def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: seen.update(given))
+    monkeypatch.setattr(api, "synthesize", lambda *_, **__: [])
+    assert cli.main(["synthesize", "out"]) == 0
+    assert seen["level"] == logging.INFO
