@@ -152,7 +152,7 @@ def load_encoder(folder: str | Path) -> Encoder:
 
     Raises:
         FileNotFoundError: no encoder there.
-        ValueError: another format or version, or weights that do not fit the network.
+        ValueError: another format or version, a damaged config, or weights that do not fit the network.
     """
     folder = Path(folder)
     path = folder / "config.json"
@@ -160,10 +160,12 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise FileNotFoundError(f"folder={str(folder)!r}: no config.json, so this is not an encoder folder")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if (config["format"], config["version"]) != (FORMAT, VERSION):
-            raise ValueError(
-                f"{path}: {config['format']} version {config['version']}, this release reads {FORMAT} version {VERSION}"
-            )
+        made = (config["format"], config["version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
+    if made != (FORMAT, VERSION):
+        raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
+    try:
         encoder = Encoder(
             config["backbone"]["name"],
             config["backbone"]["options"],
@@ -171,8 +173,8 @@ def load_encoder(folder: str | Path) -> Encoder:
             config["origin"],
             frozenset(config["patients"]),
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no encoder can be built from this config ({error!r})") from error
     try:
         encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
     except (RuntimeError, SafetensorError) as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -52,11 +53,20 @@ def load_classifier(folder: str | Path) -> Classifier:
 
     Raises:
         FileNotFoundError: no finetuned model there.
+        ValueError: a file that is damaged or does not fit the others; the message names it.
     """
     folder = Path(folder)
     if not (folder / "task.json").is_file():
         raise FileNotFoundError(f"folder={str(folder)!r}: no task.json, so this is not a finetuned model")
-    task = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    model = Classifier(load_encoder(folder), create_task(task["task"], task["classes"]))
-    model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    path = folder / "task.json"
+    try:
+        created = json.loads(path.read_text(encoding="utf-8"))
+        task = create_task(created["task"], created["classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no task can be made from this ({error!r})") from error
+    model = Classifier(load_encoder(folder), task)
+    try:
+        model.head.load_state_dict(load_file(folder / "head.safetensors"))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder / 'head.safetensors'}: the weights do not fit the task: {error}") from error
     return model.eval()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_ecg.backbones import Encoder, load_encoder
+from ssl_ecg.signals import SignalSettings
+from ssl_ecg.tasks import Classifier, create_task, load_classifier, save_classifier
+
+CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
+
+
+@pytest.fixture
+def model() -> Classifier:
+    torch.manual_seed(0)
+    encoder = Encoder("xresnet1d10", {"width": 8}, SignalSettings(duration=5), patients=frozenset({"0f"}))
+    model = Classifier(encoder, create_task("arrhythmia", CLASSES))
+    nn.init.normal_(model.head.weight)
+    nn.init.normal_(model.head.bias)
+    model(torch.randn(8, 12, 500))
+    return model.eval()
+
+
+@pytest.fixture
+def folder(model: Classifier, tmp_path: Path) -> Path:
+    return save_classifier(model, tmp_path / "model", "# A card\n")
+
+
+def test_saved_and_loaded_logits_are_identical_bit_for_bit(model: Classifier, folder: Path) -> None:
+    signal = torch.randn(3, 12, 500)
+    loaded = load_classifier(folder)
+    with torch.inference_mode():
+        assert model(signal).shape == (3, 3)
+        assert torch.equal(loaded(signal), model(signal))
+        assert torch.equal(load_encoder(folder)(signal), model.encoder(signal))
+    assert (loaded.task.name, loaded.task.classes) == ("arrhythmia", CLASSES)
+    assert loaded.encoder.patients == {"0f"}
+    assert not any(module.training for module in loaded.modules())
+
+
+def test_an_encoder_folder_is_not_a_classifier(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*no task\.json"):
+        load_classifier(tmp_path / "nowhere")
+    (folder / "task.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no task\.json, so this is not a finetuned model"):
+        load_classifier(folder)
+
+
+def write_task(text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / "task.json").write_text(text) and None
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (write_task('{"task": '), r"task\.json: "),
+        (write_task('["arrhythmia"]'), r"task\.json: "),
+        (write_task('{"task": "arrhythmia"}'), r"task\.json: .*classes"),
+        (write_task(json.dumps({"task": "stroke", "classes": CLASSES})), r"task\.json: .*task='stroke'.*arrhythmia"),
+        (write_task(json.dumps({"task": "arrhythmia", "classes": CLASSES[:2]})), r"head\.safetensors: .*do not fit"),
+        (lambda folder: os.truncate(folder / "head.safetensors", 20), r"head\.safetensors: .*do not fit"),
+        (lambda folder: (folder / "config.json").write_text("{"), r"config\.json: damaged"),
+    ],
+)
+def test_a_damaged_folder_is_refused_by_file(folder: Path, damage: Callable[[Path], None], message: str) -> None:
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        load_classifier(folder)
+
+
+def test_missing_head_is_named(folder: Path) -> None:
+    (folder / "head.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"head\.safetensors"):
+        load_classifier(folder)
+
+
+def test_predicting_needs_no_training_library(folder: Path) -> None:
+    code = f"""
+import sys
+import torch
+from ssl_ecg.tasks import load_classifier
+assert load_classifier({str(folder)!r})(torch.zeros(2, 12, 500)).shape == (2, 3)
+print(*[name for name in ("pytorch_lightning", "lightly", "timm", "torchvision", "wandb") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
