@@ -7,8 +7,6 @@ INSTALLED := .venv/installed
 
 DEMO := runs/demo
 LABELS := $(DEMO)/archive/labels/conditions.csv
-# On a few cores small convolutions are fastest on one thread each.
-ONE_THREAD := OMP_NUM_THREADS=1
 
 .PHONY: venv demo test lint clean
 
@@ -20,18 +18,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# A killed demo continues where it stopped; a finished one is not run again.
+# A killed demo continues where it stopped: finished pretraining and finished runs are not run again.
 demo: venv
-	$(BIN)/ssl-ecg synthesize $(DEMO)/archive records=1000
+	$(BIN)/ssl-ecg synthesize $(DEMO)/archive records=1500
 	$(BIN)/ssl-ecg pretrain $(DEMO)/archive $(DEMO)/encoder holdout=$(LABELS) \
-	    backbone=xresnet1d10 backbone.width=16 epochs=20 batch_size=128
+	    backbone=xresnet1d10 backbone.width=16 epochs=30 batch_size=128
 	$(BIN)/ssl-ecg probe $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/probe
 	$(BIN)/ssl-ecg finetune $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/model training.steps=100
 	$(BIN)/ssl-ecg compare $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/comparison \
-	    'fractions=[0.05,0.25,1]' 'seeds=[0,1]' pretrained_finetune.steps=100 scratch.steps=100
+	    'fractions=[0.02,0.1,1]' 'seeds=[0,1,2]' pretrained_finetune.steps=100 scratch.steps=100
 
+# Two processes on two cores, so one thread each.
 test: venv
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: venv
 	$(BIN)/ruff check
