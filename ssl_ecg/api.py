@@ -121,7 +121,8 @@ def pretrain(
         archive: the archive, or its folder.
         out: encoder folder; a killed run continues there.
         objective: name, see ``ssl_ecg.objectives.list_objectives()``.
-        settings: all settings at once; otherwise give single ones by name.
+        settings: all settings at once; otherwise give single ones by name. Options of the objective and of the backbone
+            that are not given are those of ``configs/``, as on the command line.
         holdout: label table whose test patients, as ``split`` draws them, must not be seen. Give the same table and
             split to ``probe``, ``finetune`` and ``compare``.
         split: which records of ``holdout`` test.
@@ -135,7 +136,12 @@ def pretrain(
     from ssl_ecg.training import pretrain as run
 
     archive = _open(archive)
-    settings = _settings(PretrainSettings, settings, options, objective=objective)
+    if settings is None:
+        options = {"objective": objective, "backbone": PretrainSettings.backbone, **options}
+        for group in ("objective", "backbone"):
+            given = options.get(f"{group}_options", {})
+            options[f"{group}_options"] = {**_shipped_options(group, options[group]), **given}
+    settings = _settings(PretrainSettings, settings, options)
     rows = None
     if holdout is not None:
         labels = read_labels(holdout, archive)
@@ -288,10 +294,28 @@ def compare(
     return summary
 
 
-def _settings(kind: type[S], settings: S | None, options: Mapping[str, Any], **defaults: Any) -> S:
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside an installed package, beside it in a source checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"configs: found neither in {package} nor in {package.parent}; reinstall ssl_ecg")
+
+
+def _shipped_options(group: str, name: str) -> dict[str, Any]:
+    """Return the options in ``configs/group/name.yaml``, none where there is no such file."""
+    from omegaconf import OmegaConf
+
+    path = config_folder() / group / f"{name}.yaml"
+    options: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return {key: value for key, value in options.items() if key != "name"}
+
+
+def _settings(kind: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
     """Return the settings given as a whole, or made from single options; never a mixture that drops some."""
     if settings is None:
-        return kind(**{**defaults, **options})
+        return kind(**options)
     if options:
         raise TypeError(f"settings and {', '.join(options)}: give all settings at once, or single ones by name")
     return settings

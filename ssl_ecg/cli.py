@@ -64,22 +64,13 @@ class Synthesis:
     duration: float = 10.0
 
 
-def config_folder() -> Path:
-    """Return the folder of the YAML files: inside an installed package, beside it in a source checkout."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError(f"configs: found neither in {package} nor in {package.parent}; reinstall ssl_ecg")
-
-
 def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration of a verb.
 
     Raises:
         HydraException: an override that names nothing; the message names it.
     """
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(api.config_folder()), version_base="1.3"):
         return compose(verb, list(overrides))
 
 
@@ -247,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="ssl-ecg", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, paths in PATHS.items():
-        settings = (config_folder() / f"{verb}.yaml").read_text(encoding="utf-8")
+        settings = (api.config_folder() / f"{verb}.yaml").read_text(encoding="utf-8")
         sub = verbs.add_parser(
             verb,
             help=SUMMARIES[verb],
