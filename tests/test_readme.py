@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 <= names["probed"]["macro_auroc"] <= 1
     assert 0 <= names["finetuned"]["macro_auroc"] <= 1
     assert isinstance(names["summary"], pd.DataFrame)
+
+
+def test_scripts_run(desk: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
+    monkeypatch.chdir(desk)
+    monkeypatch.setattr(api, "pretrain", partial(api.pretrain, backbone_options={"width": 4}, warmup_epochs=0))
+    monkeypatch.setattr(api, "finetune", partial(api.finetune, steps=4, batch_size=16, evaluations=2))
+    pretrain = ["ecgs", "archive", "scripts/encoder", "--holdout", "labels.csv", "--epochs", "1"]
+    finetune = ["scripts/encoder", "archive", "labels.csv", "scripts/out"]
+    for folder, arguments in (("pretrain", pretrain), ("finetune", finetune)):
+        monkeypatch.setattr("sys.argv", ["run.py", *arguments])
+        with caplog.at_level("INFO"):
+            runpy.run_path(str(ROOT / folder / "run.py"), run_name="__main__")
+    assert ssl_ecg.load_encoder("scripts/encoder").width == 32
+    scored = [message.partition(" macro AUROC")[0].strip() for message in caplog.messages if "macro AUROC" in message]
+    assert scored == ["linear probe", "finetuned", "from scratch"]
 
 
 def test_folders_hold_what_the_table_says(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
