@@ -133,7 +133,7 @@ def test_finetuned_model_gives_the_written_predictions(journey: Journey, model: 
 def test_finetuned_encoder_may_not_be_tested_on_patients_it_learned_from(journey: Journey, model: Path, capsys) -> None:
     command = ["probe", str(model), journey.archive, journey.labels, str(journey.folder / "leak"), CLASSES]
     other = [*SPLIT[:2], "split.seed=2"]
-    assert "test patients were in the pretraining data" in refused(capsys, *command, *other)
+    assert "test patients are among those the encoder learned from" in refused(capsys, *command, *other)
     assert not (journey.folder / "leak").exists()
     archive = ssl_ecg.open_archive(journey.archive)
     labels = read_labels(journey.labels, archive)
@@ -174,7 +174,7 @@ def test_encoder_that_saw_everyone_is_refused(journey: Journey, tmp_path: Path, 
     for verb, options in (("probe", ()), ("finetune", FINETUNING[:-4]), ("compare", COMPARING[:-4])):
         arguments = [verb, str(tmp_path / "seen"), journey.archive, journey.labels, str(tmp_path / "out")]
         error = refused(capsys, *arguments, *options, CLASSES, *SPLIT)
-        assert "test patients were in the pretraining data" in error
+        assert "test patients are among those the encoder learned from" in error
         assert "holdout" in error
     assert not (tmp_path / "out").exists()
 

@@ -114,10 +114,10 @@ class Experiment:
 
 
 def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], allow: bool = False) -> None:
-    """Refuse to test on patients that pretraining has seen.
+    """Refuse to test on patients that pretraining, or finetuning, has seen.
 
     Args:
-        encoder: knows hashes of the patients it was pretrained on.
+        encoder: knows hashes of the patients it learned from.
         archive: knows the patient of every row.
         rows: archive rows of the test records.
         allow: log instead of refusing.
@@ -128,8 +128,8 @@ def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], al
     hashes = {patient_hash(patient) for patient in archive.manifest["patient_id"].iloc[rows].unique()}
     if seen := sorted(hashes & encoder.patients):
         message = (
-            f"{len(seen)} of {len(hashes)} test patients were in the pretraining data (hashes {', '.join(seen[:3])}); "
-            "pretrain with this label table and split as holdout"
+            f"{len(seen)} of {len(hashes)} test patients are among those the encoder learned from "
+            f"(hashes {', '.join(seen[:3])}); pretrain with this label table and split as holdout"
         )
         if not allow:
             raise ValueError(message)
