@@ -22,9 +22,12 @@ class EpochBatches(Sampler[Indices]):
         count: examples to draw from.
         batch_size: examples of a batch over all ranks; a training batch is always full, the last incomplete one of an
             epoch is left out. Where there are fewer examples than a batch, all of them make one batch.
-        seed: None reads in order, without leaving any out.
+        seed: None reads in order; then only what cannot be shared evenly, less than ``world_size``, is left out.
         rank: this process.
-        world_size: processes that share every batch.
+        world_size: processes that share every batch; all get equally many, because their embeddings are gathered.
+
+    Raises:
+        ValueError: fewer examples than processes, or a batch size that they cannot share.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int | None, rank: int = 0, world_size: int = 1) -> None:
@@ -32,8 +35,11 @@ class EpochBatches(Sampler[Indices]):
             raise ValueError(f"count={count}: there is no example to draw")
         if batch_size % world_size:
             raise ValueError(f"batch_size={batch_size}: choose a multiple of the {world_size} processes")
+        if count < world_size:
+            raise ValueError(f"count={count}: there are fewer examples than the {world_size} processes")
         self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
-        self.batch_size = min(batch_size, count // world_size * world_size) or 1
+        self.shared = count // world_size * world_size
+        self.batch_size = min(batch_size, self.shared)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,17 +47,16 @@ class EpochBatches(Sampler[Indices]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count // self.batch_size if self.seed is not None else -(-self.count // self.batch_size)
+        return self.shared // self.batch_size if self.seed is not None else -(-self.shared // self.batch_size)
 
     def __iter__(self) -> Iterator[Indices]:
         order = np.arange(self.count)
         if self.seed is not None:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+        order = order[: self.shared]
         for batch in range(len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            # Every process gets equally many, because their embeddings are gathered.
-            equal = len(chosen) // self.world_size * self.world_size
-            yield chosen[:equal][self.rank :: self.world_size]
+            yield chosen[self.rank :: self.world_size]
 
 
 class ArchiveBatches(Dataset[dict[str, Tensor]]):

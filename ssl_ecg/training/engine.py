@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
@@ -47,8 +48,11 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> 
 def effective_rank(features: Tensor) -> float:
     """Return the exponential of the entropy of the singular-value shares of centred features [n, D] (Roy 2007).
 
-    1 means that all features lie on a line (collapse); D means that they fill the space evenly.
+    1 means that all features lie on a line (collapse); D means that they fill the space evenly. NaN where a feature is
+    not finite.
     """
+    if not features.isfinite().all():
+        return float("nan")
     values = torch.linalg.svdvals(features.float() - features.float().mean(0))
     share = values / values.sum().clamp(min=1e-12)
     return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))
@@ -81,16 +85,45 @@ class EpochTable(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the row; the checkpoint of this epoch, which holds it, is written after this."""
-        if not trainer.is_global_zero:
-            return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         self.rows = [row for row in self.rows if row["epoch"] < trainer.current_epoch]
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
+        if not trainer.is_global_zero:
+            return
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         with self.path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
+
+
+class EpochCheckpoint(ModelCheckpoint):
+    """One file, rewritten after every epoch, or after those with the lowest value of ``monitor`` so far.
+
+    Args:
+        folder: where to write; may be moved between a kill and the run that continues.
+        name: of the file, without ``.ckpt``.
+        monitor: name of a logged value.
+    """
+
+    def __init__(self, folder: Path, name: str, monitor: str | None = None) -> None:
+        super().__init__(folder, name, monitor=monitor, enable_version_counter=False)
+        self.path = folder / f"{name}.ckpt"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best value so far; Lightning forgets it, and so the best weights, where the folder has moved."""
+        path = str(self.path.resolve())
+        best = dict(zip([path], state_dict["best_k_models"].values()))
+        moved = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path, "best_k_models": best}
+        super().load_state_dict({**state_dict, **moved})
+
+
+class EarlyStop(EarlyStopping):
+    """Stop after ``patience`` epochs without a lower value; a run that had stopped does not go on when continued."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop before the first step where the state of the checkpoint says so."""
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class Throughput(pl.Callback):
@@ -153,6 +186,8 @@ def make_trainer(
     # Lightning advises on workers and loggers for data sets that are not memory-mapped batches.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # A run that continues finds its own checkpoints.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     # Lightning 2.6 calls a function that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)

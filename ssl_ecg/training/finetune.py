@@ -72,6 +72,8 @@ class FinetuneSettings:
         for name in ("steps", "batch_size", "learning_rate", "evaluations"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if self.crop is not None and self.crop <= 0:
+            raise ValueError(f"crop={self.crop}: must be above 0 seconds, or None for whole records")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay={self.layer_decay}: must be above 0 and at most 1")
         if self.head not in HEADS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -24,6 +24,8 @@ from ssl_ecg.objectives import create_objective
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.engine import (
+    EarlyStop,
+    EpochCheckpoint,
     EpochTable,
     Throughput,
     effective_rank,
@@ -114,7 +116,8 @@ class PretrainModule(pl.LightningModule):
         seed_step(self.settings.seed, self.global_step, self.global_rank)
         parts = self.objective(batch)
         rows = len(batch["signal"])
-        self.log("train_loss", parts["loss"].detach(), on_step=False, on_epoch=True, batch_size=rows, prog_bar=True)
+        loss = parts["loss"].detach()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True, sync_dist=True)
         return parts["loss"]
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
@@ -185,7 +188,8 @@ def pretrain(
         The encoder of the epoch with the lowest validation loss, in eval mode.
 
     Raises:
-        ValueError: settings that do not fit the archive, or ``out`` holds a run with other settings.
+        ValueError: settings that do not fit the archive, ``out`` holds a run with other settings, or the loss is not
+            finite from the first epoch on.
         FileExistsError: ``resume="no"`` and ``out`` holds a run already.
     """
     out = Path(out)
@@ -213,8 +217,10 @@ def pretrain(
     )
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
-    best = ModelCheckpoint(out / "checkpoints", "best", monitor="validation_loss", save_last=True)
-    callbacks = [Throughput(), table, EarlyStopping("validation_loss", patience=settings.patience), best]
+    best = EpochCheckpoint(out / "checkpoints", "best", monitor="validation_loss")
+    # After the best weights, so that the state to continue from knows them.
+    last = EpochCheckpoint(out / "checkpoints", "last")
+    callbacks = [Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
     trainer = make_trainer(
         out,
         epochs=settings.epochs,
@@ -231,10 +237,16 @@ def pretrain(
     started = time.perf_counter()
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
+    state = torch.load(best.path, map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
+    trainer.strategy.barrier()  # every process has read the checkpoint before the first removes it
 
     chosen = min(table.rows, key=lambda row: row["validation_loss"])
+    if not math.isfinite(chosen["validation_loss"]):
+        _clear(out, trainer)
+        raise ValueError(
+            f"learning_rate={settings.learning_rate}: the validation loss is not finite after the first epoch; lower it"
+        )
     encoder.patients = patients
     encoder.origin = {
         **identity,
@@ -243,7 +255,7 @@ def pretrain(
         "validation_records": len(validation_rows),
         "patients": len(patients),
         "held_out_records": len(archive) - len(rows),
-        "epochs_run": trainer.current_epoch,
+        "epochs_run": len(table.rows),
         "best_epoch": int(chosen["epoch"]),
         "seconds": round(time.perf_counter() - started, 1),
         "metrics": {
@@ -252,10 +264,7 @@ def pretrain(
     }
     if trainer.is_global_zero:
         save_encoder(encoder, out, pretraining_card(encoder))
-        for path in (out / "checkpoints").glob("*.ckpt"):
-            path.unlink()
-        (out / "checkpoints").rmdir()
-        (out / "run.json").unlink()
+    _clear(out, trainer)
     return encoder.eval()
 
 
@@ -292,11 +301,11 @@ class PretrainData(pl.LightningDataModule):
 def _prepare(out: Path, settings: PretrainSettings, identity: dict[str, Any]) -> str | None:
     """Make ``out`` ready and return the checkpoint to continue from, if any."""
     marker, last = out / "run.json", out / "checkpoints" / "last.ckpt"
-    earlier = None
+    earlier = None  # a run killed before its first whole epoch left nothing to continue or to overwrite
     if (out / "config.json").is_file():
         origin = load_encoder(out).origin
         earlier = {name: origin.get(name) for name in identity}
-    elif marker.is_file():
+    elif last.is_file() and marker.is_file():
         earlier = json.loads(marker.read_text(encoding="utf-8"))
     if earlier is not None:
         if settings.resume == "no":
@@ -308,7 +317,16 @@ def _prepare(out: Path, settings: PretrainSettings, identity: dict[str, Any]) ->
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "config.json").is_file():
         marker.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-    return str(last) if last.is_file() else None
+    return str(last) if earlier is not None else None
+
+
+def _clear(out: Path, trainer: pl.Trainer) -> None:
+    """Remove what a run needs to continue; the first process does it for all."""
+    if trainer.is_global_zero:
+        for path in (out / "checkpoints").glob("*.ckpt"):
+            path.unlink()
+        (out / "checkpoints").rmdir()
+        (out / "run.json").unlink()
 
 
 def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:

@@ -1,0 +1,90 @@
+"""A small synthetic archive that the tests of the engine share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssl_ecg.archive import Archive, open_archive, read_labels, split_by_patient
+from ssl_ecg.archive.synthetic import synthesize
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """80 synthetic ECGs of some 30 patients, 5 s at 100 Hz."""
+    folder: Path = tmp_path_factory.mktemp("synthetic")
+    return open_archive(synthesize(folder, records=80, seed=5, duration=5, workers=1))
+
+
+@pytest.fixture(scope="session")
+def tiny_pretraining() -> PretrainSettings:
+    """A pretraining of seconds, with everything random that a real one has."""
+    return PretrainSettings(
+        objective_options={
+            "projector_width": 16,
+            "embedding": 8,
+            "augment": {"lead_masking": 0.5, "gaussian_noise": 0.1},
+        },
+        backbone="xresnet1d10",
+        backbone_options={"width": 8},
+        epochs=4,
+        batch_size=16,
+        warmup_epochs=1,
+        validation=0.2,
+        precision="32-true",
+        devices=1,
+        seed=3,
+    )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Records with labels of two rhythms, in three parts, and a random encoder for them."""
+
+    archive: Archive
+    encoder: Encoder
+    task: Task
+    train: tuple[np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
+    """240 synthetic ECGs of 5 s: enough to learn slow and fast rhythms from."""
+    folder = synthesize(tmp_path_factory.mktemp("labelled"), records=240, seed=5, duration=5, workers=1)
+    archive = open_archive(folder)
+    labels = read_labels(folder / "labels" / "conditions.csv", archive, ("sinus_rhythm", "sinus_bradycardia"))
+    splits = split_by_patient(labels, seed=0, validation=0.25, test=0.25)
+    torch.manual_seed(0)
+    encoder = Encoder("xresnet1d10", {"width": 8}, archive.settings)
+    encoder(torch.from_numpy(archive.read(labels.rows[splits.train])))  # batch norms know the signals
+    parts = [(labels.rows[index], labels.targets[index]) for index in (splits.train, splits.validation, splits.test)]
+    return Labelled(archive, encoder.eval(), create_task("arrhythmia", labels.classes), *parts)
+
+
+@pytest.fixture(scope="session")
+def tiny_finetuning() -> FinetuneSettings:
+    """A finetuning of a second, every setting given."""
+    return FinetuneSettings(
+        steps=8,
+        batch_size=32,
+        learning_rate=3e-3,
+        layer_decay=0.8,
+        weight_decay=0.05,
+        warmup=0.1,
+        head="probe",
+        freeze_norm=True,
+        crop=None,
+        augment={},
+        evaluations=4,
+        precision="32-true",
+        seed=0,
+    )

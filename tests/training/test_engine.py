@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ssl_ecg.training.engine import (
+    choose_precision,
+    effective_rank,
+    feature_deviation,
+    make_loggers,
+    seed_step,
+    warmup_cosine,
+)
+
+
+def draw(seed: int, step: int, rank: int = 0, stream: int = 0) -> list[float]:
+    seed_step(seed, step, rank, stream)
+    return torch.rand(4).tolist()
+
+
+def test_every_seed_step_rank_and_stream_draws_its_own_and_the_same_again() -> None:
+    keys = [(0, 0), (0, 1), (1, 0), (0, 0, 1), (0, 0, 0, 1), (0, 2), (2, 0), (5, 10**6)]
+    draws = [draw(*key) for key in keys]
+    assert all(one != other for i, one in enumerate(draws) for other in draws[:i])
+    assert [draw(*key) for key in keys] == draws
+
+
+def test_effective_rank_of_known_matrices() -> None:
+    # Centred rows +e_i, -e_i have equal singular values: the rank is full.
+    assert effective_rank(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(6, rel=1e-5)
+    line = torch.linspace(-1, 1, 20)[:, None] * torch.randn(1, 5) + 3
+    assert effective_rank(line) == pytest.approx(1, abs=1e-3)
+    assert effective_rank(torch.full((8, 4), 2.0)) == pytest.approx(1, abs=1e-3)
+    # Singular values 3 and 1: shares 3/4 and 1/4.
+    two = torch.cat([torch.diag(torch.tensor([3.0, 1.0])), -torch.diag(torch.tensor([3.0, 1.0]))])
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert effective_rank(two) == pytest.approx(math.exp(entropy), rel=1e-5)
+    assert math.isnan(effective_rank(torch.full((8, 4), torch.nan)))  # says so, and does not end the run
+    assert effective_rank(two.to(torch.bfloat16)) == pytest.approx(math.exp(entropy), rel=1e-3)
+
+
+def test_feature_deviation_of_known_matrices() -> None:
+    torch.manual_seed(0)
+    assert feature_deviation(torch.randn(4000, 32)) == pytest.approx(1, abs=0.01)
+    assert feature_deviation(torch.randn(4000, 32) * torch.rand(4000, 1)) == pytest.approx(1, abs=0.01)
+    assert feature_deviation(torch.randn(1, 32).expand(50, 32)) == pytest.approx(0, abs=1e-5)
+
+
+def test_schedule_warms_up_linearly_and_ends_at_zero_as_half_a_cosine() -> None:
+    steps, warmup, peak = 40, 10, 0.2
+    parameter = nn.Parameter(torch.zeros(1))
+    made = warmup_cosine(torch.optim.SGD([parameter], lr=peak), steps, warmup)
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    assert made["lr_scheduler"]["interval"] == "step"
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    rise = [after - before for before, after in pairwise(rates[:warmup])]
+    assert rates[0] > 0
+    assert rise == pytest.approx([peak / warmup] * (warmup - 1))
+    assert max(rates) == pytest.approx(peak)
+    after = [(1 + math.cos(math.pi * i / (steps - warmup - 1))) / 2 * peak for i in range(steps - warmup)]
+    assert rates[warmup:] == pytest.approx(after, abs=1e-9)
+    assert rates[-1] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (1, 5), (2, 2), (3, 100)])
+def test_the_shortest_runs_have_a_schedule_too(steps: int, warmup: int) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = warmup_cosine(optimizer, steps, warmup)["lr_scheduler"]["scheduler"]
+    assert optimizer.param_groups[0]["lr"] > 0
+    for _ in range(steps):
+        optimizer.step()
+        schedule.step()
+        assert 0 <= optimizer.param_groups[0]["lr"] <= 1
+
+
+def test_precision_is_taken_as_given_and_chosen_where_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_precision("16-mixed") == "16-mixed"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_precision("auto") == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert choose_precision("auto") == "bf16-mixed"
+
+
+def test_loggers_by_name(tmp_path: Path) -> None:
+    assert make_loggers((), tmp_path, {}) == []
+    with pytest.raises(ValueError, match=r"loggers='mlflow'.*tensorboard, wandb"):
+        make_loggers(("mlflow",), tmp_path, {})

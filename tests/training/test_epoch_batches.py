@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+
+
+def drawn(batches: EpochBatches, epoch: int = 0) -> list[list[int]]:
+    batches.set_epoch(epoch)
+    return [batch.tolist() for batch in batches]
+
+
+def joined(batches: Iterable[list[int]]) -> list[int]:
+    return [example for batch in batches for example in batch]
+
+
+@given(count=st.integers(1, 200), batch_size=st.integers(1, 64), seed=st.integers(0, 2**31), epoch=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_an_epoch_holds_every_example_once_in_full_batches(count: int, batch_size: int, seed: int, epoch: int) -> None:
+    batches = EpochBatches(count, batch_size, seed)
+    chosen = drawn(batches, epoch)
+    size = min(batch_size, count)
+    assert len(chosen) == len(batches) == count // size
+    assert {len(batch) for batch in chosen} == {size}
+    together = joined(chosen)
+    assert len(set(together)) == len(together)
+    assert set(together) <= set(range(count))
+    assert count - len(together) < size  # only what does not fill a batch is left out
+    assert drawn(EpochBatches(count, batch_size, seed), epoch) == chosen
+
+
+def test_every_example_comes_once_an_epoch_where_batches_divide_it() -> None:
+    chosen = drawn(EpochBatches(60, 12, seed=1), epoch=4)
+    assert sorted(joined(chosen)) == list(range(60))
+
+
+def test_epochs_and_seeds_differ_in_order() -> None:
+    batches = EpochBatches(60, 12, seed=1)
+    orders = [drawn(batches, epoch) for epoch in range(4)] + [drawn(EpochBatches(60, 12, seed=2))]
+    assert all(one != other for i, one in enumerate(orders) for other in orders[:i])
+    assert drawn(batches, 2) == orders[2]
+
+
+@pytest.mark.parametrize("seed", [7, None])
+@pytest.mark.parametrize(("count", "world"), [(64, 2), (61, 2), (50, 4), (5, 4)])
+def test_processes_share_every_batch_in_disjoint_equal_parts(count: int, world: int, seed: int | None) -> None:
+    batches = [EpochBatches(count, 16, seed, rank, world) for rank in range(world)]
+    parts = [drawn(each, epoch=3) for each in batches]
+    assert len({len(part) for part in parts}) == 1
+    assert len(parts[0]) == len(batches[0])
+    for shares in zip(*parts, strict=True):
+        assert len({len(share) for share in shares}) == 1
+        assert len(shares[0]) > 0
+        assert len(set(joined(shares))) == len(joined(shares))
+    seen = joined(joined(part) for part in parts)
+    assert len(seen) == len(set(seen))
+    if seed is None:
+        assert len(seen) > count - world
+    else:
+        alone = drawn(EpochBatches(count, 16, seed), epoch=3)
+        for shares, whole in zip(zip(*parts, strict=True), alone, strict=True):
+            assert set(joined(shares)) <= set(whole)
+
+
+@given(count=st.integers(1, 100), batch_size=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_evaluation_reads_all_in_order(count: int, batch_size: int) -> None:
+    chosen = drawn(EpochBatches(count, batch_size, None))
+    assert joined(chosen) == list(range(count))
+    assert all(len(batch) <= batch_size for batch in chosen)
+
+
+def test_errors_name_argument_and_value(tiny_archive: Archive) -> None:
+    with pytest.raises(ValueError, match="count=0"):
+        EpochBatches(0, 4, 1)
+    with pytest.raises(ValueError, match=r"batch_size=5.*2 processes"):
+        EpochBatches(10, 5, 1, 0, 2)
+    with pytest.raises(ValueError, match=r"count=1.*2 processes"):
+        EpochBatches(1, 4, 1, 0, 2)
+    with pytest.raises(ValueError, match=r"targets: 3 rows for 2 records"):
+        ArchiveBatches(tiny_archive, np.arange(2), np.zeros((3, 1), np.float32))
+
+
+def test_batches_hold_what_the_archive_holds(tiny_archive: Archive) -> None:
+    rows = np.array([3, 70, 5, 20, 44])
+    targets = np.array([[0, 1], [1, 0], [np.nan, 1], [0, 0], [1, 1]], np.float32)
+    data = ArchiveBatches(tiny_archive, rows, targets)
+    batches = list(batch_loader(data, EpochBatches(len(data), 2, None)))
+    assert [len(batch["row"]) for batch in batches] == [2, 2, 1]
+    data_read = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    assert data_read["row"].tolist() == rows.tolist()
+    assert data_read["signal"].dtype == torch.float32
+    np.testing.assert_array_equal(data_read["signal"].numpy(), tiny_archive.read(rows))
+    np.testing.assert_array_equal(data_read["patient"].numpy(), tiny_archive.patient[rows])
+    np.testing.assert_array_equal(data_read["targets"].numpy(), targets)
+    assert "targets" not in ArchiveBatches(tiny_archive, rows)[np.arange(2)]

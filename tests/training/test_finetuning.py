@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.tasks import Classifier, create_task
+from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import FinetuneModule, layer_groups
+
+if TYPE_CHECKING:
+    from conftest import Labelled
+
+
+def run(labelled: Labelled, settings: FinetuneSettings, encoder: Encoder | None = None, **parts: Any) -> Any:
+    parts = {"train": labelled.train, "validation": labelled.validation, **parts}
+    return finetune(
+        encoder or labelled.encoder, labelled.task, labelled.archive, parts["train"], parts["validation"], settings
+    )
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm1d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+
+
+@pytest.fixture
+def at_every_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[FinetuneModule, dict[str, Tensor]], Any]], list[Any]]:
+    """A function that notes what another one says of the module and the batch at each training step."""
+
+    def watch(look: Callable[[FinetuneModule, dict[str, Tensor]], Any]) -> list[Any]:
+        seen: list[Any] = []
+        original = FinetuneModule.training_step
+
+        def step(self: FinetuneModule, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+            seen.append(look(self, batch))
+            return original(self, batch, batch_index)
+
+        monkeypatch.setattr(FinetuneModule, "training_step", step)
+        return seen
+
+    return watch
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_batch_norms_train_unless_they_are_frozen(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, at_every_step: Any, frozen: bool
+) -> None:
+    # The encoder comes in eval mode, in which batch norms would neither use nor follow the batch.
+    modes = at_every_step(lambda module, _: {norm.training for norm in norms(module.model)} | {module.model.training})
+    finished = run(labelled, replace(tiny_finetuning, freeze_norm=frozen, head="zero", learning_rate=0.01))
+    assert len(modes) == 8
+    # The model as a whole trains in every step, also after a validation.
+    assert all(mode == ({False, True} if frozen else {True}) for mode in modes)
+    assert finished.best["step"] > 0
+    pairs = list(zip(norms(finished.model), norms(labelled.encoder), strict=True))
+    # What can be learned is learned all the same.
+    assert any(not torch.equal(norm.bias, before.bias) for norm, before in pairs)
+    for norm, before in pairs:
+        assert torch.equal(norm.running_mean, before.running_mean) == frozen
+        assert torch.equal(norm.running_var, before.running_var) == frozen
+        assert int(norm.num_batches_tracked) == int(before.num_batches_tracked) + (
+            0 if frozen else finished.best["step"]
+        )
+
+
+def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    before = copy.deepcopy(labelled.encoder.state_dict())
+    finished = run(labelled, replace(tiny_finetuning, freeze_norm=False, learning_rate=0.01))
+    assert all(torch.equal(value, before[name]) for name, value in labelled.encoder.state_dict().items())
+    assert not labelled.encoder.training
+    assert not any(module.training for module in finished.model.modules())
+
+
+def test_nothing_is_written_into_the_archive(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    before = {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")}
+    run(labelled, replace(tiny_finetuning, steps=2, evaluations=1))
+    assert {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")} == before
+
+
+def test_the_first_evaluation_is_the_linear_probe(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    curve = run(labelled, replace(tiny_finetuning, steps=2, evaluations=1)).curve
+    (train_rows, train), (rows, targets) = labelled.train, labelled.validation
+    train_x, x = (extract_features(labelled.encoder, labelled.archive, r) for r in (train_rows, rows))
+    probe = LinearProbe().fit(train_x, train, x, targets)
+    expected = labelled.task.metrics(targets, probe.scores(x))
+    assert curve[0]["step"] == 0
+    assert np.isnan(curve[0]["train_loss"])
+    assert curve[0]["validation_macro_auroc"] == pytest.approx(probe.validation_score, abs=1e-6)
+    for name, value in expected.items():
+        assert curve[0][f"validation_{name}"] == pytest.approx(value, abs=1e-6)
+    loss = nn.BCELoss()(torch.from_numpy(probe.scores(x)), torch.from_numpy(targets).double())
+    assert curve[0]["validation_loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_a_zero_head_starts_from_nothing(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    curve = run(labelled, replace(tiny_finetuning, head="zero", steps=2, evaluations=1)).curve
+    assert curve[0]["validation_macro_auroc"] == 0.5
+    assert curve[0]["validation_loss"] == pytest.approx(np.log(2))
+
+
+def test_probe_start_needs_a_linear_head(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    task = create_task("arrhythmia", labelled.task.classes)
+    task.head = lambda width: nn.Sequential(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, 2))  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"head='probe'.*choose head='zero'"):
+        finetune(
+            labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, replace(tiny_finetuning)
+        )
+
+
+def test_learning_rates_fall_towards_the_input(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
+    groups = layer_groups(model, replace(tiny_finetuning, learning_rate=0.1, layer_decay=0.5, weight_decay=0.2))
+    names = {id(p): name for name, p in model.named_parameters()}
+    rate = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    decay = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert set(rate) == set(names.values())  # every parameter, each once
+    assert sum(len(group["params"]) for group in groups) == len(rate)
+    assert rate["head.weight"] == rate["head.bias"] == rate["encoder.backbone.stages.3.0.branch.0.0.weight"] == 0.1
+    stages = [rate[f"encoder.backbone.stages.{stage}.0.branch.0.0.weight"] for stage in range(4)]
+    assert stages == pytest.approx([0.0125, 0.025, 0.05, 0.1])
+    assert rate["encoder.backbone.stem.0.0.weight"] == pytest.approx(0.00625)
+    for name, parameter in model.named_parameters():
+        assert decay[name] == (0.2 if parameter.ndim > 1 else 0.0)
+    flat = layer_groups(model, replace(tiny_finetuning, learning_rate=0.1, layer_decay=1.0))
+    assert {group["lr"] for group in flat} == {0.1}
+
+
+@pytest.mark.parametrize("best", [0, 2, 5])
+def test_the_best_evaluation_is_kept_the_earliest_of_equals(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch, best: int
+) -> None:
+    task = create_task("arrhythmia", labelled.task.classes)
+    scores = [0.6, 0.5, 0.7, 0.4, 0.7, 0.3]
+    scores[best] = 0.8
+    scores[-1] = max(scores[-1], 0.8 if best < 5 else 0)  # a later one that is as good
+    given = iter(scores)
+    monkeypatch.setattr(task, "metrics", lambda targets, scores: {"macro_auroc": next(given)})
+    settings = replace(tiny_finetuning, head="zero", steps=10, evaluations=5, learning_rate=0.02, freeze_norm=False)
+    finished = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings)
+    assert [row["step"] for row in finished.curve] == [0, 2, 4, 6, 8, 10]
+    assert [row["validation_macro_auroc"] for row in finished.curve] == scores
+    assert finished.best == finished.curve[best]
+    # The weights are those of that evaluation: its loss comes out again.
+    rows, targets = labelled.validation
+    losses = [row["validation_loss"] for row in finished.curve]
+    kept = predict_scores(finished.model, labelled.archive, rows)
+    loss = float(nn.BCELoss()(torch.from_numpy(kept), torch.from_numpy(targets)))
+    assert loss == pytest.approx(losses[best], rel=1e-4)
+    assert len({round(loss, 6) for loss in losses}) == len(losses)
+
+
+def test_the_test_set_cannot_be_seen(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("test" in name for name in inspect.signature(finetune).parameters)
+    read: set[int] = set()
+    original = Archive.read
+
+    def spy(self: Archive, rows: Any) -> np.ndarray:
+        read.update(np.atleast_1d(rows).tolist())
+        return original(self, rows)
+
+    monkeypatch.setattr(Archive, "read", spy)
+    run(labelled, replace(tiny_finetuning, steps=2, evaluations=1))
+    assert read == {*labelled.train[0].tolist(), *labelled.validation[0].tolist()}
+
+
+def test_the_same_seed_gives_the_same_model(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    settings = replace(tiny_finetuning, crop=2.5, augment={"gaussian_noise": 0.2}, freeze_norm=False, head="zero")
+    one = run(labelled, settings)
+    torch.manual_seed(987)
+    again, other = run(labelled, settings), run(labelled, replace(settings, seed=1))
+    weights, others = one.model.state_dict(), other.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
+    assert again.curve[1:] == one.curve[1:]
+    assert not torch.equal(weights["head.weight"], others["head.weight"])
+
+
+def test_training_sees_crops_and_augmented_signals_and_validation_whole_ones(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings
+) -> None:
+    shapes: dict[bool, set[int]] = {True: set(), False: set()}
+    masked: list[bool] = []
+    encoder = copy.deepcopy(labelled.encoder)
+
+    def look(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        shapes[module.training].add(inputs[0].shape[-1])
+        masked.append(bool((inputs[0] == 0).all(2).any()) == module.training)
+
+    encoder.backbone.register_forward_pre_hook(look)
+    settings = replace(tiny_finetuning, crop=2.5, augment={"lead_masking": 0.5}, freeze_norm=False)
+    run(labelled, settings, encoder)
+    assert shapes == {True: {250}, False: {500}}
+    assert all(masked)
+
+
+def test_unknown_labels_are_left_out(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    rows, targets = labelled.train
+    blank = targets.copy()
+    blank[::3, 0] = np.nan
+    blank[1::3, 1] = np.nan
+    finished = run(labelled, tiny_finetuning, train=(rows, blank))
+    assert all(np.isfinite(row["validation_loss"]) for row in finished.curve)
+    assert all(np.isfinite(row["train_loss"]) for row in finished.curve[1:])
+
+
+def test_a_handful_of_records_is_learned_by_heart(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    slow = labelled.train[1][:, 1] == 1
+    chosen = np.concatenate([np.flatnonzero(slow)[:4], np.flatnonzero(~slow)[:4]])
+    handful = labelled.train[0][chosen], labelled.train[1][chosen]
+    settings = replace(tiny_finetuning, head="zero", steps=60, evaluations=2, learning_rate=0.01, freeze_norm=False)
+    finished = run(labelled, settings, train=handful, validation=handful)
+    assert finished.curve[-1]["train_loss"] < 0.1
+    assert finished.best["validation_macro_auroc"] == 1
+
+
+def test_slow_rhythms_are_learned_above_chance_on_unseen_patients(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings
+) -> None:
+    settings = replace(
+        tiny_finetuning,
+        head="zero",
+        steps=100,
+        evaluations=5,
+        learning_rate=0.02,
+        layer_decay=1.0,
+        crop=4.0,
+        freeze_norm=False,
+    )
+    finished = run(labelled, settings)
+    rows, targets = labelled.test
+    scores = predict_scores(finished.model, labelled.archive, rows)
+    assert scores.shape == targets.shape
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert roc_auc_score(targets, scores, average="macro") > 0.8
+    rows, targets = labelled.validation
+    scores = predict_scores(finished.model, labelled.archive, rows)
+    assert roc_auc_score(targets, scores, average="macro") == pytest.approx(finished.best["validation_macro_auroc"])
+
+
+def test_fewer_records_than_a_batch_are_enough(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    few = labelled.train[0][:5], labelled.train[1][:5]
+    finished = run(labelled, replace(tiny_finetuning, head="zero", steps=3, evaluations=3), train=few)
+    assert [row["step"] for row in finished.curve] == [0, 1, 2, 3]
+
+
+def test_features_do_not_depend_on_the_batch_size(labelled: Labelled) -> None:
+    encoder = copy.deepcopy(labelled.encoder).train()
+    rows = labelled.test[0]
+    features = extract_features(encoder, labelled.archive, rows, batch_size=7)
+    assert encoder.training  # as it was
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(features, extract_features(encoder, labelled.archive, rows), rtol=1e-4, atol=1e-5)
+    with torch.inference_mode():
+        expected = labelled.encoder(torch.from_numpy(labelled.archive.read(rows))).numpy()
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+    assert extract_features(encoder, labelled.archive, rows[:0]).shape == (0, encoder.width)
+
+
+def test_data_prepared_otherwise_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    other = Encoder("xresnet1d10", {"width": 8}, replace(labelled.archive.settings, normalise="none"))
+    with pytest.raises(ValueError, match="normalise: none against lead"):
+        run(labelled, tiny_finetuning, other)
+    with pytest.raises(ValueError, match="normalise: none against lead"):
+        extract_features(other, labelled.archive, labelled.test[0])
+
+
+def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    none = labelled.train[0][:0], labelled.train[1][:0]
+    with pytest.raises(ValueError, match="no example"):
+        run(labelled, replace(tiny_finetuning, head="zero"), train=none)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 0},
+        {"batch_size": 0},
+        {"learning_rate": -1.0},
+        {"evaluations": 0},
+        {"layer_decay": 0.0},
+        {"layer_decay": 1.5},
+        {"head": "random"},
+        {"crop": 0.0},
+    ],
+)
+def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None:
+    (name, value) = next(iter(change.items()))
+    with pytest.raises(ValueError, match=rf"{name}={value!r}"):
+        FinetuneSettings(**change)
