@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from ssl_ecg.archive.synthetic import synthesize
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _on_the_cpu() -> None:
+    """Bit-for-bit comparisons hold on the CPU; on a GPU some sums come in any order."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")
