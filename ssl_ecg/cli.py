@@ -159,7 +159,7 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
         split=typed(api.SplitSettings, config.split),
     )
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in encoder.origin["metrics"].items())
-    console.print(f"epoch {encoder.origin['best_epoch']} was best ({metrics}); the encoder lies in {out}")
+    console.print(f"weights after epoch {encoder.origin['epoch']} kept ({metrics}); the encoder lies in {out}")
 
 
 def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:

@@ -44,6 +44,8 @@ from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.finetune import FinetuneSettings
 from ssl_ecg.training.pretrain import patient_hash
 
+AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,11 +72,9 @@ class CompareSettings:
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrained_finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
-    scratch: FinetuneSettings = field(
-        default_factory=lambda: FinetuneSettings(learning_rate=1e-3, layer_decay=1.0, head="zero", freeze_norm=False)
-    )
-    pretrained_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-4}, {"learning_rate": 5e-4})
-    scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3})
+    scratch: FinetuneSettings = field(default_factory=lambda: FinetuneSettings(layer_decay=1.0, head="zero"))
+    pretrained_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-4}, AUGMENTED)
+    scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
     replicates: int = 1000
     allow_seen_patients: bool = False
 

@@ -62,8 +62,8 @@ def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding
 def headline(found: Sequence[Finding]) -> str:
     """Does pretraining pay here, judged by the first difference of ``found``.
 
-    Where that is better, but a probe on random weights does as well as one on the pretrained encoder, the gain may be that
-    of a frozen network or of the probe, and a second sentence says so.
+    Where that is better, but a probe on random weights does as well as one on the pretrained encoder, the gain may be
+    that of a frozen network or of the probe, and a second sentence says so.
     """
     if not found:
         return "This comparison holds no pair of arms to tell whether pretraining pays."

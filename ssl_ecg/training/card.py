@@ -32,7 +32,7 @@ samples] to [batch, {width}] features.
 | records | {training_records:,} for training, {validation_records:,} for the validation loss |
 | patients | {patients:,} |
 | held out | {held_out_records:,} records of patients that pretraining did not see |
-| epochs | {epochs_run} run, weights of epoch {best_epoch} (lowest validation loss) |
+| epochs | {epochs_run} run; these are the weights after epoch {epoch} (counted from 0) |
 | time | {seconds:.0f} s |
 
 Metrics at that epoch: {metrics}.
@@ -55,7 +55,7 @@ _FACTS = (
     "patients",
     "held_out_records",
     "epochs_run",
-    "best_epoch",
+    "epoch",
     "seconds",
 )
 
@@ -77,19 +77,7 @@ def pretraining_card(encoder: Encoder) -> str:
         normalise=signal.normalise,
         metrics=", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in origin["metrics"].items()),
         settings=json.dumps(origin["settings"], indent=1),
-        **{
-            name: origin[name]
-            for name in [
-                "parameters",
-                "training_records",
-                "validation_records",
-                "patients",
-                "held_out_records",
-                "epochs_run",
-                "best_epoch",
-                "seconds",
-            ]
-        },
+        **{name: origin[name] for name in _FACTS},
     )
 
 

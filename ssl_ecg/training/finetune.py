@@ -40,7 +40,7 @@ class FinetuneSettings:
 
     Attributes:
         steps: optimisation steps.
-        batch_size: ECGs of a step; all of them where there are fewer.
+        batch_size: ECGs of a step; where there are fewer, they are repeated, each copy with a crop of its own.
         learning_rate: peak of AdamW's for the head and the last layer group.
         layer_decay: factor on the learning rate from one layer group to the one before it; 1 trains all alike.
         weight_decay: AdamW's.
@@ -54,15 +54,15 @@ class FinetuneSettings:
         seed: of everything random.
     """
 
-    steps: int = 300
+    steps: int = 200
     batch_size: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     layer_decay: float = 0.8
     weight_decay: float = 0.05
     warmup: float = 0.1
     head: str = "probe"
-    freeze_norm: bool = True
-    crop: float | None = 5.0
+    freeze_norm: bool = False
+    crop: float | None = 2.5
     augment: dict[str, float] = field(default_factory=dict)
     evaluations: int = 15
     precision: str = "auto"
@@ -226,11 +226,15 @@ def finetune(
         ValueError: the archive was prepared otherwise than the encoder expects, or no record to train on.
     """
     encoder.check(archive.settings)
+    if not len(train[0]):
+        raise ValueError("train: there is no record to learn from")
     model = Classifier(copy.deepcopy(encoder), task)
     if settings.head == "probe":
         start_as_probe(model, archive, train, validation)
     module = FinetuneModule(model, settings)
-    data = ArchiveBatches(archive, *train), ArchiveBatches(archive, *validation)
+    # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
+    filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
+    data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)
     loaders = (
         batch_loader(data[0], EpochBatches(len(data[0]), settings.batch_size, settings.seed)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),

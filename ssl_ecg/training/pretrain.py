@@ -37,6 +37,7 @@ from ssl_ecg.training.engine import (
 )
 
 RESUME = ("auto", "yes", "no")
+KEEP = ("last", "best")
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class PretrainSettings:
         weight_decay: AdamW's.
         warmup_epochs: epochs of linear warm-up.
         patience: epochs without a better validation loss before stopping.
+        keep: weights of the encoder: "last", after the learning rate has come down, or "best", those of the lowest
+            validation loss. A contrastive loss on few held-out patients is lowest long before the features are best.
         validation: share of patients kept for the validation loss.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         devices: number of devices, or "auto".
@@ -70,12 +73,13 @@ class PretrainSettings:
     objective_options: dict[str, Any] = field(default_factory=dict)
     backbone: str = "xresnet1d18"
     backbone_options: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 40
-    batch_size: int = 256
+    epochs: int = 16
+    batch_size: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: int = 2
     patience: int = 15
+    keep: str = "last"
     validation: float = 0.05
     precision: str = "auto"
     devices: int | str = "auto"
@@ -90,8 +94,9 @@ class PretrainSettings:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
         if not 0 < self.validation < 0.5:
             raise ValueError(f"validation={self.validation}: choose a share of the patients above 0 and below 0.5")
-        if self.resume not in RESUME:
-            raise ValueError(f"resume={self.resume!r}: choose one of {', '.join(RESUME)}")
+        for name, choices in (("resume", RESUME), ("keep", KEEP)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(choices)}")
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the weights, JSON-ready: a run is resumed only where this agrees."""
@@ -185,7 +190,7 @@ def pretrain(
         progress: show a progress bar.
 
     Returns:
-        The encoder of the epoch with the lowest validation loss, in eval mode.
+        The encoder, in eval mode, with the weights that ``settings.keep`` says.
 
     Raises:
         ValueError: settings that do not fit the archive, ``out`` holds a run with other settings, or the loss is not
@@ -237,11 +242,14 @@ def pretrain(
     started = time.perf_counter()
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
-    state = torch.load(best.path, map_location="cpu", weights_only=False)["state_dict"]
+    # A run that diverged has no last weights worth keeping.
+    keep_last = settings.keep == "last" and math.isfinite(table.rows[-1]["validation_loss"])
+    kept = last if keep_last else best
+    state = torch.load(kept.path, map_location="cpu", weights_only=False)["state_dict"]
     module.load_state_dict(state)
     trainer.strategy.barrier()  # every process has read the checkpoint before the first removes it
 
-    chosen = min(table.rows, key=lambda row: row["validation_loss"])
+    chosen = table.rows[-1] if keep_last else min(table.rows, key=lambda row: row["validation_loss"])
     if not math.isfinite(chosen["validation_loss"]):
         _clear(out, trainer)
         raise ValueError(
@@ -256,7 +264,7 @@ def pretrain(
         "patients": len(patients),
         "held_out_records": len(archive) - len(rows),
         "epochs_run": len(table.rows),
-        "best_epoch": int(chosen["epoch"]),
+        "epoch": int(chosen["epoch"]),
         "seconds": round(time.perf_counter() - started, 1),
         "metrics": {
             name: chosen[name] for name in ("train_loss", "validation_loss", "effective_rank") if name in chosen

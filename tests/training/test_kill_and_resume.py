@@ -161,12 +161,13 @@ def test_the_best_epoch_is_kept_over_a_kill(
         self._features.append(self.objective(batch)["features"])
 
     monkeypatch.setattr(PretrainModule, "validation_step", validate)
+    settings = replace(settings, keep="best")
     pretrain(tiny_archive, tmp_path / "straight", settings, progress=False)
     with stopped_at(PretrainModule, "on_train_epoch_start", 4, monkeypatch):
         pretrain(tiny_archive, tmp_path / "stopped", settings, progress=False)
     (tmp_path / "stopped").rename(tmp_path / "moved")
     pretrain(tiny_archive, tmp_path / "moved", settings, progress=False)
-    assert load_encoder(tmp_path / "moved").origin["best_epoch"] == best
+    assert load_encoder(tmp_path / "moved").origin["epoch"] == best
     assert_same_run(tmp_path / "moved", tmp_path / "straight")
 
 

@@ -61,16 +61,21 @@ def test_leaves_an_encoder_folder_and_a_table(finished: Path, tiny_archive: Arch
     assert table["train_loss"].iloc[-1] < table["train_loss"].iloc[0]
 
 
-def test_the_epoch_with_the_lowest_validation_loss_is_kept(finished: Path) -> None:
+def test_the_metrics_are_those_of_the_last_epoch(finished: Path) -> None:
     table, origin = pd.read_csv(finished / "pretraining.csv"), load_encoder(finished).origin
-    best = int(table["validation_loss"].idxmin())
-    assert origin["best_epoch"] == best
+    assert origin["epoch"] == 3
     assert origin["epochs_run"] == 4
-    assert origin["metrics"]["validation_loss"] == pytest.approx(table["validation_loss"][best])
+    assert origin["metrics"]["validation_loss"] == pytest.approx(table["validation_loss"][3])
 
 
-def test_weights_are_those_of_the_best_epoch(
-    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_weights_are_those_of_the_epoch_to_keep(
+    tiny_archive: Archive,
+    tiny_pretraining: PretrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: str,
+    epoch: int,
 ) -> None:
     from ssl_ecg.training.pretrain import PretrainModule
 
@@ -84,10 +89,10 @@ def test_weights_are_those_of_the_best_epoch(
         self._features.append(self.objective(batch)["features"])
 
     monkeypatch.setattr(PretrainModule, "validation_step", validate)
-    encoder = run(tiny_archive, tmp_path / "out", tiny_pretraining)
-    assert encoder.origin["best_epoch"] == 1
+    encoder = run(tiny_archive, tmp_path / "out", replace(tiny_pretraining, keep=keep))
+    assert encoder.origin["epoch"] == epoch
     assert len(kept) == 4
-    assert all(torch.equal(value, kept[1][name]) for name, value in encoder.backbone.state_dict().items())
+    assert all(torch.equal(value, kept[epoch][name]) for name, value in encoder.backbone.state_dict().items())
     assert same_weights(encoder, load_encoder(tmp_path / "out"))
 
 
@@ -248,7 +253,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         return
     # What was good before is kept.
     encoder = run(tiny_archive, tmp_path / "out", settings)
-    assert encoder.origin["best_epoch"] < broken_epoch
+    assert encoder.origin["epoch"] < broken_epoch
     assert encoder.origin["epochs_run"] == broken_epoch + 1
     assert all(value.isfinite().all() for value in encoder.state_dict().values())
 
