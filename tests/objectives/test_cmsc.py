@@ -20,7 +20,8 @@ def batch(size: int = 6, leads: int = 12, samples: int = 200, seed: int = 0) -> 
 def small_cmsc(**options: object) -> nn.Module:
     torch.manual_seed(0)
     backbone = create_backbone("xresnet1d10", in_leads=12, width=8)
-    return create_objective("cmsc", backbone, 100.0, projector_width=16, embedding=8, **options)
+    given = {"segments": 2, "temperature": 0.1, "reduction": "clocs", "projector_layers": 2, "augment": {}}
+    return create_objective("cmsc", backbone, 100.0, projector_width=16, embedding=8, **{**given, **options})
 
 
 def test_keeps_the_contract() -> None:
