@@ -73,7 +73,11 @@ class CompareSettings:
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrained_finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     scratch: FinetuneSettings = field(default_factory=lambda: FinetuneSettings(layer_decay=1.0, head="zero"))
-    pretrained_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-4}, AUGMENTED)
+    pretrained_candidates: tuple[dict[str, Any], ...] = (
+        {"learning_rate": 3e-4},
+        AUGMENTED,
+        {**AUGMENTED, "head": "zero", "layer_decay": 1.0},
+    )
     scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
     replicates: int = 1000
     allow_seen_patients: bool = False
