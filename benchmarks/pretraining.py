@@ -17,7 +17,7 @@ BATCH, STEPS, ROUNDS = 128, 2, 3
 
 
 class Step:
-    """One optimisation step of CMSC on xresnet1d18 (width 32) with random ECGs of 12 leads and 10 s at 100 Hz.
+    """One optimisation step of CMSC on xresnet1d18 as shipped with random ECGs of 12 leads and 10 s at 100 Hz.
 
     Args:
         autocast: run the forward pass in bfloat16 where that is safe, as ``precision=bf16-mixed`` does.
