@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.evaluation import LinearProbe, undefined_classes
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import FinetuneSettings, extract_features, finetune, predict_scores
@@ -100,15 +99,13 @@ def run_trained(
     best, index = None, 0
     tried = []
     for number, settings in enumerate(candidates):
-        run = finetune(copy.deepcopy(encoder), task, archive, train, validation, settings)
+        run = finetune(encoder, task, archive, train, validation, settings)
         score = run.best[f"validation_{task.selection}"]
         tried.append(score)
         if best is None or score > best.best[f"validation_{task.selection}"]:
             best, index = run, number
     assert best is not None
     settings = candidates[index]
-    targets = train[1]
-    undetermined = [c for c in range(targets.shape[1]) if len(np.unique(targets[~np.isnan(targets[:, c]), c])) < 2]
     outcome = Outcome(
         scores=predict_scores(best.model, archive, test_rows),
         validation=best.best[f"validation_{task.selection}"],
@@ -119,7 +116,7 @@ def run_trained(
             "candidate_validation": tried,
         },
         curve=best.curve,
-        undetermined=undetermined,
+        undetermined=np.flatnonzero(undefined_classes(train[1])).tolist(),
         model=best.model,
     )
     return outcome, index
