@@ -1,8 +1,13 @@
-"""Networks: signal in, features out."""
+"""Networks: signal in, features out. Every file here registers itself."""
 
-from ssl_ecg.backbones import xresnet1d as _xresnet1d  # noqa: F401  (registers itself)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ssl_ecg.backbones.encoder import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.registry import Backbone, create_backbone, list_backbones
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Backbone",

@@ -1,8 +1,13 @@
-"""What is learned with labels: a task turns a label table into targets, a head, a loss and metrics."""
+"""What is learned with labels: targets, a head, a loss and metrics. Every file here registers itself."""
 
-from ssl_ecg.tasks import arrhythmia as _arrhythmia  # noqa: F401  (registers itself)
+from importlib import import_module
+from pkgutil import iter_modules
+
 from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
 from ssl_ecg.tasks.registry import Task, create_task, list_tasks
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "Classifier",
