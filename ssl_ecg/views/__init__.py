@@ -1,6 +1,18 @@
-"""What self-supervision sees: segments and augmentations, batched, on the device of the signal."""
+"""What self-supervision sees: segments, augmentations and masks; batched, on the device of the signal."""
 
 from ssl_ecg.views.augment import AUGMENTATIONS, Augment
+from ssl_ecg.views.masks import Mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
 from ssl_ecg.views.segments import adjacent_segments, random_crop
 
-__all__ = ["AUGMENTATIONS", "Augment", "adjacent_segments", "random_crop"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augment",
+    "Mask",
+    "adjacent_segments",
+    "keep_smallest",
+    "random_crop",
+    "random_mask",
+    "restore_tokens",
+    "take_tokens",
+    "visible_count",
+]

@@ -1,0 +1,73 @@
+"""Random masks over tokens: what a masked autoencoder sees and what it must predict (He et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Mask(NamedTuple):
+    """Which of N tokens a record shows: every row holds a permutation, visible tokens first.
+
+    Attributes:
+        visible: positions of the visible tokens [B, K], in random order.
+        restore: where each position lies among [visible, masked] tokens [B, N]; undoes the shuffle.
+        masked: bool [B, N], True where a token is hidden.
+    """
+
+    visible: Tensor
+    restore: Tensor
+    masked: Tensor
+
+
+def random_mask(batch: int, tokens: int, ratio: float, device: torch.device | str | None = None) -> Mask:
+    """Hide tokens at random: exactly as many in every record, all positions alike, records independent.
+
+    Args:
+        batch: records B.
+        tokens: tokens N of a record.
+        ratio: share of tokens hidden, at least 0 and below 1; int(N * (1 - ratio)), at least one, stay visible.
+        device: of the result.
+
+    Raises:
+        ValueError: a ratio outside [0, 1).
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio={ratio}: choose a share of hidden tokens of at least 0 and below 1")
+    return keep_smallest(torch.rand(batch, tokens, device=device), visible_count(tokens, ratio))
+
+
+def visible_count(tokens: int, ratio: float) -> int:
+    """Return how many of ``tokens`` stay visible: int(tokens * (1 - ratio)), at least one."""
+    # The tolerance keeps 10 * (1 - 0.9) at 1, which floating point puts just below.
+    return max(1, int(tokens * (1 - ratio) + 1e-6))
+
+
+def keep_smallest(draw: Tensor, count: int) -> Mask:
+    """Show the ``count`` tokens with the smallest draws of each record; ``draw`` is [B, N]."""
+    order = draw.argsort(dim=1)
+    restore = order.argsort(dim=1)
+    return Mask(order[:, :count], restore, restore >= count)
+
+
+def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """Take tokens [B, N, D] at positions [B, K]; the result is [B, K, D]."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def restore_tokens(visible: Tensor, fill: Tensor, restore: Tensor) -> Tensor:
+    """Put visible tokens back in their places, ``fill`` everywhere else.
+
+    Args:
+        visible: [B, K, D], in the order of ``Mask.visible``.
+        fill: [D] or [1, 1, D], what stands at masked positions.
+        restore: [B, N] of the mask.
+
+    Returns:
+        Tokens [B, N, D].
+    """
+    batch, kept, width = visible.shape
+    hidden = fill.to(visible.dtype).expand(batch, restore.shape[1] - kept, width)
+    return take_tokens(torch.cat([visible, hidden], dim=1), restore)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssl_ecg.views import keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ratio", "expected"),
+    [(100, 0.75, 25), (50, 0.75, 12), (10, 0.9, 1), (100, 0.9, 10), (50, 0.5, 25), (7, 0.0, 7), (3, 0.9, 1)],
+)
+def test_counts_are_those_of_the_definition(tokens: int, ratio: float, expected: int) -> None:
+    assert visible_count(tokens, ratio) == expected
+    mask = random_mask(5, tokens, ratio)
+    assert mask.visible.shape == (5, expected)
+    assert mask.masked.sum(1).tolist() == [tokens - expected] * 5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 6), st.integers(1, 40), st.floats(0, 0.95), st.integers(0, 2**31))
+def test_restoring_inverts_the_shuffle(batch: int, tokens: int, ratio: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    values = torch.randn(batch, tokens, 3)
+    mask = random_mask(batch, tokens, ratio)
+    fill = torch.tensor([7.0, 8.0, 9.0])
+    restored = restore_tokens(take_tokens(values, mask.visible), fill, mask.restore)
+    assert torch.equal(restored[~mask.masked], values[~mask.masked])
+    assert torch.equal(restored[mask.masked], fill.expand(int(mask.masked.sum()), 3))
+
+
+def test_visible_positions_are_those_not_masked() -> None:
+    mask = random_mask(16, 30, 0.6)
+    shown = torch.zeros(16, 30, dtype=torch.bool).scatter(1, mask.visible, True)
+    assert torch.equal(shown, ~mask.masked)
+
+
+def test_masks_are_independent_per_record_and_uniform_over_positions() -> None:
+    torch.manual_seed(0)
+    records, tokens, kept = 20000, 20, 5
+    masked = random_mask(records, tokens, 0.75).masked
+    assert len(masked[:100].unique(dim=0)) > 95
+    shown = (~masked).float()
+    # Under the hypothesis every position is shown with p = 1/4: five standard deviations of the mean of 20,000 draws.
+    deviation = (0.25 * 0.75 / records) ** 0.5
+    assert (shown.mean(0) - kept / tokens).abs().max() < 5 * deviation
+    # Two positions of one record are shown together as in drawing without replacement.
+    together = (shown.T @ shown / records)[~torch.eye(tokens, dtype=torch.bool)]
+    expected = kept / tokens * (kept - 1) / (tokens - 1)
+    assert (together - expected).abs().max() < 5 * (expected * (1 - expected) / records) ** 0.5
+
+
+def test_the_smallest_draws_stay_visible() -> None:
+    mask = keep_smallest(torch.tensor([[0.3, 0.1, 0.9, 0.2]]), 2)
+    assert mask.visible.tolist() == [[1, 3]]
+    assert mask.masked.tolist() == [[True, False, True, False]]
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.0, 1.5])
+def test_a_ratio_that_hides_all_is_refused(ratio: float) -> None:
+    with pytest.raises(ValueError, match="ratio="):
+        random_mask(2, 10, ratio)
