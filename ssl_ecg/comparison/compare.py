@@ -8,14 +8,11 @@ two arms that train use the same number of steps and of candidate settings.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ from rich.progress import Progress
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions, require_positives
+from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
@@ -38,6 +35,7 @@ from ssl_ecg.comparison.arms import (
     run_probe,
     run_trained,
 )
+from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_run
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Task, create_task
@@ -45,6 +43,14 @@ from ssl_ecg.training.finetune import FinetuneSettings
 from ssl_ecg.training.pretrain import patient_hash
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
+
+# Each pretrained arm against the baselines that it must beat.
+PAIRS = (
+    ("pretrained_probe", "random_probe"),
+    ("pretrained_probe", "scratch"),
+    ("pretrained_finetune", "scratch"),
+    ("pretrained_finetune", "pretrained_probe"),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -140,15 +146,15 @@ def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], al
         logger.warning("%s", message)
 
 
-def check_fractions(labels: LabelTable, splits: Splits, settings: CompareSettings) -> None:
+def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[float], seeds: Sequence[int]) -> None:
     """Refuse label fractions that no arm can learn from, before anything is run.
 
     Raises:
         ValueError: a fraction whose records hold both outcomes of no class that validation can score.
     """
     judged = ~undefined_classes(labels.targets[splits.validation])
-    for seed in settings.seeds:
-        for fraction, train in nested_fractions(labels, splits.train, settings.fractions, seed).items():
+    for seed in seeds:
+        for fraction, train in nested_fractions(labels, splits.train, fractions, seed).items():
             if not (judged & ~undefined_classes(labels.targets[train])).any():
                 raise ValueError(
                     f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
@@ -191,11 +197,11 @@ def compare(
     """
     encoder.check(archive.settings)
     check_no_leakage(labels, splits)
-    check_fractions(labels, splits, settings)
+    check_fractions(labels, splits, settings.fractions, settings.seeds)
     check_unseen(encoder, archive, labels.rows[splits.test], settings.allow_seen_patients)
     experiment = Experiment(encoder, archive, labels, splits, create_task(settings.task, labels.classes), settings)
     out = Path(out)
-    _claim(out, experiment, command)
+    claim(out / "comparison.json", _identity(experiment), command)
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
     ]
@@ -208,7 +214,8 @@ def compare(
             if not (folder / "result.json").is_file():
                 _run(experiment, cache, out, arm, fraction, seed)
             bar.advance(job)
-    return summarise(out, experiment.labels, experiment.splits, experiment.settings.replicates, settings.task)
+    folders = [run_folder(out, *key) for key in keys]
+    return summarise(out, folders, PAIRS, labels, splits, settings.replicates, settings.task)
 
 
 def run_folder(out: Path, arm: str, fraction: float, seed: int) -> Path:
@@ -228,22 +235,14 @@ def _run(experiment: Experiment, cache: FeatureCache, out: Path, arm: str, fract
     else:
         features = cache.get("pretrained" if pretrained else f"random {seed}", encoder)
         outcome = run_probe(features, labels.targets, train, splits.validation, splits.test)
-    _write_run(
-        run_folder(out, arm, fraction, seed),
-        outcome,
-        {
-            "arm": arm,
-            "fraction": fraction,
-            "seed": seed,
-            "records": len(train),
-            "patients": len(np.unique(labels.patient[train])),
-            f"validation_{experiment.task.selection}": outcome.validation,
-            **experiment.task.metrics(labels.targets[splits.test], outcome.scores),
-            **outcome.chosen,
-            "undetermined": [labels.classes[c] for c in outcome.undetermined],
-            "seconds": round(time.perf_counter() - started, 1),
-        },
-    )
+    result = {
+        "arm": arm,
+        "fraction": fraction,
+        "seed": seed,
+        **result_of(outcome, experiment.task, labels, splits, train),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    write_run(run_folder(out, arm, fraction, seed), outcome, result)
 
 
 def _train(
@@ -271,44 +270,12 @@ def _train(
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
 
 
-def _write_run(folder: Path, outcome: Outcome, result: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "test_scores.npy", outcome.scores)
-    pd.DataFrame(outcome.curve).to_csv(folder / "curve.csv", index=False)
-    _write_json(folder / "result.json", result)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file that is there whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.rename(path)
-
-
-def _digest(labels: LabelTable, parts: Mapping[str, NDArray[np.int64]]) -> str:
-    """Return what tells label tables and splits apart where all counts agree."""
-    digest = hashlib.sha256()
-    for array in (labels.targets, labels.rows, labels.patient, *parts.values()):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _claim(out: Path, experiment: Experiment, command: str) -> None:
-    """Write what will be run, or refuse a folder that holds a comparison of something else."""
-    labels, splits, encoder = experiment.labels, experiment.splits, experiment.encoder
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    identity: dict[str, Any] = {
+def _identity(experiment: Experiment) -> dict[str, Any]:
+    """Return what a folder's runs are about: another comparison must not continue them."""
+    encoder = experiment.encoder
+    return {
         "settings": asdict(experiment.settings),
-        "classes": {
-            name: {part: int(np.nansum(labels.targets[index, c])) for part, index in parts.items()}
-            for c, name in enumerate(labels.classes)
-        },
-        "splits": {
-            part: {"records": len(index), "patients": len(np.unique(labels.patient[index]))}
-            for part, index in parts.items()
-        },
-        "labels": {"sha256": _digest(labels, parts)},
-        "archive": {"records": len(experiment.archive), **experiment.archive.settings.to_dict()},
+        **data_identity(experiment.archive, experiment.labels, experiment.splits),
         "encoder": {
             "backbone": encoder.name,
             "options": encoder.options,
@@ -316,22 +283,3 @@ def _claim(out: Path, experiment: Experiment, command: str) -> None:
             **{name: value for name, value in encoder.origin.items() if name != "signal"},
         },
     }
-    identity["warnings"] = require_positives(labels, splits)
-    identity = json.loads(json.dumps(identity, default=str))
-    path = out / "comparison.json"
-    if path.is_file():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        if changed := [name for name in identity if earlier.get(name) != identity[name]]:
-            raise ValueError(
-                f"out={str(out)!r}: holds a comparison that differs in {', '.join(changed)}; choose another folder"
-            )
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    made = {
-        "command": command,
-        "versions": {
-            name: version(name) for name in ("ssl_ecg", "torch", "pytorch-lightning", "scikit-learn", "numpy")
-        },
-        "python": platform.python_version(),
-    }
-    _write_json(path, {**identity, **made})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +15,78 @@ from ssl_ecg.archive.labels import LabelTable
 from ssl_ecg.archive.splits import Splits
 from ssl_ecg.evaluation import auprc_per_class, auroc_per_class, bootstrap_metrics, holm, paired_difference
 
-# Each pretrained arm against the baselines that it must beat.
-PAIRS = (
-    ("pretrained_probe", "random_probe"),
-    ("pretrained_probe", "scratch"),
-    ("pretrained_finetune", "scratch"),
-    ("pretrained_finetune", "pretrained_probe"),
-)
+Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
+"""Test scores [n, C] of every (arm, fraction), by seed."""
 
 
-def read_runs(out: Path) -> tuple[pd.DataFrame, dict[tuple[str, float], NDArray[np.float32]], pd.DataFrame]:
-    """Read the finished runs below ``out``.
+def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, Scores, pd.DataFrame]:
+    """Read finished runs.
+
+    Args:
+        folders: one a run; those without a result are passed over.
 
     Returns:
-        Results, a row a run; test scores [seeds, n, C] of every (arm, fraction); learning curves.
+        Results, a row a run; test scores of every (arm, fraction) by seed; learning curves.
     """
-    rows: list[dict[str, Any]] = []
-    scores: dict[tuple[str, float], list[NDArray[np.float32]]] = {}
+    runs = [
+        (json.loads((folder / "result.json").read_text(encoding="utf-8")), folder)
+        for folder in sorted(folders)
+        if (folder / "result.json").is_file()
+    ]
+    runs.sort(key=lambda run: (run[0]["fraction"], run[0]["arm"], run[0]["seed"]))
+    scores: Scores = {}
     curves = []
-    for path in sorted(out.glob("runs/*/result.json")):
-        row = json.loads(path.read_text(encoding="utf-8"))
-        row["folder"] = path.parent
-        rows.append(row)
-    rows.sort(key=lambda row: (row["fraction"], row["arm"], row["seed"]))
-    for row in rows:
-        folder = row.pop("folder")
-        key = (row["arm"], row["fraction"])
-        scores.setdefault(key, []).append(np.load(folder / "test_scores.npy", allow_pickle=False))
+    for row, folder in runs:
+        by_seed = scores.setdefault((row["arm"], row["fraction"]), {})
+        by_seed[row["seed"]] = np.load(folder / "test_scores.npy", allow_pickle=False)
         if row.get("step") is not None:
             curve = pd.read_csv(folder / "curve.csv")
             curves.append(curve.assign(arm=row["arm"], fraction=row["fraction"], seed=row["seed"]))
-    stacked = {key: np.stack(parts) for key, parts in scores.items()}
-    return pd.DataFrame(rows), stacked, pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
+    results = pd.DataFrame([row for row, _ in runs])
+    return results, scores, pd.concat(curves, ignore_index=True) if curves else pd.DataFrame()
 
 
-def summarise(out: Path, labels: LabelTable, splits: Splits, replicates: int, task: str) -> pd.DataFrame:
+def summarise(
+    out: Path,
+    folders: Iterable[Path],
+    pairs: Sequence[tuple[str, str]],
+    labels: LabelTable,
+    splits: Splits,
+    replicates: int,
+    task: str,
+) -> pd.DataFrame:
     """Write ``results.csv``, ``summary.csv``, ``per_class.csv`` and ``curves.csv`` below ``out``.
 
-    Paired differences are rows whose arm is "a - b"; their column ``p_value`` is corrected by Holm's method over all
-    differences of a metric in this table.
+    Paired differences are rows whose arm is "a - b", over the seeds that both have; their column ``p_value`` is
+    corrected by Holm's method over all differences of a metric in this table.
+
+    Args:
+        out: folder of the tables.
+        folders: one a run.
+        pairs: arms (a, b) to compare at every fraction that both have.
+        labels: label table.
+        splits: indices into ``labels``.
+        replicates: bootstrap draws of patients.
+        task: name.
 
     Returns:
         The summary.
     """
-    results, scores, curves = read_runs(out)
+    results, scores, curves = read_runs(folders)
     targets, patient = labels.targets[splits.test], labels.patient[splits.test]
     rows = []
     for (arm, fraction), runs in scores.items():
-        for metric, found in bootstrap_metrics(targets, runs, patient, replicates).items():
+        for metric, found in bootstrap_metrics(targets, _stack(runs), patient, replicates).items():
             rows.append(_row(task, arm, fraction, len(runs), metric, found))
     differences = []
     for fraction in sorted({fraction for _, fraction in scores}):
-        for a, b in PAIRS:
-            runs_a, runs_b = scores.get((a, fraction)), scores.get((b, fraction))
-            if runs_a is None or runs_b is None or len(runs_a) != len(runs_b):
+        for a, b in pairs:
+            runs_a, runs_b = scores.get((a, fraction), {}), scores.get((b, fraction), {})
+            if not (both := sorted(runs_a.keys() & runs_b.keys())):
                 continue
-            for metric, difference in paired_difference(targets, runs_a, runs_b, patient, replicates).items():
-                row = _row(task, f"{a} - {b}", fraction, len(runs_a), metric, difference)
+            paired = [_stack({seed: runs[seed] for seed in both}) for runs in (runs_a, runs_b)]
+            for metric, difference in paired_difference(targets, *paired, patient, replicates).items():
+                row = _row(task, f"{a} - {b}", fraction, len(both), metric, difference)
                 differences.append({**row, "p_value": difference.p_value})
     summary = pd.DataFrame(rows + differences)
     if differences:
@@ -83,6 +99,11 @@ def summarise(out: Path, labels: LabelTable, splits: Splits, replicates: int, ta
     if len(curves):
         curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
     return summary
+
+
+def _stack(runs: Mapping[int, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return scores [seeds, n, C]."""
+    return np.stack(list(runs.values()))
 
 
 def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Any) -> dict[str, Any]:
@@ -98,16 +119,14 @@ def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: A
     }
 
 
-def _per_class(
-    labels: LabelTable, splits: Splits, scores: dict[tuple[str, float], NDArray[np.float32]], task: str
-) -> pd.DataFrame:
+def _per_class(labels: LabelTable, splits: Splits, scores: Scores, task: str) -> pd.DataFrame:
     """AUROC and AUPRC of every class, means over seeds; blank where the test records lack one outcome."""
     targets = labels.targets[splits.test]
     positives = np.nansum(targets, axis=0).astype(int)
     rows = []
     for (arm, fraction), runs in scores.items():
-        auroc = np.mean([auroc_per_class(targets, run) for run in runs], axis=0)
-        auprc = np.mean([auprc_per_class(targets, run) for run in runs], axis=0)
+        auroc = np.mean([auroc_per_class(targets, run) for run in runs.values()], axis=0)
+        auprc = np.mean([auprc_per_class(targets, run) for run in runs.values()], axis=0)
         for c, name in enumerate(labels.classes):
             rows.append(
                 {

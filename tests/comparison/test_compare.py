@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ssl_ecg.archive import Splits, split_by_patient
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
+from ssl_ecg.comparison.folder import write_json
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
@@ -139,7 +140,7 @@ def test_result_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "rename", full)
     with pytest.raises(OSError, match="No space left"):
-        module._write_json(tmp_path / "result.json", {"arm": "scratch"})
+        write_json(tmp_path / "result.json", {"arm": "scratch"})
     assert not (tmp_path / "result.json").exists()
 
 

@@ -1,0 +1,108 @@
+"""What a folder of runs holds: what they are about, and a folder a finished run, whose result file comes last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.archive.labels import LabelTable
+from ssl_ecg.archive.splits import Splits, require_positives
+from ssl_ecg.comparison.arms import Outcome
+from ssl_ecg.tasks import Task
+
+
+def write_run(folder: Path, outcome: Outcome, result: Mapping[str, Any]) -> None:
+    """Write ``test_scores.npy``, ``curve.csv`` and, last of all, ``result.json``, which marks the run finished."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "test_scores.npy", outcome.scores)
+    pd.DataFrame(outcome.curve).to_csv(folder / "curve.csv", index=False)
+    write_json(folder / "result.json", result)
+
+
+def result_of(
+    outcome: Outcome, task: Task, labels: LabelTable, splits: Splits, train: NDArray[np.int64]
+) -> dict[str, Any]:
+    """Return the numbers of a run: what it learned from, its validation score, its test metrics, what was chosen.
+
+    Args:
+        outcome: of the run.
+        task: names the metrics.
+        labels: label table.
+        splits: indices into ``labels``.
+        train: of those, what the run learned from.
+    """
+    return {
+        "records": len(train),
+        "patients": len(np.unique(labels.patient[train])),
+        f"validation_{task.selection}": outcome.validation,
+        **task.metrics(labels.targets[splits.test], outcome.scores),
+        **outcome.chosen,
+        "undetermined": [labels.classes[c] for c in outcome.undetermined],
+    }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file that is there whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
+def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[str, Any]:
+    """Return what tells one set of labelled records from another, with counts for a reader.
+
+    Raises:
+        ValueError: no class can be learned or scored.
+    """
+    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    digest = hashlib.sha256()
+    for array in (labels.targets, labels.rows, labels.patient, *parts.values()):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "classes": {
+            name: {part: int(np.nansum(labels.targets[index, c])) for part, index in parts.items()}
+            for c, name in enumerate(labels.classes)
+        },
+        "splits": {
+            part: {"records": len(index), "patients": len(np.unique(labels.patient[index]))}
+            for part, index in parts.items()
+        },
+        "labels": {"sha256": digest.hexdigest()[:16]},
+        "archive": {"records": len(archive), **archive.settings.to_dict()},
+        "warnings": require_positives(labels, splits),
+    }
+
+
+def claim(path: Path, identity: Mapping[str, Any], command: str = "") -> None:
+    """Write what a folder's runs are about, or refuse a folder that holds runs about something else.
+
+    Args:
+        path: JSON file in the folder.
+        identity: what must agree with an earlier claim, if there is one.
+        command: recorded as how the first claim was made, with the versions of what it was made with.
+
+    Raises:
+        ValueError: an earlier claim differs; the message names in what.
+    """
+    identity = json.loads(json.dumps(identity, default=str))
+    if path.is_file():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if changed := [name for name in identity if earlier.get(name) != identity[name]]:
+            raise ValueError(
+                f"out={str(path.parent)!r}: its {path.name} differs in {', '.join(changed)}; choose another folder"
+            )
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    packages = ("ssl_ecg", "torch", "pytorch-lightning", "scikit-learn", "numpy")
+    versions = {name: version(name) for name in packages}
+    write_json(path, {**identity, "command": command, "versions": versions, "python": platform.python_version()})
