@@ -16,10 +16,11 @@ from sklearn.metrics import roc_auc_score
 from ssl_ecg.archive import ArchiveError, ArchiveWriter, open_archive
 from ssl_ecg.archive.labels import read_labels
 from ssl_ecg.archive.synthetic import CONDITIONS, SyntheticEcgs, draw_ecgs, synthesize
-from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, DERIVATION, Waves
+from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, Waves
 from ssl_ecg.archive.synthetic.electrocardiogram import fibrillatory_waves
 from ssl_ecg.archive.synthetic.morphology import ECTOPIC
 from ssl_ecg.archive.synthetic.rhythm import bring_forward, conduct, ectopic_beats
+from ssl_ecg.records.electrodes import DERIVATION
 from ssl_ecg.records.record import LEADS
 from ssl_ecg.signals.filters import bandpass, condition
 from ssl_ecg.signals.settings import SignalSettings

@@ -8,9 +8,10 @@ import numpy as np
 
 from ssl_ecg.archive.synthetic import morphology, rhythm
 from ssl_ecg.archive.synthetic.cohort import Patient
-from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, DERIVATION, FIELD, Waves, render, rotation
+from ssl_ecg.archive.synthetic.dipole import ATRIAL_FIELD, Waves, render, rotation
 from ssl_ecg.archive.synthetic.morphology import ATRIAL_WAVES, QRS, REPOLARISATION, VENTRICULAR_WAVES, T
 from ssl_ecg.archive.synthetic.noise import electrode_noise
+from ssl_ecg.records.electrodes import DERIVATION, FIELD
 
 RESTING_INTERVAL = 60 / 72
 """RR interval in seconds at which the wave tables hold."""
