@@ -1,0 +1,177 @@
+r"""The encoder of the bimodal masked autoencoder (BMIRC, doi:10.1016/j.patcog.2024.111311).
+
+    signal [B, L, T]   -> patches -> time tokens      -> time blocks      \
+                                                                           joint blocks -> tokens
+    spectrum [B, L, F] -> patches -> frequency tokens -> frequency blocks /
+
+One learnable global token goes in front of both streams; its two outputs are summed and go in front of the joint
+blocks. Masking only chooses which tokens enter: the blocks never see the others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_ecg.backbones.registry import register
+from ssl_ecg.backbones.transformer import (
+    embedding,
+    initialise,
+    layer_norm,
+    patchify,
+    positions,
+    transformer_blocks,
+)
+from ssl_ecg.signals.spectrum import magnitude_spectrum
+from ssl_ecg.views import take_tokens
+
+
+class Encoded(NamedTuple):
+    """What the encoder makes of the tokens it is shown, by modality.
+
+    Attributes:
+        tokens: output of the joint blocks [B, 1 + N, D], global token first, then the modalities one after the other.
+        specific: outputs of each modality's own blocks, without the global token: modality -> blocks x [B, K, D].
+        joint: outputs of the joint blocks, split by modality: modality -> blocks x [B, K, D].
+    """
+
+    tokens: Tensor
+    specific: dict[str, list[Tensor]]
+    joint: dict[str, list[Tensor]]
+
+
+class Stream(nn.Module):
+    """One modality: patches to tokens, and the blocks that only it goes through."""
+
+    def __init__(self, inputs: int, tokens: int, width: int, depth: int, heads: int, drop_path: float) -> None:
+        super().__init__()
+        self.patch = nn.Linear(inputs, width)  # on patches laid out as [lead, sample]: a strided convolution
+        self.position = embedding(1, width, tokens)
+        self.blocks = transformer_blocks(width, depth, heads, drop_path=(0.0, drop_path))
+        self.norm = layer_norm(width)
+
+    def forward(self, patches: Tensor, visible: Tensor | None, global_token: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Map patches [B, N, L * P], or the ``visible`` [B, K] of them, to [B, 1 + K, D], and the blocks' outputs."""
+        position = positions(self.position, patches.shape[1])
+        if visible is not None:
+            patches = take_tokens(patches, visible)
+            position = take_tokens(position.expand(len(visible), -1, -1), visible)
+        x = self.patch(patches) + position
+        x = torch.cat([global_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x[:, 1:])
+        return self.norm(x), outputs
+
+
+class BimodalViT(nn.Module):
+    """Vision transformer over time patches and spectrum patches of an ECG.
+
+    Args:
+        in_leads: leads L.
+        width: token width D.
+        depth: blocks of each modality.
+        joint_depth: blocks over both modalities.
+        heads: attention heads.
+        patch: samples, and frequency bins, of a patch over all leads.
+        samples: length T whose positions are learnt; at other lengths they are interpolated.
+        frequency: False leaves the spectrum out.
+        drop_path: stochastic depth of the last block.
+
+    Attributes:
+        width: size D of the pooled feature vector.
+        modalities: ("time", "frequency"), or ("time",).
+    """
+
+    def __init__(
+        self,
+        in_leads: int = 12,
+        width: int = 192,
+        depth: int = 4,
+        joint_depth: int = 4,
+        heads: int = 3,
+        patch: int = 10,
+        samples: int = 1000,
+        frequency: bool = True,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if in_leads < 1:
+            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        for name, value in (("depth", depth), ("joint_depth", joint_depth)):
+            if value < 1:
+                raise ValueError(f"{name}={value}: choose at least one block")
+        if samples < 2 * patch:
+            raise ValueError(f"samples={samples}: choose at least two patches of {patch}")
+        self.in_leads, self.width, self.patch = in_leads, width, patch
+        self.modalities = ("time", "frequency") if frequency else ("time",)
+        middle = drop_path * depth / (depth + joint_depth)
+        self.global_token = embedding(1, 1, width)
+        self.time = Stream(in_leads * patch, samples // patch, width, depth, heads, middle)
+        if frequency:
+            self.frequency = Stream(in_leads * patch, samples // 2 // patch, width, depth, heads, middle)
+        self.joint = transformer_blocks(width, joint_depth, heads, drop_path=(middle, drop_path))
+        initialise(self)
+
+    def patches(self, signal: Tensor) -> dict[str, Tensor]:
+        """Cut signal [B, L, T] and its spectrum into patches [B, N, L * P] by modality."""
+        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
+            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        made = {"time": patchify(signal, self.patch)}
+        if "frequency" in self.modalities:
+            made["frequency"] = patchify(magnitude_spectrum(signal), self.patch)
+        return made
+
+    def encode(self, patches: dict[str, Tensor], visible: dict[str, Tensor] | None = None) -> Encoded:
+        """Encode patches [B, N, L * P] by modality, or those at positions ``visible`` [B, K] alone."""
+        outputs, specific = {}, {}
+        for name in self.modalities:
+            shown = None if visible is None else visible[name]
+            outputs[name], specific[name] = getattr(self, name)(patches[name], shown, self.global_token)
+        global_token = torch.stack([output[:, :1] for output in outputs.values()]).sum(0)
+        x = torch.cat([global_token, *(output[:, 1:] for output in outputs.values())], dim=1)
+        counts = [1, *(output.shape[1] - 1 for output in outputs.values())]
+        joint: dict[str, list[Tensor]] = {name: [] for name in self.modalities}
+        for block in self.joint:
+            x = block(x)
+            for name, part in zip(self.modalities, x.split(counts, dim=1)[1:], strict=True):
+                joint[name].append(part)
+        return Encoded(x, specific, joint)
+
+    def forward_features(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to tokens [B, 1 + N, D]: global, time, frequency; nothing is masked."""
+        return self.encode(self.patches(signal)).tokens
+
+    def forward_intermediates(self, signal: Tensor) -> list[Tensor]:
+        """Return the tokens [B, N, D] after every block, from the first to the last, without the global token.
+
+        Middle blocks can be better features than the last, which serves the reconstruction.
+        """
+        encoded = self.encode(self.patches(signal))
+        layers = [*zip(*encoded.specific.values()), *zip(*encoded.joint.values())]
+        return [torch.cat(parts, dim=1) for parts in layers]
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool tokens [B, N, D] to their layer-normalised mean [B, D]."""
+        # Without weights of its own: the linear head that follows has them, and pretraining would not train them.
+        return F.layer_norm(features.mean(1), (self.width,))
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to one feature vector per record [B, D]."""
+        return self.pool(self.forward_features(signal))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
+        last = len(self.time.blocks) - 1
+        return {
+            "stem": r"^global_token|^\w+\.(?:patch|position)",
+            "specific": [(r"^(?:time|frequency)\.blocks\.(\d+)", None), (r"^(?:time|frequency)\.norm", (last,))],
+            "joint": r"^joint\.(\d+)",
+        }
+
+
+register("bimodal_vit", BimodalViT)

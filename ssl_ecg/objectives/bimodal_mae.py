@@ -1,0 +1,159 @@
+"""The bimodal masked autoencoder with internal representation connections (BMIRC, doi:10.1016/j.patcog.2024.111311).
+
+In the order of the data: the spectrum (``signals.spectrum``), patches and tokens (``backbones.bimodal_vit``), masks
+(``views.masks``), one decoder a modality (``objectives.masked_decoder``), and here what is predicted and the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ecg.backbones.bimodal_vit import BimodalViT, Encoded
+from ssl_ecg.backbones.transformer import EPSILON, unpatchify
+from ssl_ecg.objectives.masked_decoder import MaskedDecoder
+from ssl_ecg.objectives.registry import register
+from ssl_ecg.views import Mask, random_mask
+
+
+def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
+    """Return the mean squared error of masked patches: per record over its masked positions, then over the batch.
+
+    Args:
+        prediction: patches [B, N, P].
+        target: patches [B, N, P].
+        masked: bool [B, N]; visible positions cost nothing. A record without a masked position counts 0.
+
+    Returns:
+        A float32 scalar.
+    """
+    error = (prediction.float() - target.float()).square().mean(2) * masked
+    return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
+
+
+def normalise_patches(patches: Tensor) -> Tensor:
+    """Bring every patch [B, N, P] to mean 0 and variance 1 (per-patch normalised targets, He et al., CVPR 2022)."""
+    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+    return (patches - mean) / (variance + EPSILON).sqrt()
+
+
+class BimodalMAE(nn.Module):
+    """Predict masked patches of the signal and of its spectrum from the visible ones of both.
+
+    Args:
+        backbone: a ``bimodal_vit``; with ``frequency=False`` only the signal is masked and predicted.
+        sampling_rate: Hz; not used.
+        mask_time: share of time patches hidden.
+        mask_frequency: share of spectrum patches hidden.
+        connections: bring encoder blocks to the decoders: of every second block but the last, the deepest first.
+        normalise_targets: predict patches of mean 0 and variance 1 instead of raw ones.
+        time_weight: weight of the signal's loss.
+        frequency_weight: weight of the spectrum's loss.
+        decoder_width: token width of the decoders.
+        decoder_depth: blocks of each decoder.
+        decoder_heads: attention heads of the decoders.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        mask_time: float = 0.75,
+        mask_frequency: float = 0.75,
+        connections: bool = True,
+        normalise_targets: bool = False,
+        time_weight: float = 1.0,
+        frequency_weight: float = 1.0,
+        decoder_width: int = 96,
+        decoder_depth: int = 4,
+        decoder_heads: int = 3,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, BimodalViT):
+            raise ValueError(f"backbone={type(backbone).__name__}: bimodal_mae needs backbone=bimodal_vit")
+        self.backbone = backbone
+        self.mask_ratio = {"time": mask_time, "frequency": mask_frequency}
+        self.weight = {"time": time_weight, "frequency": frequency_weight}
+        self.normalise_targets = normalise_targets
+        specific, joint = len(backbone.time.blocks), len(backbone.joint)
+        # Deepest first. The last joint block is what the decoder starts from.
+        taps = [("joint", block) for block in range(joint)[1:-1:2]][::-1]
+        taps += [("specific", block) for block in range(specific)[1::2]][::-1]
+        self.taps = taps[: decoder_depth - 1] if connections else []
+        self.decoders = nn.ModuleDict()
+        for name in backbone.modalities:
+            stream = getattr(backbone, name)
+            self.decoders[name] = MaskedDecoder(
+                backbone.width,
+                stream.patch.in_features,
+                stream.position.shape[2],
+                decoder_width,
+                decoder_depth,
+                decoder_heads,
+                len(self.taps),
+            )
+
+    def draw_masks(self, patches: Mapping[str, Tensor]) -> dict[str, Mask]:
+        """Hide patches at random, in each modality and record on its own."""
+        return {
+            name: random_mask(len(values), values.shape[1], self.mask_ratio[name], values.device)
+            for name, values in patches.items()
+        }
+
+    def predict(self, patches: dict[str, Tensor], masks: Mapping[str, Mask]) -> tuple[dict[str, Tensor], Encoded]:
+        """Predict patches [B, N, L * P] by modality; also return what the encoder made of the visible ones."""
+        encoded = self.backbone.encode(patches, {name: mask.visible for name, mask in masks.items()})
+        predictions = {}
+        for name, mask in masks.items():
+            taps = [getattr(encoded, kind)[name][block] for kind, block in self.taps]
+            predictions[name] = self.decoders[name](encoded.joint[name][-1], taps, mask)
+        return predictions, encoded
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss of a batch with ``signal`` [B, L, T].
+
+        Returns:
+            "loss"; "time_loss" and "frequency_loss", unweighted; "features" [B, D] of the visible tokens, detached.
+        """
+        patches = self.backbone.patches(batch["signal"])
+        masks = self.draw_masks(patches)
+        predictions, encoded = self.predict(patches, masks)
+        losses = {}
+        for name, values in patches.items():
+            target = normalise_patches(values) if self.normalise_targets else values
+            losses[name] = masked_loss(predictions[name], target, masks[name].masked)
+        return {
+            "loss": torch.stack([self.weight[name] * loss for name, loss in losses.items()]).sum(),
+            **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
+            "features": self.backbone.pool(encoded.tokens).detach(),
+        }
+
+    @torch.no_grad()
+    def reconstruct(self, batch: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return what is hidden and what is predicted, for pictures.
+
+        Returns:
+            "signal" and "spectrum", each with "original", "reconstruction" float32 [B, L, T] and "mask" bool [B, L, T],
+            True where hidden. With normalised targets each predicted patch gets the mean and deviation of the original.
+        """
+        patches = self.backbone.patches(batch["signal"])
+        masks = self.draw_masks(patches)
+        predictions, _ = self.predict(patches, masks)
+        pictures = {}
+        for name, values in patches.items():
+            predicted = predictions[name].float()
+            if self.normalise_targets:
+                variance, mean = torch.var_mean(values, dim=2, keepdim=True)
+                predicted = predicted * (variance + EPSILON).sqrt() + mean
+            hidden = masks[name].masked[..., None].expand_as(values)
+            parts = {"original": values, "reconstruction": predicted, "mask": hidden}
+            pictures["signal" if name == "time" else "spectrum"] = {
+                part: unpatchify(value, self.backbone.in_leads) for part, value in parts.items()
+            }
+        return pictures
+
+
+register("bimodal_mae", BimodalMAE)
