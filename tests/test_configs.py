@@ -23,7 +23,7 @@ VERBS = sorted(cli.PATHS)
 GROUPS = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml")}
 
 # Masked objectives are built around networks of their own kind.
-BACKBONE_OF = {"bimodal_mae": "bimodal_vit"}
+BACKBONE_OF = {"bimodal_mae": "bimodal_vit", "cmlc": "lead_wise", "cmsmlc": "lead_wise"}
 
 
 def names(group: str) -> list[str]:

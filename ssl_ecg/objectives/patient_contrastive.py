@@ -70,26 +70,30 @@ def multiview_contrastive_loss(
         raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
     # float32 even under autocast: exponentials of similarities / 0.1 need it.
     with torch.autocast(views.device.type, enabled=False):
-        unit = _unit(views.float())
+        unit = unit_length(views.float())
         first, second = torch.triu_indices(len(views), len(views), 1, device=views.device)
-        similarity = unit[first] @ unit[second].transpose(1, 2) / temperature  # [pairs, B, B]
-        by_row = -similarity.log_softmax(2)
-        by_column = -similarity.log_softmax(1)
-        same = patient[:, None] == patient[None, :]  # [B, B]
-        if reduction == "pooled":
-            return (by_row[:, same].mean() + by_column[:, same].mean()) / 2
-        terms = [by_row.diagonal(dim1=1, dim2=2).mean(), by_column.diagonal(dim1=1, dim2=2).mean()]
-        above = same.triu(1)
-        pairs = above.sum()
-        # Where no patient repeats the two terms do not exist; decided on the device, without a synchronisation.
-        exists = (pairs > 0).float()
-        count = (pairs * len(similarity)).clamp(min=1)
-        terms.append((by_row * above).sum() / count)
-        terms.append((by_column * above.T).sum() / count)
-        return torch.stack(terms).sum() / (2 + 2 * exists)
+        similarity = (unit[first] / temperature) @ unit[second].transpose(1, 2)  # [pairs, B, B]
+        # With weights w_ij of -p_ij, and their mirror image for -q_ij, the loss is linear in the similarities and their
+        # log-sum-exps: no matrix of log-softmaxes is ever made.
+        weight = _cell_weights(patient, reduction)
+        normaliser = similarity.logsumexp(2) + similarity.logsumexp(1)  # [pairs, B]
+        return (normaliser @ weight.sum(1) - similarity.flatten(1) @ (weight + weight.T).flatten()).mean()
 
 
-def _unit(vectors: Tensor) -> Tensor:
+def _cell_weights(patient: Tensor, reduction: str) -> Tensor:
+    """Return the weight of every cell's -p_ij [B, B]; that of -q_ij is the transpose, and together they sum to 1."""
+    same = (patient[:, None] == patient[None, :]).float()
+    if reduction == "pooled":
+        return same / (2 * same.sum())
+    above = same.triu(1)
+    pairs = above.sum()
+    # Where no patient repeats two of the four terms do not exist; decided on the device, without a synchronisation.
+    terms = 2 + 2 * (pairs > 0)
+    diagonal = torch.eye(len(same), device=same.device) / len(same)
+    return (diagonal + above / pairs.clamp(min=1)) / terms
+
+
+def unit_length(vectors: Tensor) -> Tensor:
     """Scale vectors [..., D] to unit length; one without a direction becomes 0."""
     # It gets no gradient either: F.normalize, with its floor under the length, would divide its gradient by that floor.
     length = vectors.norm(dim=-1, keepdim=True)

@@ -1,0 +1,85 @@
+"""One network for every lead: leads as instances, as in CLOCS (Kiyasseh, Zhu, Clifton, ICML 2021).
+
+A one-lead network sees the leads of a signal one by one, with shared weights; its features are averaged over the leads.
+So single-lead pretraining, which reaches the network itself as ``.single``, gives an encoder of the whole signal.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ecg.backbones.registry import create_backbone, register
+
+
+class LeadWise(nn.Module):
+    """A one-lead network applied to each lead, and the mean of its features over the leads that are there.
+
+    Args:
+        single: the network; its ``in_leads`` is 1.
+        in_leads: leads L of the signal.
+
+    Attributes:
+        single: the network.
+        width: size D of its features and of their mean.
+        in_leads: leads L.
+    """
+
+    def __init__(self, single: Any, in_leads: int) -> None:
+        super().__init__()
+        if in_leads < 1:
+            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        self.single = single
+        self.in_leads = in_leads
+        self.width = int(single.width)
+
+    def forward_features(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to the step features of all leads, lead by lead [B, L * N, D']."""
+        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
+            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        features = self.single.forward_features(signal.flatten(0, 1)[:, None])  # [B * L, N, D']
+        return features.unflatten(0, (-1, self.in_leads)).flatten(1, 2)
+
+    def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Pool step features [B, L * N, D'] to [B, D].
+
+        Args:
+            features: of ``forward_features``.
+            present: bool [B, L], leads to average over; all by default.
+        """
+        steps = features.unflatten(1, (self.in_leads, -1)).flatten(0, 1)  # [B * L, N, D']
+        leads = self.single.pool(steps).unflatten(0, (-1, self.in_leads))  # [B, L, D]
+        if present is None:
+            present = torch.ones(leads.shape[:2], dtype=torch.bool, device=leads.device)
+        return (leads * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to features [B, D]; a lead that is 0 throughout is missing and does not count."""
+        return self.pool(self.forward_features(signal), (signal != 0).any(2))
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""
+
+        def inside(pattern: Any) -> Any:
+            if isinstance(pattern, str):
+                return re.sub(r"(?<!\[)\^", r"^single\\.", pattern)  # anchors, not the ^ of [^...]
+            return [(inside(each), order) for each, order in pattern]
+
+        return {name: inside(pattern) for name, pattern in self.single.group_matcher(coarse).items()}
+
+
+def lead_wise(in_leads: int = 12, single: str = "xresnet1d18", **options: Any) -> LeadWise:
+    """Build a lead-wise backbone.
+
+    Args:
+        in_leads: leads of the signal.
+        single: name of the network of one lead, see ``list_backbones()``.
+        options: of that network.
+    """
+    return LeadWise(create_backbone(single, in_leads=1, **options), in_leads)
+
+
+register("lead_wise", lead_wise)

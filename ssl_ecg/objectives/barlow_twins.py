@@ -1,0 +1,34 @@
+"""Barlow Twins: the cross-correlation of two views' dimensions becomes the identity (Zbontar et al., ICML 2021)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ssl_ecg.objectives.registry import register
+from ssl_ecg.objectives.siamese import Siamese, mean_over_pairs
+
+
+class BarlowTwins(Siamese):
+    """Each dimension agrees between views, and different dimensions do not repeat each other.
+
+    Args:
+        backbone: signal [B, L, T] in, features [B, D] out.
+        sampling_rate: Hz.
+        redundancy: weight of the squared correlations between different dimensions.
+        options: leads, segments, projector and augmentation, see ``Siamese``.
+    """
+
+    def __init__(self, backbone: Any, sampling_rate: float, redundancy: float = 0.005, **options: Any) -> None:
+        from lightly.loss import BarlowTwinsLoss
+
+        super().__init__(backbone, sampling_rate, **options)
+        self.two_view_loss = BarlowTwinsLoss(redundancy)
+
+    def loss(self, views: Tensor, patient: Tensor) -> Tensor:
+        """Return the Barlow Twins loss of embeddings [V, R, E]."""
+        return mean_over_pairs(self.two_view_loss, views)
+
+
+register("barlow_twins", BarlowTwins)

@@ -1,0 +1,44 @@
+"""VICReg: invariance of views, variance and decorrelation of dimensions (Bardes, Ponce, LeCun, ICLR 2022)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ssl_ecg.objectives.registry import register
+from ssl_ecg.objectives.siamese import Siamese, mean_over_pairs
+
+
+class VICReg(Siamese):
+    """Views agree; every dimension keeps a standard deviation of 1 over the batch; dimensions do not covary.
+
+    Args:
+        backbone: signal [B, L, T] in, features [B, D] out.
+        sampling_rate: Hz.
+        invariance: weight of the mean squared difference of views.
+        variance: weight of the hinge on standard deviations.
+        covariance: weight of squared covariances.
+        options: leads, segments, projector and augmentation, see ``Siamese``.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        invariance: float = 25.0,
+        variance: float = 25.0,
+        covariance: float = 1.0,
+        **options: Any,
+    ) -> None:
+        from lightly.loss import VICRegLoss
+
+        super().__init__(backbone, sampling_rate, **options)
+        self.two_view_loss = VICRegLoss(invariance, variance, covariance)
+
+    def loss(self, views: Tensor, patient: Tensor) -> Tensor:
+        """Return the VICReg loss of embeddings [V, R, E]."""
+        return mean_over_pairs(self.two_view_loss, views)
+
+
+register("vicreg", VICReg)
