@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+GRID_MASKS = ("random", "time", "lead")
+
 
 class Mask(NamedTuple):
     """Which of N tokens a record shows: every row holds a permutation, visible tokens first.
@@ -37,6 +39,36 @@ def random_mask(batch: int, tokens: int, ratio: float, device: torch.device | st
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio={ratio}: choose a share of hidden tokens of at least 0 and below 1")
     return keep_smallest(torch.rand(batch, tokens, device=device), visible_count(tokens, ratio))
+
+
+def grid_mask(
+    kind: str, batch: int, leads: int, patches: int, ratio: float, device: torch.device | str | None = None
+) -> Mask:
+    """Hide tokens of a grid of leads and patches, N = leads * patches, lead after lead; records independent.
+
+    Args:
+        kind: "random" hides as many patches in every lead, each lead on its own (ST-MEM: Na et al., ICLR 2024); "time"
+            hides the same patches in all leads; "lead" hides whole leads (MTAE and MLAE of MaeFE: Zhang et al. 2023).
+        batch: records B.
+        leads: rows of the grid.
+        patches: columns of the grid.
+        ratio: share of patches, or of leads, hidden, as in ``random_mask``.
+        device: of the result.
+
+    Raises:
+        ValueError: an unknown kind, or a ratio outside [0, 1).
+    """
+    if kind not in GRID_MASKS:
+        raise ValueError(f"mask={kind!r}: choose one of {', '.join(GRID_MASKS)}")
+    if kind == "random":
+        hidden = random_mask(batch * leads, patches, ratio, device).masked.unflatten(0, (batch, leads))
+    elif kind == "time":
+        hidden = random_mask(batch, patches, ratio, device).masked[:, None]
+    else:
+        hidden = random_mask(batch, leads, ratio, device).masked[..., None]
+    # Known without looking at the mask, which would wait for the device.
+    count = visible_count(leads, ratio) * patches if kind == "lead" else visible_count(patches, ratio) * leads
+    return keep_smallest(hidden.expand(batch, leads, patches).flatten(1).float(), count)
 
 
 def visible_count(tokens: int, ratio: float) -> int:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_ecg.views import keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
+from ssl_ecg.views import grid_mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,48 @@ def test_the_smallest_draws_stay_visible() -> None:
 def test_a_ratio_that_hides_all_is_refused(ratio: float) -> None:
     with pytest.raises(ValueError, match="ratio="):
         random_mask(2, 10, ratio)
+
+
+def test_random_grid_hides_as_many_in_every_lead_each_on_its_own() -> None:
+    torch.manual_seed(0)
+    mask = grid_mask("random", 400, 3, 8, 0.75)
+    assert mask.visible.shape == (400, 6)
+    hidden = mask.masked.unflatten(1, (3, 8))
+    assert (hidden.sum(2) == 6).all()
+    together = (~hidden[:, 0] & ~hidden[:, 1]).float().sum(1).mean()
+    assert together == pytest.approx(2 * 2 / 8, abs=0.15)  # drawn independently; the same draw would give 2
+    assert (~hidden).float().mean((0, 1)).sub(0.25).abs().max() < 0.07
+
+
+def test_time_grid_hides_the_same_patches_of_all_leads() -> None:
+    torch.manual_seed(0)
+    hidden = grid_mask("time", 50, 3, 8, 0.75).masked.unflatten(1, (3, 8))
+    assert torch.equal(hidden, hidden[:, :1].expand(-1, 3, -1))
+    assert (hidden.sum(2) == 6).all()
+    assert len(hidden[:, 0].unique(dim=0)) > 10
+
+
+def test_lead_grid_hides_whole_leads() -> None:
+    torch.manual_seed(0)
+    hidden = grid_mask("lead", 50, 12, 8, 0.75).masked.unflatten(1, (12, 8))
+    assert torch.equal(hidden, hidden[..., :1].expand(-1, -1, 8))
+    assert (hidden[..., 0].sum(1) == 9).all()
+    assert len(hidden[..., 0].unique(dim=0)) > 20
+
+
+@pytest.mark.parametrize("kind", ["random", "time", "lead"])
+def test_a_grid_is_a_mask_like_any_other(kind: str) -> None:
+    torch.manual_seed(0)
+    values = torch.randn(5, 24, 2)
+    mask = grid_mask(kind, 5, 4, 6, 0.5)
+    assert not mask.masked.gather(1, mask.visible).any()
+    restored = restore_tokens(take_tokens(values, mask.visible), torch.zeros(2), mask.restore)
+    assert torch.equal(restored, values * ~mask.masked[..., None])
+    assert not grid_mask(kind, 2, 4, 6, 0.0).masked.any()
+
+
+def test_an_unknown_grid_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mask='block'.*random, time, lead"):
+        grid_mask("block", 2, 3, 4, 0.5)
+    with pytest.raises(ValueError, match="ratio="):
+        grid_mask("time", 2, 3, 4, 1.0)
