@@ -25,18 +25,37 @@ class EpochBatches(Sampler[Indices]):
         seed: None reads in order; then only what cannot be shared evenly, less than ``world_size``, is left out.
         rank: this process.
         world_size: processes that share every batch; all get equally many, because their embeddings are gathered.
+        patient: patient code of every example [count], needed where ``per_patient`` is above 1.
+        per_patient: examples of a patient that training draws together, where the patient has as many; what is left
+            over of a patient comes as a smaller group. Every example still comes once an epoch. A group at the border
+            of two batches is split.
 
     Raises:
-        ValueError: fewer examples than processes, or a batch size that they cannot share.
+        ValueError: fewer examples than processes, a batch size that they cannot share, or a ``per_patient`` that does
+            not fit.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int | None, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int | None,
+        rank: int = 0,
+        world_size: int = 1,
+        patient: Indices | None = None,
+        per_patient: int = 1,
+    ) -> None:
         if count < 1:
             raise ValueError(f"count={count}: there is no example to draw")
         if batch_size % world_size:
             raise ValueError(f"batch_size={batch_size}: choose a multiple of the {world_size} processes")
         if count < world_size:
             raise ValueError(f"count={count}: there are fewer examples than the {world_size} processes")
+        if not 1 <= per_patient <= batch_size:
+            raise ValueError(f"per_patient={per_patient}: choose between 1 and the batch size, {batch_size}")
+        if per_patient > 1 and (patient is None or len(patient) != count):
+            raise ValueError(f"per_patient={per_patient}: needs patient, a code for each of the {count} examples")
+        self.patient, self.per_patient = patient, per_patient
         self.count, self.seed, self.rank, self.world_size = count, seed, rank, world_size
         self.shared = count // world_size * world_size
         self.batch_size = min(batch_size, self.shared)
@@ -52,11 +71,34 @@ class EpochBatches(Sampler[Indices]):
     def __iter__(self) -> Iterator[Indices]:
         order = np.arange(self.count)
         if self.seed is not None:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.count)
+            rng = np.random.default_rng([self.seed, self.epoch])
+            order = rng.permutation(self.count)
+            if self.patient is not None and self.per_patient > 1:
+                order = order[group_patients(self.patient[order], self.per_patient, rng)]
         order = order[: self.shared]
         for batch in range(len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield chosen[self.rank :: self.world_size]
+
+
+def group_patients(patient: Indices, size: int, rng: np.random.Generator) -> Indices:
+    """Return an order of examples in which each patient's come in groups of ``size``, groups in random order.
+
+    Args:
+        patient: patient code of every example [n], in random order, which decides who is grouped with whom.
+        size: examples of a group; a patient's last group may be smaller.
+        rng: draws the order of the groups.
+
+    Returns:
+        Indices [n].
+    """
+    sorted_by_patient = np.argsort(patient, kind="stable")
+    codes = patient[sorted_by_patient]
+    starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+    place = np.arange(len(codes)) - np.repeat(starts, np.diff(np.r_[starts, len(codes)]))  # 0, 1, ... of each patient
+    group = np.cumsum(place % size == 0) - 1
+    shuffled = rng.permutation(group[-1] + 1)
+    return sorted_by_patient[np.argsort(shuffled[group], kind="stable")]
 
 
 class ArchiveBatches(Dataset[dict[str, Tensor]]):

@@ -53,6 +53,8 @@ class PretrainSettings:
         backbone_options: options of the backbone.
         epochs: at most; early stopping may end before.
         batch_size: ECGs of a step, over all processes.
+        per_patient: ECGs of a patient that come together in a batch, where the patient has as many; 1 draws ECGs
+            whoever they are of. Objectives that know patients learn from visits that meet.
         learning_rate: peak of AdamW's, after warm-up.
         weight_decay: AdamW's.
         warmup_epochs: epochs of linear warm-up.
@@ -75,6 +77,7 @@ class PretrainSettings:
     backbone_options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 16
     batch_size: int = 128
+    per_patient: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup_epochs: int = 2
@@ -94,6 +97,8 @@ class PretrainSettings:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
         if not 0 < self.validation < 0.5:
             raise ValueError(f"validation={self.validation}: choose a share of the patients above 0 and below 0.5")
+        if not 1 <= self.per_patient <= self.batch_size:
+            raise ValueError(f"per_patient={self.per_patient}: choose between 1 and batch_size, {self.batch_size}")
         for name, choices in (("resume", RESUME), ("keep", KEEP)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(choices)}")
@@ -294,7 +299,9 @@ class PretrainData(pl.LightningDataModule):
 
     def _loader(self, data: ArchiveBatches, seed: int | None) -> Any:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        batches = EpochBatches(len(data), self.settings.batch_size, seed, rank, world)
+        patient = data.archive.patient[data.rows]
+        settings = self.settings
+        batches = EpochBatches(len(data), settings.batch_size, seed, rank, world, patient, settings.per_patient)
         return batch_loader(data, batches, self.settings.workers)
 
     def train_dataloader(self) -> Any:

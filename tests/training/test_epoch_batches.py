@@ -77,6 +77,75 @@ def test_evaluation_reads_all_in_order(count: int, batch_size: int) -> None:
     assert all(len(batch) <= batch_size for batch in chosen)
 
 
+# Patient 0 has 1 record, patient 1 has 2 and so on: 45 records of 9 patients.
+VISITS = np.repeat(np.arange(9), np.arange(1, 10))
+
+
+@given(size=st.integers(1, 6), batch_size=st.integers(6, 50), seed=st.integers(0, 2**31), epoch=st.integers(0, 9))
+@settings(max_examples=40, deadline=None)
+def test_patients_come_in_groups_and_every_example_once(size: int, batch_size: int, seed: int, epoch: int) -> None:
+    chosen = drawn(EpochBatches(45, batch_size, seed, patient=VISITS, per_patient=size), epoch)
+    assert {len(batch) for batch in chosen} == {min(batch_size, 45)}
+    together = joined(chosen)
+    assert len(set(together)) == len(together) > 45 - batch_size
+    # Reading the epoch record by record: runs of a patient, cut into groups, are whole groups and one rest at most.
+    whole = joined(drawn(EpochBatches(45, 45, seed, patient=VISITS, per_patient=size), epoch))
+    assert sorted(whole) == list(range(45))
+    patients = VISITS[whole]
+    runs = np.split(patients, np.flatnonzero(np.diff(patients)) + 1)
+    rests: dict[int, int] = {}
+    for run in runs:
+        rests[run[0]] = rests.get(run[0], 0) + (len(run) % size > 0)
+    assert max(rests.values()) <= 1
+    assert drawn(EpochBatches(45, batch_size, seed, patient=VISITS, per_patient=size), epoch) == chosen
+
+
+def share_of_meetings(batches: EpochBatches, patient: np.ndarray) -> float:
+    """Share of the examples of five epochs that meet another example of their patient in the batch."""
+    met = []
+    for epoch in range(5):
+        for batch in drawn(batches, epoch):
+            _, which, count = np.unique(patient[batch], return_inverse=True, return_counts=True)
+            met += (count[which] > 1).tolist()
+    return float(np.mean(met))
+
+
+def test_visits_of_a_patient_meet() -> None:
+    patient = np.arange(400) // 2  # 200 patients with two visits each
+    assert share_of_meetings(EpochBatches(400, 16, seed=1), patient) < 0.1
+    assert share_of_meetings(EpochBatches(400, 16, seed=1, patient=patient, per_patient=2), patient) == 1
+
+
+def test_who_is_grouped_with_whom_changes_and_rests_are_shared_out() -> None:
+    patient = np.arange(300) // 3  # three visits: two of them meet in a group of two
+    batches = EpochBatches(300, 20, seed=2, patient=patient, per_patient=2)
+    times = np.zeros(300, int)
+    for epoch in range(60):
+        order = np.array(joined(drawn(batches, epoch)))
+        assert len(order) == 300
+        runs = np.split(order, np.flatnonzero(np.diff(patient[order])) + 1)
+        times[np.concatenate([run for run in runs if len(run) == 1])] += 1
+    # Every visit is left alone in a third of the epochs, less where its group happens to be beside it.
+    assert 5 < times.min() < times.max() < 35
+    assert times.mean() == pytest.approx(20, abs=1)
+
+
+def test_groups_are_shared_by_the_processes_of_a_batch() -> None:
+    parts = [drawn(EpochBatches(45, 12, 3, rank, 2, VISITS, 3), epoch=1) for rank in range(2)]
+    alone = drawn(EpochBatches(45, 12, 3, patient=VISITS, per_patient=3), epoch=1)
+    for one, other, whole in zip(*parts, alone, strict=True):
+        assert len(one) == len(other) == 6
+        assert sorted(one + other) == sorted(whole)
+
+
+def test_one_per_patient_draws_as_if_patients_were_unknown() -> None:
+    for epoch in range(3):
+        assert drawn(EpochBatches(45, 7, 5, 1, 7, VISITS, 1), epoch) == drawn(EpochBatches(45, 7, 5, 1, 7), epoch)
+    order = np.random.default_rng([5, 2]).permutation(45)
+    assert joined(drawn(EpochBatches(45, 9, 5, patient=VISITS), 2)) == order.tolist()
+    assert joined(drawn(EpochBatches(45, 9, None, patient=VISITS, per_patient=4))) == list(range(45))
+
+
 def test_errors_name_argument_and_value(tiny_archive: Archive) -> None:
     with pytest.raises(ValueError, match="count=0"):
         EpochBatches(0, 4, 1)
@@ -84,6 +153,10 @@ def test_errors_name_argument_and_value(tiny_archive: Archive) -> None:
         EpochBatches(10, 5, 1, 0, 2)
     with pytest.raises(ValueError, match=r"count=1.*2 processes"):
         EpochBatches(1, 4, 1, 0, 2)
+    with pytest.raises(ValueError, match=r"per_patient=5: .*4"):
+        EpochBatches(10, 4, 1, patient=np.arange(10), per_patient=5)
+    with pytest.raises(ValueError, match=r"per_patient=2: needs patient.*10"):
+        EpochBatches(10, 4, 1, per_patient=2)
     with pytest.raises(ValueError, match=r"targets: 3 rows for 2 records"):
         ArchiveBatches(tiny_archive, np.arange(2), np.zeros((3, 1), np.float32))
 

@@ -17,7 +17,7 @@ import torch
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.training import PretrainSettings, patient_hash, pretrain
-from ssl_ecg.training.pretrain import split_patients
+from ssl_ecg.training.pretrain import PretrainData, split_patients
 
 
 def run(archive: Archive, out: Path, settings: PretrainSettings, **options: Any) -> Encoder:
@@ -162,6 +162,20 @@ def test_validation_patients_do_not_train(tiny_archive: Archive) -> None:
         split_patients(tiny_archive, one, 0.2, seed=0)
 
 
+def test_visits_of_a_patient_meet_in_training_batches_where_wanted(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings
+) -> None:
+    rows = np.arange(len(tiny_archive))
+
+    def meetings(per_patient: int, validation: bool = False) -> list[int]:
+        data = PretrainData(tiny_archive, rows, rows, replace(tiny_pretraining, per_patient=per_patient))
+        loader = data.val_dataloader() if validation else data.train_dataloader()
+        return [len(batch["patient"]) - len(batch["patient"].unique()) for batch in loader]
+
+    assert sum(meetings(3)) > 1.5 * sum(meetings(1))
+    assert meetings(3, validation=True) == meetings(1, validation=True)
+
+
 def test_early_stopping_stops_after_so_many_epochs_without_a_better_one(
     tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
 ) -> None:
@@ -281,7 +295,15 @@ def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: Pret
 
 @pytest.mark.parametrize(
     "change",
-    [{"epochs": 0}, {"batch_size": -1}, {"learning_rate": 0.0}, {"patience": 0}, {"validation": 0.5}, {"resume": "ja"}],
+    [
+        {"epochs": 0},
+        {"batch_size": -1},
+        {"learning_rate": 0.0},
+        {"patience": 0},
+        {"per_patient": 0},
+        {"validation": 0.5},
+        {"resume": "ja"},
+    ],
 )
 def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None:
     (name, value) = next(iter(change.items()))
