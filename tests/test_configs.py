@@ -23,7 +23,12 @@ VERBS = sorted(cli.PATHS)
 GROUPS = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml")}
 
 # Masked objectives are built around networks of their own kind.
-BACKBONE_OF = {"bimodal_mae": "bimodal_vit", "cmlc": "lead_wise", "cmsmlc": "lead_wise"}
+BACKBONE_OF = {
+    "bimodal_mae": "bimodal_vit",
+    "mae": "vit1d",
+    **dict.fromkeys(["cmlc", "cmsmlc"], "lead_wise"),
+    **dict.fromkeys(["st_mem", "mtae", "mlae"], "vit1d_lead"),
+}
 
 
 def names(group: str) -> list[str]:
