@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
 from ssl_ecg.training.engine import make_trainer, seed_step, warmup_cosine
@@ -49,6 +50,8 @@ class FinetuneSettings:
         freeze_norm: keep the batch norms' running statistics instead of those of small batches.
         crop: seconds of a random crop during training, or None for whole records.
         augment: augmentation name to strength, during training.
+        supervised_contrastive: weight of the supervised contrastive loss, by which features of records with common
+            labels attract each other, beside the task's; 0 is off. For tasks whose targets are labels.
         evaluations: how often validation is scored, evenly over the steps.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         seed: of everything random.
@@ -64,6 +67,7 @@ class FinetuneSettings:
     freeze_norm: bool = False
     crop: float | None = 2.5
     augment: dict[str, float] = field(default_factory=dict)
+    supervised_contrastive: float = 0.0
     evaluations: int = 15
     precision: str = "auto"
     seed: int = 0
@@ -76,6 +80,8 @@ class FinetuneSettings:
             raise ValueError(f"crop={self.crop}: must be above 0 seconds, or None for whole records")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay={self.layer_decay}: must be above 0 and at most 1")
+        if self.supervised_contrastive < 0:
+            raise ValueError(f"supervised_contrastive={self.supervised_contrastive}: must be at least 0")
         if self.head not in HEADS:
             raise ValueError(f"head={self.head!r}: choose one of {', '.join(HEADS)}")
 
@@ -168,8 +174,11 @@ class FinetuneModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the task's loss on augmented crops."""
         signal = self.augment(random_crop(batch["signal"], self.crop))
-        logits = self.model.head(self.model.encoder.backbone(signal))
-        loss = self.model.task.loss(logits, batch["targets"])
+        features = self.model.encoder.backbone(signal)
+        loss = self.model.task.loss(self.model.head(features), batch["targets"])
+        if self.settings.supervised_contrastive:
+            attraction = supervised_contrastive_loss(features, batch["targets"])
+            loss = loss + self.settings.supervised_contrastive * attraction
         self._losses.append(loss.detach())
         return loss
 

@@ -95,6 +95,7 @@ def tiny_finetuning() -> FinetuneSettings:
         freeze_norm=True,
         crop=None,
         augment={},
+        supervised_contrastive=0.0,
         evaluations=4,
         precision="32-true",
         seed=0,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import LinearProbe
+from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, create_task
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups
@@ -74,6 +75,21 @@ def test_batch_norms_train_unless_they_are_frozen(
         assert int(norm.num_batches_tracked) == int(before.num_batches_tracked) + (
             0 if frozen else finished.best["step"]
         )
+
+
+def test_records_with_common_labels_attract_each_other_where_wanted(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings
+) -> None:
+    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
+    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
+    batch = {"signal": torch.from_numpy(labelled.archive.read(rows.numpy())), "targets": targets}
+    without, with_it = (
+        FinetuneModule(model, replace(tiny_finetuning, supervised_contrastive=weight)).training_step(batch, 0)
+        for weight in (0.0, 0.3)
+    )
+    attraction = supervised_contrastive_loss(labelled.encoder(batch["signal"]), targets)
+    assert float(attraction) > 0.5
+    torch.testing.assert_close(with_it, without + 0.3 * attraction)
 
 
 def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
@@ -295,6 +311,7 @@ def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: F
         {"layer_decay": 1.5},
         {"head": "random"},
         {"crop": 0.0},
+        {"supervised_contrastive": -0.1},
     ],
 )
 def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None:
