@@ -6,6 +6,8 @@ drawn patient. A replicate is stored as how often each record was drawn.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ssl_ecg.evaluation.metrics import rank_metrics, undefined_classes
 
-METRICS = ("macro_auroc", "macro_auprc")
-"""What ``bootstrap_metrics`` and ``paired_difference`` report, in this order."""
+Metrics = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+"""Labels [n, C], scores [n, D] and weights [n, R] in; by name, a metric [R], NaN where it is undefined."""
 
 _REDRAWS = 1000
+
+logger = logging.getLogger(__name__)
 
 
 class Interval(NamedTuple):
@@ -100,29 +104,52 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     return Interval(float(point), float(min(low, point)), float(max(high, point)))
 
 
+def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
+    """Macro AUROC and macro AUPRC over the classes that have both outcomes, each [R].
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C].
+        weights: [n, R].
+    """
+    defined = ~undefined_classes(labels)
+    label, score = np.asarray(labels, dtype=np.float64)[:, defined], np.asarray(scores)[:, defined]
+    auroc, auprc = np.mean(rank_metrics(label, score, weights), axis=1)
+    return {"macro_auroc": auroc, "macro_auprc": auprc}
+
+
 def bootstrap_metrics(
-    labels: ArrayLike, scores: ArrayLike, patient: ArrayLike, replicates: int = 1000, seed: int = 0, level: float = 0.95
+    labels: ArrayLike,
+    scores: ArrayLike,
+    patient: ArrayLike,
+    replicates: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    metrics: Metrics = macro_metrics,
+    outcome: ArrayLike | None = None,
 ) -> dict[str, Interval]:
-    """Macro AUROC and macro AUPRC with patient-level bootstrap intervals.
+    """Metrics, by default macro AUROC and macro AUPRC, with patient-level bootstrap intervals.
 
     With several seeds the point is the mean over seeds of the metric, and each replicate draws patients and, with
     replacement, as many seeds as there are: the interval covers the choice of patients and of seeds. (With few seeds
     it understates the spread between seeds: S draws from S seeds have (S - 1) / S of the variance.)
 
     Args:
-        labels: [n, C], 1, 0 or NaN (unknown).
-        scores: [n, C], or [S, n, C] for S training runs that differ in their seed.
+        labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
+        scores: [n, D], or [S, n, D] for S training runs that differ in their seed.
         patient: [n], any ids.
         replicates: Bootstrap draws.
         seed: Of the bootstrap.
         level: Coverage aimed at.
+        metrics: What to compute, each between 0 and 1.
+        outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
 
     Returns:
-        An interval for each of ``METRICS``.
+        An interval for each metric that is defined on these records; the others are named in the log.
     """
-    points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed)
-    found = {name: interval(draws[0][i], points[0][i], level) for i, name in enumerate(METRICS)}
-    return {name: Interval(mean, max(low, 0.0), min(high, 1.0)) for name, (mean, low, high) in found.items()}
+    points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed, metrics, outcome)
+    found = {name: interval(draws[0][name], point, level) for name, point in points[0].items()}
+    return {name: Interval(mean, max(low, 0.0), min(high, max(mean, 1.0))) for name, (mean, low, high) in found.items()}
 
 
 def paired_difference(
@@ -133,20 +160,25 @@ def paired_difference(
     replicates: int = 1000,
     seed: int = 0,
     level: float = 0.95,
+    metrics: Metrics = macro_metrics,
+    outcome: ArrayLike | None = None,
 ) -> dict[str, Difference]:
     """Metric of a minus metric of b on the same records, with the same draws of patients and seeds for both.
 
     Args:
-        labels: [n, C], 1, 0 or NaN (unknown).
-        scores_a: [n, C], or [S, n, C] for S seeds.
+        labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
+        scores_a: [n, D], or [S, n, D] for S seeds.
         scores_b: As ``scores_a``; run s of b is the partner of run s of a.
         patient: [n], any ids.
         replicates: Bootstrap draws.
         seed: Of the bootstrap.
         level: Coverage aimed at.
+        metrics: As in ``bootstrap_metrics``.
+        outcome: As in ``bootstrap_metrics``.
 
     Returns:
-        A difference for each of ``METRICS``; p is (1 + replicates on the other side of 0) / (1 + replicates), doubled.
+        A difference for each metric that is defined on these records; p is (1 + replicates on the other side of 0) /
+        (1 + replicates), doubled.
 
     Raises:
         ValueError: The shapes of ``scores_a`` and ``scores_b`` differ.
@@ -154,12 +186,12 @@ def paired_difference(
     a, b = _runs(scores_a), _runs(scores_b)
     if a.shape != b.shape:
         raise ValueError(f"scores_a {a.shape} and scores_b {b.shape} must be paired: same seeds, records and classes")
-    points, draws = _bootstrap(labels, [a, b], patient, replicates, seed)
-    point, values = points[0] - points[1], draws[0] - draws[1]
-    return {
-        name: Difference(*interval(values[i], point[i], level), p_value=_two_sided(_centred(values[i], point[i])))
-        for i, name in enumerate(METRICS)
-    }
+    points, draws = _bootstrap(labels, [a, b], patient, replicates, seed, metrics, outcome)
+    found = {}
+    for name in points[0]:
+        point, values = points[0][name] - points[1][name], draws[0][name] - draws[1][name]
+        found[name] = Difference(*interval(values, point, level), p_value=_two_sided(_centred(values, point)))
+    return found
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -210,22 +242,35 @@ def _runs(scores: ArrayLike) -> NDArray[np.float64]:
 
 
 def _bootstrap(
-    labels: ArrayLike, models: list[NDArray[np.float64]], patient: ArrayLike, replicates: int, seed: int
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    """Points [2] and replicates [2, R] of both metrics for each model, all on the same draws."""
-    defined = ~undefined_classes(labels)
+    labels: ArrayLike,
+    models: list[NDArray[np.float64]],
+    patient: ArrayLike,
+    replicates: int,
+    seed: int,
+    metrics: Metrics,
+    outcome: ArrayLike | None,
+) -> tuple[list[dict[str, float]], list[dict[str, NDArray[np.float64]]]]:
+    """By name, point and replicates [R] of each metric for each model, all on the same draws."""
+    label = np.asarray(labels, dtype=np.float64)
+    kept = label if outcome is None else np.asarray(outcome, dtype=np.float64)
+    defined = ~undefined_classes(kept)
     if not defined.any():
         raise ValueError("no class has both a positive and a negative record, so there is nothing to bootstrap")
-    label = np.asarray(labels, dtype=np.float64)[:, defined]
-    drawn = bootstrap_weights(patient, label, replicates, seed)
+    drawn = bootstrap_weights(patient, kept[:, defined], replicates, seed)
     weights = np.column_stack([np.ones(len(label), dtype=np.uint16), drawn])  # the first column is the point
     seeds = len(models[0])
     chosen = np.random.default_rng([seed, seeds]).integers(seeds, size=(seeds, replicates))
     points, values = [], []
     for runs in models:
-        macro = np.stack([np.mean(rank_metrics(label, run[:, defined], weights), axis=1) for run in runs], axis=1)
-        points.append(macro[:, :, 0].mean(axis=1))  # macro: [metric, seed, 1 + replicate]
-        values.append(np.take_along_axis(macro[:, :, 1:], chosen[None], axis=1).mean(axis=1))
+        each = [metrics(label, run, weights) for run in runs]
+        found = {name: np.stack([run[name] for run in each]) for name in each[0]}  # [seed, 1 + replicate]
+        if left_out := [name for name, value in found.items() if np.isnan(value[:, 0]).any()]:
+            logger.warning("left out, since these records do not define it: %s", ", ".join(left_out))
+        found = {name: value for name, value in found.items() if name not in left_out}
+        points.append({name: float(value[:, 0].mean()) for name, value in found.items()})
+        values.append(
+            {name: np.take_along_axis(value[:, 1:], chosen, axis=0).mean(axis=0) for name, value in found.items()}
+        )
     return points, values
 
 

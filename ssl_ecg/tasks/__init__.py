@@ -5,6 +5,7 @@ from pkgutil import iter_modules
 
 from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
 from ssl_ecg.tasks.registry import Task, create_task, list_tasks
+from ssl_ecg.tasks.survival import discrete_survival_nll, encode_survival, survival_at, survival_curve
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -13,7 +14,11 @@ __all__ = [
     "Classifier",
     "Task",
     "create_task",
+    "discrete_survival_nll",
+    "encode_survival",
     "list_tasks",
     "load_classifier",
     "save_classifier",
+    "survival_at",
+    "survival_curve",
 ]
