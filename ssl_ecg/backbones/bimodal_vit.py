@@ -60,7 +60,7 @@ class Stream(nn.Module):
             patches = take_tokens(patches, visible)
             position = take_tokens(position.expand(len(visible), -1, -1), visible)
         x = self.patch(patches) + position
-        x = torch.cat([global_token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([global_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         outputs = []
         for block in self.blocks:
             x = block(x)

@@ -171,7 +171,7 @@ class ViT1d(nn.Module):
         """Put separators in front; return the sequence and which of it may be attended to [B, 1, 1, separators + K]."""
         if self.separators:
             ends = (self.separator + self.lead).flatten(0, 1).to(tokens.dtype)
-            tokens = torch.cat([ends.expand(len(tokens), -1, -1), tokens], dim=1)
+            tokens = torch.cat([ends.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         if present is None:
             return tokens, None
         return tokens, nn.functional.pad(present, (self.separators, 0), value=True)[:, None, None]
