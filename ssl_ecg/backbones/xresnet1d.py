@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor, nn
 
+from ssl_ecg.backbones.base import StepBackbone, check_kernel
 from ssl_ecg.backbones.registry import register
-
-POOLINGS = ("mean", "max", "mean_max")
 
 
 class ConvNorm(nn.Sequential):
@@ -61,7 +59,7 @@ class ResidualBlock(nn.Module):
         return self.activation(self.branch(x) + self.shortcut(x))
 
 
-class XResNet1d(nn.Module):
+class XResNet1d(StepBackbone):
     """Residual network over 12-lead (or any number of leads) signals.
 
     Args:
@@ -71,11 +69,8 @@ class XResNet1d(nn.Module):
         base_width: channels of the first stage.
         kernel: samples of the residual convolutions (odd).
         expansion: 1 for basic blocks, 4 for bottlenecks.
-        pooling: how steps become one feature vector: "mean", "max" or "mean_max" (concatenated: twice the width).
-
-    Attributes:
-        width: size D of the pooled feature vector.
-        in_leads: leads L.
+        pooling: "mean", "max" or "mean_max", over the steps.
+        block: makes a residual block from (inputs, width, kernel, stride, expansion).
     """
 
     def __init__(
@@ -87,16 +82,10 @@ class XResNet1d(nn.Module):
         kernel: int = 5,
         expansion: int = 1,
         pooling: str = "mean",
+        block: Callable[..., ResidualBlock] = ResidualBlock,
     ) -> None:
-        super().__init__()
-        if in_leads < 1:
-            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel={kernel}: choose an odd number of samples")
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling!r}: choose one of {', '.join(POOLINGS)}")
-        self.in_leads = in_leads
-        self.pooling = pooling
+        super().__init__(in_leads, base_width * 2 ** (len(depths) - 1) * expansion, pooling)
+        check_kernel(kernel)
         self.stem = nn.Sequential(
             ConvNorm(in_leads, stem_width, kernel, stride=2),
             ConvNorm(stem_width, stem_width, kernel),
@@ -107,30 +96,16 @@ class XResNet1d(nn.Module):
         for index, depth in enumerate(depths):
             width = base_width * 2**index
             blocks = []
-            for block in range(depth):
-                blocks.append(ResidualBlock(inputs, width, kernel, 2 if index and not block else 1, expansion))
+            for number in range(depth):
+                blocks.append(block(inputs, width, kernel, 2 if index and not number else 1, expansion))
                 inputs = width * expansion
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
-        self.width = inputs * (2 if pooling == "mean_max" else 1)
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T] to step features [B, N, D'], N about T / 2^(stages + 1)."""
-        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
-            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        self.check(signal)
         return self.stages(self.stem(signal)).transpose(1, 2)
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool step features [B, N, D'] to [B, D]."""
-        if self.pooling == "mean":
-            return features.mean(1)
-        if self.pooling == "max":
-            return features.amax(1)
-        return torch.cat([features.mean(1), features.amax(1)], dim=1)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to one feature vector per record [B, D]."""
-        return self.pool(self.forward_features(signal))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
