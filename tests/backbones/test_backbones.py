@@ -1,142 +1,237 @@
+"""What every backbone must do, whatever it is made of."""
+
 from __future__ import annotations
 
 import re
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
-from torch import nn
+from torch import Tensor, nn
 
-from ssl_ecg.backbones import create_backbone, list_backbones
+from ssl_ecg import api
+from ssl_ecg.backbones import Encoder, create_backbone, list_backbones, load_encoder, save_encoder
+from ssl_ecg.backbones.registry import FACTORIES
+from ssl_ecg.signals import SignalSettings
 
 BACKBONES = list_backbones()
+SMALL: dict[str, dict[str, Any]] = {
+    "bimodal_vit": {"depth": 2, "joint_depth": 2, "heads": 2},
+    "lead_wise": {"single": "xresnet1d10"},
+    "vit1d": {"depth": 2, "heads": 2},
+    "vit1d_lead": {"depth": 2, "heads": 2},
+    **{f"{family}{layers}": {"depths": (1, 1, 1, 1)} for family in ("xresnet1d", "se_resnet1d") for layers in (34, 50)},
+    "xresnet1d101": {"depths": (1, 1, 1, 1)},
+}
+SAMPLES = 250
+every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
 
-def small(name: str, in_leads: int = 12, **options: object) -> nn.Module:
-    torch.manual_seed(0)
-    return create_backbone(name, in_leads=in_leads, **{"width": 4, **options})
+def shipped(name: str) -> dict[str, Any]:
+    """Options of the backbone's YAML."""
+    options = OmegaConf.to_container(OmegaConf.load(api.config_folder() / "backbone" / f"{name}.yaml"))
+    assert options.pop("name") == name
+    return options
 
 
-def test_the_family_is_there() -> None:
-    assert {"xresnet1d10", "xresnet1d18", "xresnet1d34", "xresnet1d50", "xresnet1d101"} <= set(BACKBONES)
-    assert sorted(BACKBONES) == BACKBONES
+def small(name: str, in_leads: int = 12, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return create_backbone(name, in_leads=in_leads, **options(name))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_forward_is_the_pooled_features_for_any_leads_and_length(name: str) -> None:
-    for leads, samples in [(1, 100), (3, 333), (12, 250)]:
-        backbone = small(name, leads).eval()
-        signal = torch.randn(2, leads, samples)
-        with torch.inference_mode():
-            features = backbone.forward_features(signal)
-            pooled = backbone(signal)
-        assert backbone.in_leads == leads
-        assert features.ndim == 3
-        assert features.shape[0] == 2
-        assert pooled.shape == (2, backbone.width)
-        assert torch.equal(pooled, backbone.pool(features))
-        assert pooled.isfinite().all()
-        assert pooled.std() > 0
+def options(name: str) -> dict[str, Any]:
+    return {**shipped(name), "width": 4, **SMALL.get(name, {})}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_parameter_receives_a_gradient(name: str) -> None:
-    backbone = small(name)
+def settled(backbone: nn.Module, samples: int = SAMPLES) -> nn.Module:
+    """The backbone in eval mode, its branches open and its batch norms with statistics of their own."""
     for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm1d):  # the last norm of a branch starts at zero and hides the branch
+        if isinstance(module, nn.BatchNorm1d):  # the last norm of a branch may start at zero and hide the branch
             nn.init.ones_(module.weight)
-    weights = torch.randn(4, backbone.width)
-    (backbone(torch.randn(4, 12, 200)) * weights).sum().backward()
+    with torch.no_grad():
+        for _ in range(3):
+            backbone.train()(torch.randn(8, backbone.in_leads, samples))
+    return backbone.eval()
+
+
+@every_backbone
+def test_shipped_options_are_the_defaults(name: str) -> None:
+    parameters = signature(FACTORIES[name]).parameters
+    passed_on = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option, value in shipped(name).items():
+        if option in parameters or not passed_on:
+            assert parameters[option].default == value, option
+
+
+@every_backbone
+def test_forward_is_the_pooled_features_for_any_leads_and_length(name: str) -> None:
+    for leads in (1, 2, 3, 8, 12):
+        backbone = settled(small(name, leads))
+        for samples in (250, 333, 500, 1000) if leads == 12 else (250,):
+            signal = torch.randn(2, leads, samples)
+            with torch.inference_mode():
+                features = backbone.forward_features(signal)
+                pooled = backbone(signal)
+            assert backbone.in_leads == leads
+            assert features.ndim == 3
+            assert features.shape[0] == 2
+            assert pooled.shape == (2, backbone.width)
+            assert torch.equal(pooled, backbone.pool(features))
+            assert pooled.isfinite().all()
+            assert not torch.allclose(pooled[0], pooled[1])
+
+
+@every_backbone
+def test_every_lead_and_the_whole_length_reach_the_features(name: str) -> None:
+    backbone = settled(small(name))
+    signal = torch.randn(1, 12, SAMPLES, requires_grad=True)
+    (backbone(signal) * torch.randn(backbone.width)).sum().backward()
+    seen = signal.grad[0].abs()
+    assert (seen.amax(1) > 0).all()
+    assert (seen.amax(0) > 0).float().mean() > 0.75  # pooling by maximum or floor leaves some samples out
+
+
+@every_backbone
+def test_every_parameter_receives_a_gradient(name: str) -> None:
+    backbone = settled(small(name)).train()
+    weights = torch.randn(8, backbone.width)
+    (backbone(torch.randn(8, 12, SAMPLES)) * weights).sum().backward()
     without = [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert without == []
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@every_backbone
 def test_in_eval_mode_a_record_does_not_depend_on_its_batch(name: str) -> None:
-    backbone = small(name)
-    signal = torch.randn(4, 12, 200)
-    with torch.no_grad():
-        backbone(signal)  # batch norms now have statistics of their own
-        backbone.eval()
+    backbone = settled(small(name))
+    signal = torch.randn(4, 12, SAMPLES)
+    with torch.inference_mode():
         alone = torch.cat([backbone(record[None]) for record in signal])
-        signal_of_others = torch.cat([signal[:1], 100 * torch.randn(3, 12, 200)])
+        among_others = backbone(torch.cat([signal[:1], 100 * torch.randn(3, 12, SAMPLES)]))
         torch.testing.assert_close(backbone(signal), alone, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(backbone(signal_of_others)[:1], alone[:1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(among_others[:1], alone[:1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@every_backbone
+def test_the_seed_decides_weights_and_training_features(name: str) -> None:
+    def trained(seed: int) -> tuple[list[Tensor], Tensor]:
+        backbone = small(name, seed=seed).train()
+        features = backbone(torch.linspace(-1, 1, 4 * 12 * SAMPLES).sin().reshape(4, 12, SAMPLES))
+        return list(backbone.parameters()), features
+
+    one, other, third = trained(0), trained(0), trained(1)
+    assert all(torch.equal(a, b) for a, b in zip(one[0], other[0], strict=True))
+    assert torch.equal(one[1], other[1])
+    assert any(not torch.equal(a, b) for a, b in zip(one[0], third[0], strict=True))
+
+
+@every_backbone
+def test_bfloat16_autocast_is_finite_and_near_float32(name: str) -> None:
+    backbone = settled(small(name), 1000)
+    signal = torch.randn(4, 12, 1000)
+    full = backbone(signal)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = backbone(signal)
+    low.float().square().sum().backward()
+    assert (low.float() - full).abs().max() < 0.1 * full.abs().max()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
+
+
+@every_backbone
 @pytest.mark.parametrize("coarse", [False, True])
-def test_group_matcher_covers_every_parameter_from_input_to_output(name: str, coarse: bool) -> None:
+def test_layer_groups_run_from_input_to_output_and_hold_every_parameter_once(name: str, coarse: bool) -> None:
     backbone = small(name)
-    patterns = [p for pattern in backbone.group_matcher(coarse).values() for p in _patterns(pattern)]
-    assert [n for n, _ in backbone.named_parameters() if not any(re.match(p, n) for p in patterns)] == []
+    groups = [_patterns(group) for group in backbone.group_matcher(coarse).values()]
+    for parameter, _ in backbone.named_parameters():
+        assert sum(any(re.match(p, parameter) for p in group) for group in groups) == 1, parameter
     layer = group_parameters(backbone, backbone.group_matcher(coarse), reverse=True)
     assert set(layer) == {n for n, _ in backbone.named_parameters()}
-    order = [layer[n] for n, _ in backbone.named_parameters()]
-    assert order == sorted(order)  # parameters are defined from input to output
+    _assert_from_input_to_output(backbone, layer)
+
+
+def _assert_from_input_to_output(backbone: nn.Module, value: dict[str, float]) -> None:
+    """Modules are defined in the order of the data; parallel ones, as of two streams, are ordered within themselves."""
+    names = [name for name, _ in backbone.named_parameters()]
+    order = [value[name] for name in names]
     assert len(set(order)) >= 3
+    assert (order[0], order[-1]) == (min(order), max(order))
+    for part, _ in backbone.named_children():
+        inside = [value[name] for name in names if name.startswith(f"{part}.")]
+        assert inside == sorted(inside), part
 
 
-def _patterns(pattern: object) -> list[str]:
-    return [pattern] if isinstance(pattern, str) else [p for p, _ in pattern]  # type: ignore[attr-defined]
+def _patterns(group: object) -> list[str]:
+    return [group] if isinstance(group, str) else [p for p, _ in group]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@every_backbone
 def test_timm_decays_learning_rates_towards_the_input(name: str) -> None:
     backbone = small(name)
     groups = param_groups_layer_decay(backbone, weight_decay=0.1, layer_decay=0.5)
     scale = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
-    scales = [scale[id(p)] for p in backbone.parameters()]
-    assert len(set(scales)) >= 3
-    assert scales == sorted(scales)
-    assert scales[0] < scales[-1] <= 1
+    _assert_from_input_to_output(backbone, {name: scale[id(p)] for name, p in backbone.named_parameters()})
+    assert max(scale.values()) == 1
     assert all(group["weight_decay"] == 0 for group in groups if group["params"][0].ndim == 1)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "mean_max"])
-def test_poolings(pooling: str) -> None:
-    backbone = small("xresnet1d10", pooling=pooling).eval()
-    features = torch.randn(2, 7, 32)
-    parts = {"mean": [features.mean(1)], "max": [features.max(1).values]}
-    parts["mean_max"] = parts["mean"] + parts["max"]
-    assert torch.equal(backbone.pool(features), torch.cat(parts[pooling], 1))
-    assert backbone(torch.randn(2, 12, 100)).shape == (2, backbone.width)
-    assert backbone.width == (64 if pooling == "mean_max" else 32)
+@every_backbone
+def test_saved_and_loaded_features_are_identical_bit_for_bit(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(name, options(name), SignalSettings(sampling_rate=100, duration=SAMPLES / 100, min_duration=1))
+    settled(encoder.backbone)
+    loaded = load_encoder(save_encoder(encoder.eval(), tmp_path, "# A card\n"))
+    signal = torch.randn(2, 12, SAMPLES)
+    with torch.inference_mode():
+        assert torch.equal(loaded(signal), encoder(signal))
 
 
-def test_options_change_the_network() -> None:
-    def count(**options: object) -> int:
-        return sum(p.numel() for p in small("xresnet1d10", **options).parameters())
-
-    assert count(kernel=7) > count() > count(width=2)
-    assert count(depths=(1, 1, 1, 1, 1)) > count() > count(depths=(1, 1))
-    # Stem 2, pool 2, and one halving a stage after the first.
-    assert small("xresnet1d10", depths=(1, 1)).forward_features(torch.randn(1, 12, 80)).shape[1] == 10
-    assert small("xresnet1d10").forward_features(torch.randn(1, 12, 320)).shape[1] == 10
-
-
-def test_starts_as_its_shortcuts_and_the_same_seed_gives_the_same_weights() -> None:
-    one, other = small("xresnet1d18"), small("xresnet1d18")
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    block = one.stages[0][1].eval()
-    x = torch.rand(1, 4, 20)
-    with torch.no_grad():
-        assert torch.equal(block(x), x)
+@every_backbone
+def test_exported_program_gives_the_same_features_for_any_batch(name: str) -> None:
+    backbone = settled(small(name))
+    batch = torch.export.Dim("batch", min=1, max=64)
+    exported = torch.export.export(backbone, (torch.randn(2, 12, SAMPLES),), dynamic_shapes=({0: batch},)).module()
+    signal = torch.randn(5, 12, SAMPLES)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(signal), backbone(signal), rtol=1e-4, atol=1e-5)
 
 
-def test_what_does_not_fit_is_refused_by_name() -> None:
+@every_backbone
+def test_a_short_signal_works_or_is_refused_by_its_samples(name: str) -> None:
+    backbone = settled(small(name))
+    for samples in (0, 1, 2, 5, 16, 50, 100):
+        signal = torch.randn(2, 12, samples)
+        try:
+            with torch.inference_mode():
+                features = backbone(signal)
+        except ValueError as error:
+            assert "samples" in str(error)  # noqa: PT017
+        else:
+            assert samples > 0
+            assert features.isfinite().all()
+
+
+@every_backbone
+def test_other_leads_are_refused_with_both_sides(name: str) -> None:
+    backbone = small(name)
+    for leads in (1, 3, 13):
+        with pytest.raises(ValueError, match=rf"\b{leads}\b.*\b12\b"):
+            backbone(torch.zeros(2, leads, SAMPLES))
+    with pytest.raises(ValueError, match="in_leads=0"):
+        small(name, in_leads=0)
+
+
+def test_the_family_is_there() -> None:
+    assert {"clocs", "mobilenet1d", "s4d", "se_resnet1d18", "se_resnet1d34", "se_resnet1d50"} <= set(BACKBONES)
+    assert {"wide_resnet1d", *(f"xresnet1d{layers}" for layers in (10, 18, 34, 50, 101))} <= set(BACKBONES)
+    assert sorted(BACKBONES) == BACKBONES
+
+
+def test_unknown_names_and_options_are_refused() -> None:
     with pytest.raises(ValueError, match=r"backbone='resnet5'.*xresnet1d10"):
         create_backbone("resnet5")
     with pytest.raises(TypeError, match="widht"):
         create_backbone("xresnet1d10", widht=8)
-    with pytest.raises(ValueError, match="in_leads=0"):
-        create_backbone("xresnet1d10", in_leads=0)
-    with pytest.raises(ValueError, match="kernel=4"):
-        create_backbone("xresnet1d10", kernel=4)
-    with pytest.raises(ValueError, match=r"pooling='median'.*mean_max"):
-        create_backbone("xresnet1d10", pooling="median")
-    with pytest.raises(ValueError, match=r"signal \(2, 3, 100\).*12 leads"):
-        small("xresnet1d10")(torch.zeros(2, 3, 100))
-    with pytest.raises(ValueError, match=r"signal \(12, 100\)"):
-        small("xresnet1d10")(torch.zeros(12, 100))
