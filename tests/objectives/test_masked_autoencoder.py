@@ -176,6 +176,11 @@ def test_a_missing_lead_is_neither_seen_nor_predicted(name: str) -> None:
     patches = objective.backbone.patchify(signal)
     prediction = torch.randn_like(patches)
     mask = objective.draw_mask(patches)
+    with torch.no_grad():
+        visible = objective.predict(patches, mask)[1]
+    # As of any missing lead, the encoder's features are 0: it was told that this one is missing.
+    unseen = torch.tensor([[1], [-1]]) == mask.visible // 20
+    assert torch.equal((visible == 0).all(2), unseen)
     hold(objective, mask, prediction)
     loss = objective({"signal": signal})["loss"]
     prediction[0, 20:40] += 100
