@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective, list_objectives, patient_contrastive_loss
@@ -113,46 +110,3 @@ def test_unknown_names_and_options_are_refused() -> None:
         create_objective("cmsc", backbone, 100.0, temprature=0.1)
     with pytest.raises(ValueError, match=r"reduction='sum'"):
         create_objective("cmsc", backbone, 100.0, reduction="sum")(batch())
-
-
-def double_objective() -> nn.Module:
-    # Batch norm in training mode takes its statistics from the rows of one process (without SyncBatchNorm, which needs
-    # a GPU), so its result depends on how the batch is split. In eval mode a row's embedding is its own affair, and
-    # what is left to compare is the loss and its gathering. Double precision separates errors from rounding.
-    objective = small_cmsc().double().eval()
-    for module in objective.modules():
-        if isinstance(module, nn.BatchNorm1d):  # the zero-initialised ones would hide whole branches
-            nn.init.ones_(module.weight)
-    return objective
-
-
-def double_batch() -> dict[str, Tensor]:
-    data = batch(size=8)
-    # Patient 0 has records in both processes, 1 in the second only, the rest one each.
-    return {"signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
-
-
-def one_of_two(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    objective = double_objective()
-    wrapped = DistributedDataParallel(objective)
-    mine = {name: value.chunk(2)[rank] for name, value in double_batch().items()}
-    loss = wrapped(mine)["loss"]
-    loss.backward()
-    gradients = {name: p.grad for name, p in objective.named_parameters()}
-    torch.save({"loss": loss.detach(), "gradients": gradients}, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_loss_and_gradients_of_one_on_the_joined_batch(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
-    objective = double_objective()
-    loss = objective(double_batch())["loss"]
-    loss.backward()
-    assert any(p.grad.abs().max() > 1e-3 for p in objective.backbone.parameters())
-    for rank in range(2):
-        theirs = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(theirs["loss"], loss.detach())
-        for name, parameter in objective.named_parameters():
-            torch.testing.assert_close(theirs["gradients"][name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)

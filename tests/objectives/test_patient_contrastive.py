@@ -76,17 +76,27 @@ def test_pooled_equals_clocs_only_where_no_patient_repeats() -> None:
 
 
 # lightly's NT-Xent is another loss even where patients are unique: beside the other view it has the rows of the same
-# view in its denominators (2B - 2 negatives instead of B - 1). What coincides is the symmetric cross-entropy over the
-# similarity matrix (InfoNCE by rows and by columns); NT-Xent can only be larger.
-def test_unique_patients_give_symmetric_infonce_which_ntxent_exceeds() -> None:
+# view in its denominators (2B - 2 negatives instead of B - 1). The loss here is the symmetric cross-entropy over the
+# similarity matrix (InfoNCE by rows and by columns); NT-Xent adds to each of its 2B logarithms what those rows add.
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_unique_patients_give_symmetric_infonce_and_ntxent_adds_the_rows_of_the_same_view(temperature: float) -> None:
     from lightly.loss import NTXentLoss
 
     a, b = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(4))
-    loss = patient_contrastive_loss(a, b, torch.arange(16), temperature=0.2)
-    similarity = F.cosine_similarity(a[:, None], b[None], dim=2) / 0.2
-    expected = (F.cross_entropy(similarity, torch.arange(16)) + F.cross_entropy(similarity.T, torch.arange(16))) / 2
+    loss = patient_contrastive_loss(a, b, torch.arange(16), temperature)
+
+    def similarity(x: Tensor, y: Tensor) -> Tensor:
+        return F.cosine_similarity(x[:, None], y[None], dim=2) / temperature
+
+    across = similarity(a, b)
+    expected = (F.cross_entropy(across, torch.arange(16)) + F.cross_entropy(across.T, torch.arange(16))) / 2
     torch.testing.assert_close(loss, expected)
-    assert NTXentLoss(temperature=0.2)(a, b) > loss + 0.1
+    others = ~torch.eye(16, dtype=torch.bool)
+    added = [
+        (1 + (similarity(x, x).exp() * others).sum(1) / similarity(x, y).exp().sum(1)).log()
+        for x, y in ((a, b), (b, a))
+    ]
+    torch.testing.assert_close(NTXentLoss(temperature)(a, b), loss + torch.cat(added).mean())
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)

@@ -268,3 +268,18 @@ def test_a_run_killed_before_its_first_whole_epoch_leaves_nothing_to_continue(
         pretrain(tiny_archive, tmp_path, replace(settings, resume="yes"), progress=False)
     pretrain(tiny_archive, tmp_path, replace(settings, resume="no", epochs=1), progress=False)
     assert load_encoder(tmp_path).origin["settings"]["epochs"] == 1
+
+
+def test_a_moving_average_target_survives_a_kill(
+    tiny_archive: Archive, settings: PretrainSettings, steps_per_epoch: int, tmp_path: Path
+) -> None:
+    options = {"projector_width": 16, "embedding": 8, "predictor_width": 16, "augment": {"gaussian_noise": 0.1}}
+    # A momentum at which the target is some steps behind: to start from the network again would be another run.
+    byol = replace(settings, objective="byol", objective_options={**options, "momentum": 0.8}, epochs=2)
+    step = steps_per_epoch + 2
+    killed_at = ("ssl_ecg.training.pretrain", "PretrainModule", "training_step", step)
+    run_until_killed(tiny_archive, tmp_path / "killed", byol, *killed_at)
+    assert len(table(tmp_path / "killed")) == 1
+    pretrain(tiny_archive, tmp_path / "killed", byol, progress=False)
+    pretrain(tiny_archive, tmp_path / "uninterrupted", byol, progress=False)
+    assert_same_run(tmp_path / "killed", tmp_path / "uninterrupted")

@@ -176,6 +176,32 @@ def test_visits_of_a_patient_meet_in_training_batches_where_wanted(
     assert meetings(3, validation=True) == meetings(1, validation=True)
 
 
+@pytest.mark.parametrize("objective", ["cmsc", "cmlc", "cmsmlc"])
+def test_single_lead_pretraining_gives_an_encoder_of_all_leads(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, objective: str
+) -> None:
+    options = {"projector_width": 16, "embedding": 8, **({"leads": "single"} if objective == "cmsc" else {})}
+    backbone = {"backbone": "lead_wise", "backbone_options": {"single": "xresnet1d10", "width": 4}}
+    settings = replace(tiny_pretraining, objective=objective, objective_options=options, **backbone, epochs=2)
+    encoder = run(tiny_archive, tmp_path / "out", settings)
+    loaded, signal = load_encoder(tmp_path / "out"), torch.from_numpy(tiny_archive.read([0, 1, 2]))
+    assert loaded(signal).shape == (3, encoder.width)
+    assert torch.equal(loaded(signal), encoder(signal))
+    table = pd.read_csv(tmp_path / "out" / "pretraining.csv")
+    assert table["train_loss"][1] < table["train_loss"][0]
+
+
+def test_a_joint_objective_names_its_parts_in_the_table(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
+) -> None:
+    sizes = {"options": {"projector_width": 16, "embedding": 8}}
+    parts = {"cmsc": {"weight": 1.0, **sizes}, "vicreg": {"weight": 0.02, **sizes}}
+    run(tiny_archive, tmp_path, replace(tiny_pretraining, objective="joint", objective_options={"parts": parts}))
+    table = pd.read_csv(tmp_path / "pretraining.csv")
+    whole = table["validation_cmsc_loss"] + 0.02 * table["validation_vicreg_loss"]
+    np.testing.assert_allclose(table["validation_loss"], whole, rtol=1e-4)
+
+
 def test_early_stopping_stops_after_so_many_epochs_without_a_better_one(
     tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
 ) -> None:

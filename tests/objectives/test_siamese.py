@@ -1,0 +1,295 @@
+"""What every objective that compares views must keep, whatever its loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ssl_ecg.backbones import create_backbone
+from ssl_ecg.objectives import create_objective, list_objectives, patient_contrastive_loss
+from ssl_ecg.objectives.siamese import gather_rows, mean_over_pairs
+
+# Name of a case to objective, its options, and its views of a recording of 3 leads.
+FAMILY: dict[str, tuple[str, dict[str, object], int]] = {
+    "cmsc": ("cmsc", {}, 2),
+    "cmsc-pooled": ("cmsc", {"reduction": "pooled", "segments": 3}, 3),
+    "cmsc-single": ("cmsc", {"leads": "single"}, 2 * 3),
+    "cmlc": ("cmlc", {}, 3),
+    "cmsmlc": ("cmsmlc", {}, 2 * 3),
+    "simclr": ("simclr", {}, 2),
+    "vicreg": ("vicreg", {}, 2),
+    "barlow_twins": ("barlow_twins", {}, 2),
+    "byol": ("byol", {"predictor_width": 16}, 2),
+    "byol-single": ("byol", {"predictor_width": 16, "leads": "single"}, 2 * 3),
+}
+every_case = pytest.mark.parametrize("case", FAMILY)
+
+
+def batch(size: int = 6, leads: int = 3, samples: int = 120, seed: int = 0) -> dict[str, Tensor]:
+    signal = torch.randn(size, leads, samples, generator=torch.Generator().manual_seed(seed))
+    return {"signal": signal, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
+
+
+def small(case: str, **options: object) -> nn.Module:
+    name, given, _ = FAMILY[case]
+    torch.manual_seed(0)
+    single = given.get("leads") == "single" or name in ("cmlc", "cmsmlc")
+    backbone = (
+        create_backbone("lead_wise", in_leads=3, single="xresnet1d10", width=4)
+        if single
+        else create_backbone("xresnet1d10", in_leads=3, width=4)
+    )
+    return create_objective(name, backbone, 100.0, projector_width=16, embedding=8, **{**given, **options})
+
+
+def gradients(objective: nn.Module) -> dict[str, Tensor]:
+    return {name: p.grad for name, p in objective.named_parameters() if p.requires_grad}
+
+
+def opened(objective: nn.Module) -> nn.Module:
+    """In eval mode a row's embedding is its own affair; the norms that start at zero would hide whole branches."""
+    for module in objective.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            nn.init.ones_(module.weight)
+    return objective.eval()
+
+
+def test_the_family_is_there() -> None:
+    assert {name for name, *_ in FAMILY.values()} <= set(list_objectives())
+
+
+@every_case
+def test_keeps_the_contract(case: str) -> None:
+    objective = small(case)
+    parts = objective(batch())
+    assert set(parts) == {"loss", "alignment", "features"}
+    assert parts["loss"].ndim == parts["alignment"].ndim == 0
+    assert -1 <= float(parts["alignment"]) <= 1
+    assert parts["features"].shape == (FAMILY[case][2] * 6, objective.backbone.width)
+    assert not any(parts[name].requires_grad for name in ("alignment", "features"))
+    parts["loss"].backward()
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients(objective).values())
+
+
+@every_case
+def test_every_segment_of_every_lead_of_every_recording_receives_a_gradient(case: str) -> None:
+    data = batch()
+    data["signal"].requires_grad_()
+    opened(small(case))(data)["loss"].backward()
+    assert data["signal"].grad is not None
+    segments = data["signal"].grad.unflatten(2, (6, 20)).abs().amax(3)  # whatever number of segments divides six
+    assert (segments > 1e-9).all()
+
+
+@every_case
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_loss_stays_float32_under_autocast(case: str, precision: torch.dtype) -> None:
+    objective, data = small(case), batch()
+    with torch.autocast("cpu", precision):
+        loss = objective(data)["loss"]
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert all(gradient.isfinite().all() for gradient in gradients(objective).values())
+
+
+@every_case
+@pytest.mark.parametrize("edge", ["zero", "constant", "one_patient", "one_record", "one_dead_record"])
+def test_loss_and_gradients_are_finite_at_the_edges(case: str, edge: str) -> None:
+    data = batch(size=1 if edge == "one_record" else 6)
+    if edge in ("zero", "constant"):
+        data["signal"][:] = float(edge == "constant")
+    elif edge == "one_patient":
+        data["patient"][:] = 3
+    elif edge == "one_dead_record":
+        data["signal"][2] = 0
+    objective = small(case)
+    for mode in (True, False):
+        objective.zero_grad()
+        loss = objective.train(mode)(data)["loss"]
+        loss.backward()
+        assert loss.isfinite()
+        assert all(gradient.isfinite().all() for gradient in gradients(objective).values())
+    # A row has nothing to be told apart from; BYOL compares it with itself, single leads with each other.
+    if edge == "one_record" and not case.startswith("byol") and case != "cmsc-single":
+        assert float(loss.detach()) == pytest.approx(0, abs=1e-5)
+
+
+@every_case
+def test_views_are_augmented_anew_by_the_global_generator(case: str) -> None:
+    objective = small(case, augment={"amplitude_scaling": 0.5}).eval()
+    assert not torch.equal(objective(batch())["loss"], objective(batch())["loss"])
+    torch.manual_seed(1)
+    once = objective(batch())["loss"]
+    torch.manual_seed(1)
+    assert torch.equal(objective(batch())["loss"], once)
+
+
+def test_what_does_not_fit_is_refused_by_name() -> None:
+    joint = create_backbone("xresnet1d10", in_leads=3, width=4)
+    for name, options in [("cmsc", {"leads": "single"}), ("cmlc", {}), ("cmsmlc", {}), ("byol", {"leads": "single"})]:
+        with pytest.raises(ValueError, match=r"backbone\.in_leads=3: .*backbone=lead_wise"):
+            create_objective(name, joint, 100.0, **options)
+        with pytest.raises(ValueError, match=r"augment\.lead_masking: .*set it to 0"):
+            create_objective(name, joint, 100.0, **options, augment={"lead_masking": 0.5})
+    with pytest.raises(ValueError, match=r"leads='both': choose one of joint, single"):
+        create_objective("simclr", joint, 100.0, leads="both")
+    with pytest.raises(ValueError, match=r"momentum=1\.5"):
+        create_objective("byol", joint, 100.0, momentum=1.5)
+    for name in ("simclr", "vicreg", "barlow_twins", "byol"):
+        with pytest.raises(TypeError, match="temprature"):
+            create_objective(name, joint, 100.0, temprature=0.1)
+        with pytest.raises(ValueError, match="count=1: choose between 2 segments"):
+            create_objective(name, joint, 100.0, segments=1)(batch())
+
+
+def test_a_network_of_one_lead_needs_no_wrapper_for_a_signal_of_one_lead() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("xresnet1d10", in_leads=1, width=4)
+    losses = []
+    for leads in ("joint", "single"):
+        torch.manual_seed(1)
+        objective = create_objective("cmsc", backbone, 100.0, leads=leads, projector_width=16, embedding=8).eval()
+        losses.append(objective(batch(leads=1))["loss"])
+    assert torch.equal(*losses)
+
+
+def test_single_lead_cmsc_has_a_row_for_every_lead_with_the_patient_of_its_recording() -> None:
+    objective, data = small("cmsc-single").eval(), batch()
+    rows = [(record, lead) for record in range(6) for lead in range(3)]
+
+    def embed(start: int) -> Tensor:
+        signals = torch.stack([data["signal"][record, lead, start : start + 60] for record, lead in rows])
+        return objective.projector(objective.backbone.single(signals[:, None]))
+
+    patient = torch.stack([data["patient"][record] for record, _ in rows])
+    expected = patient_contrastive_loss(embed(0), embed(60), patient)
+    torch.testing.assert_close(objective(data)["loss"], expected)
+
+
+def nt_xent(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
+    """The definition of Chen et al. 2020, row by row: one positive, 2 B - 2 negatives."""
+    rows = np.concatenate([a, b])
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    count, losses = len(rows), []
+    for i in range(count):
+        scores = {k: np.exp(rows[i] @ rows[k] / temperature) for k in range(count) if k != i}
+        losses.append(-np.log(scores[(i + len(a)) % count] / sum(scores.values())))
+    return float(np.mean(losses))
+
+
+def vicreg(a: np.ndarray, b: np.ndarray) -> float:
+    """The definition of Bardes et al. 2022 with its weights 25, 25 and 1."""
+    loss = 25 * np.mean((a - b) ** 2)
+    for z in (a, b):
+        loss += 25 / 2 * np.mean([max(0, 1 - np.sqrt(np.var(z[:, d], ddof=1) + 1e-4)) for d in range(z.shape[1])])
+        covariance = np.cov(z.T)
+        loss += (
+            sum(covariance[d, e] ** 2 for d in range(len(covariance)) for e in range(len(covariance)) if d != e)
+            / (z.shape[1])
+        )
+    return float(loss)
+
+
+def barlow_twins(a: np.ndarray, b: np.ndarray) -> float:
+    """The definition of Zbontar et al. 2021, 0.005 off the diagonal, and batch norm's floor under the variance."""
+    width = a.shape[1]
+    a, b = ((z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) for z in (a, b))
+    correlation = a.T @ b / len(a)
+    weight = np.where(np.eye(width), 1, 0.005)
+    return float((weight * (correlation - np.eye(width)) ** 2).sum())
+
+
+@pytest.mark.parametrize("name", ["simclr", "vicreg", "barlow_twins"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_baselines_are_their_definitions_as_the_mean_over_pairs_of_views(name: str, count: int) -> None:
+    objective, data = small(name, segments=count).double().eval(), batch(size=16)
+    data["signal"] = data["signal"].double()
+    length = 120 // count
+    with torch.no_grad():
+        embeddings = [
+            objective.projector(objective.backbone(data["signal"][:, :, n * length : (n + 1) * length])).numpy()
+            for n in range(count)
+        ]
+        loss = float(objective(data)["loss"])
+    definition = {"simclr": lambda a, b: nt_xent(a, b, 0.1), "vicreg": vicreg, "barlow_twins": barlow_twins}[name]
+    pairs = [definition(embeddings[i], embeddings[j]) for i in range(count) for j in range(i + 1, count)]
+    assert loss == pytest.approx(np.mean(pairs), rel=1e-4)
+
+
+def test_mean_over_pairs_takes_every_pair_once() -> None:
+    views = torch.tensor([1.0, 10.0, 100.0, 1000.0])[:, None, None].expand(4, 2, 1)
+    assert float(mean_over_pairs(lambda a, b: (a + b).mean(), views)) == pytest.approx(1111 / 2)
+
+
+def test_gathering_in_one_process_changes_nothing() -> None:
+    rows = torch.randn(3, 2)
+    assert gather_rows(rows) is rows
+
+
+def double_batch() -> dict[str, Tensor]:
+    data = batch(size=8)
+    # Patient 0 has records in both processes, 1 in the second only, the rest one each.
+    return {"signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    results = {}
+    for case in FAMILY:
+        # Batch norm in training mode takes its statistics from the rows of one process (without SyncBatchNorm, which
+        # needs a GPU); in eval mode what is left to compare is the loss and its gathering.
+        objective = opened(small(case).double())
+        mine = {name: value.chunk(2)[rank] for name, value in double_batch().items()}
+        wrapped = DistributedDataParallel(objective)
+        loss = wrapped(mine)["loss"]
+        loss.backward()
+        results[case] = {"loss": loss.detach(), "gradients": gradients(objective)}
+        # A single record in each process, in training mode.
+        objective = small(case)
+        lonely = {name: value[rank : rank + 1] for name, value in batch().items()}
+        wrapped = DistributedDataParallel(objective)
+        loss = wrapped(lonely)["loss"]
+        loss.backward()
+        finite = all(gradient.isfinite().all() for gradient in gradients(objective).values())
+        results[case]["lonely"] = (loss.detach(), finite)
+    torch.save(results, f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict]]:
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(one_of_two, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@every_case
+def test_two_processes_give_the_loss_and_gradients_of_one_on_the_joined_batch(
+    case: str, two_processes: list[dict[str, dict]]
+) -> None:
+    objective = opened(small(case).double())
+    loss = objective(double_batch())["loss"]
+    loss.backward()
+    expected = gradients(objective)
+    assert any(gradient.abs().max() > 1e-3 for name, gradient in expected.items() if name.startswith("backbone"))
+    losses = [theirs[case]["loss"] for theirs in two_processes]
+    if case.startswith("byol"):  # its rows know nothing of each other, so each process has the mean of its own
+        losses = [torch.stack(losses).mean()]
+    for theirs in losses:
+        torch.testing.assert_close(theirs, loss.detach())
+    for theirs in two_processes:
+        for name, gradient in theirs[case]["gradients"].items():
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@every_case
+def test_a_single_record_in_each_process_trains(case: str, two_processes: list[dict[str, dict]]) -> None:
+    for theirs in two_processes:
+        loss, finite = theirs[case]["lonely"]
+        assert loss.isfinite()
+        assert finite
+        assert abs(float(loss)) > 1e-6  # there is another record to be told apart from
