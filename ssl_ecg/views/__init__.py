@@ -1,7 +1,16 @@
 """What self-supervision sees: segments, augmentations and masks; batched, on the device of the signal."""
 
 from ssl_ecg.views.augment import AUGMENTATIONS, Augment
-from ssl_ecg.views.masks import Mask, grid_mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
+from ssl_ecg.views.masks import (
+    Mask,
+    block_mask,
+    grid_mask,
+    keep_smallest,
+    random_mask,
+    restore_tokens,
+    take_tokens,
+    visible_count,
+)
 from ssl_ecg.views.segments import adjacent_segments, random_crop
 
 __all__ = [
@@ -9,6 +18,7 @@ __all__ = [
     "Augment",
     "Mask",
     "adjacent_segments",
+    "block_mask",
     "grid_mask",
     "keep_smallest",
     "random_crop",

@@ -36,8 +36,6 @@ def random_mask(batch: int, tokens: int, ratio: float, device: torch.device | st
     Raises:
         ValueError: a ratio outside [0, 1).
     """
-    if not 0 <= ratio < 1:
-        raise ValueError(f"ratio={ratio}: choose a share of hidden tokens of at least 0 and below 1")
     return keep_smallest(torch.rand(batch, tokens, device=device), visible_count(tokens, ratio))
 
 
@@ -71,8 +69,44 @@ def grid_mask(
     return keep_smallest(hidden.expand(batch, leads, patches).flatten(1).float(), count)
 
 
+def block_mask(batch: int, tokens: int, ratio: float, blocks: int, device: torch.device | str | None = None) -> Mask:
+    """Hide contiguous blocks of tokens, of one length, anywhere, also next to each other; records independent.
+
+    Args:
+        batch: records B.
+        tokens: tokens N of a record.
+        ratio: share of tokens hidden, as in ``random_mask``.
+        blocks: how many; where they cannot be of one length, some are one token longer.
+        device: of the result.
+
+    Raises:
+        ValueError: a ratio outside [0, 1), or fewer hidden tokens than blocks.
+    """
+    shown = visible_count(tokens, ratio)
+    hidden = tokens - shown
+    if not 1 <= blocks <= hidden:
+        raise ValueError(
+            f"blocks={blocks}: choose at least 1 and at most the {hidden} of {tokens} tokens that are hidden"
+        )
+    # Blocks and visible tokens stand in a row in random order; then every block takes its length.
+    place = torch.rand(batch, shown + blocks, device=device).argsort(dim=1)[:, :blocks]
+    lengths = hidden // blocks + (torch.arange(blocks, device=device) < hidden % blocks).long()
+    length = torch.ones(batch, shown + blocks, dtype=torch.long, device=device).scatter(
+        1, place, lengths.expand(batch, -1)
+    )
+    is_block = torch.zeros_like(length).scatter(1, place, 1)
+    masked = is_block.flatten().repeat_interleave(length.flatten(), output_size=batch * tokens)
+    return keep_smallest(masked.view(batch, tokens).float(), shown)
+
+
 def visible_count(tokens: int, ratio: float) -> int:
-    """Return how many of ``tokens`` stay visible: int(tokens * (1 - ratio)), at least one."""
+    """Return how many of ``tokens`` stay visible: int(tokens * (1 - ratio)), at least one.
+
+    Raises:
+        ValueError: a ratio outside [0, 1).
+    """
+    if not 0 <= ratio < 1:
+        raise ValueError(f"ratio={ratio}: choose a share of hidden tokens of at least 0 and below 1")
     # The tolerance keeps 10 * (1 - 0.9) at 1, which floating point puts just below.
     return max(1, int(tokens * (1 - ratio) + 1e-6))
 

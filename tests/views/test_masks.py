@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_ecg.views import grid_mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
+from ssl_ecg.views import block_mask, grid_mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,36 @@ def test_an_unknown_grid_is_refused() -> None:
         grid_mask("block", 2, 3, 4, 0.5)
     with pytest.raises(ValueError, match="ratio="):
         grid_mask("time", 2, 3, 4, 1.0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(4, 60), st.floats(0.3, 0.9), st.integers(1, 6), st.integers(0, 2**31))
+def test_blocks_hide_exactly_as_many_in_runs_of_at_least_their_length(
+    tokens: int, ratio: float, blocks: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    shown = visible_count(tokens, ratio)
+    hidden = tokens - shown
+    blocks = min(blocks, hidden)
+    mask = block_mask(7, tokens, ratio, blocks)
+    assert mask.visible.shape == (7, shown)
+    assert not mask.masked.gather(1, mask.visible).any()
+    assert mask.masked.sum(1).tolist() == [hidden] * 7
+    for row in mask.masked.tolist():
+        runs = [len(run) for run in "".join("x" if cell else " " for cell in row).split()]
+        assert len(runs) <= blocks
+        assert min(runs) >= hidden // blocks
+
+
+def test_blocks_lie_anywhere_and_differ_between_records() -> None:
+    torch.manual_seed(0)
+    masked = block_mask(4000, 10, 0.4, 2).masked  # 2 blocks of 2 among 6 visible: 8 * 7 / 2 orders
+    assert len(masked.unique(dim=0)) == 28
+    # The first token is hidden where a block comes first of 8: 2 / 8; five standard deviations.
+    assert masked[:, 0].float().mean() == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("blocks", [0, 6])
+def test_blocks_that_cannot_be_are_refused(blocks: int) -> None:
+    with pytest.raises(ValueError, match=f"blocks={blocks}: .*5 of 10 tokens"):
+        block_mask(2, 10, 0.5, blocks)

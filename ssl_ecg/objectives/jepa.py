@@ -1,0 +1,99 @@
+"""JEPA: predict what a slowly following copy of the network makes of hidden blocks (Assran et al., CVPR 2023).
+
+On ECGs: Weimann and Conrad 2024 (arXiv:2410.13867). Nothing is predicted of the signal itself, so noise that cannot be
+predicted costs nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_ecg.backbones.vit1d import ViT1d
+from ssl_ecg.objectives.masked_decoder import MaskedDecoder
+from ssl_ecg.objectives.registry import register
+from ssl_ecg.views import block_mask
+
+
+class JEPA(nn.Module):
+    """Hide blocks of time, encode the rest, and predict the teacher's layer-normalised features of the blocks.
+
+    The teacher sees the whole signal and receives no gradient. It moves at the start of every training forward, towards
+    the weights that the last step left; so it is part of the state dict and needs no word from the engine.
+
+    Args:
+        backbone: a ``vit1d`` whose patches cover all leads.
+        sampling_rate: Hz; not used.
+        ratio: share of patches that is hidden.
+        blocks: contiguous blocks they form.
+        momentum: share of the teacher that stays at every step.
+        predictor_width: token width of the predictor.
+        predictor_depth: blocks of the predictor.
+        predictor_heads: attention heads of the predictor.
+
+    Raises:
+        ValueError: another backbone, or an option out of range.
+    """
+
+    def __init__(
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        ratio: float = 0.6,
+        blocks: int = 4,
+        momentum: float = 0.99,
+        predictor_width: int = 96,
+        predictor_depth: int = 4,
+        predictor_heads: int = 3,
+    ) -> None:
+        super().__init__()
+        if not isinstance(backbone, ViT1d) or backbone.tokens != "joint":
+            kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
+            raise ValueError(f"backbone={kind}: jepa hides patches of all leads; choose backbone=vit1d")
+        if not 0 < ratio < 1:
+            raise ValueError(f"ratio={ratio}: choose a share of hidden patches above 0 and below 1")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")
+        self.backbone = backbone
+        self.ratio, self.blocks, self.momentum = ratio, blocks, momentum
+        width, tokens = backbone.width, backbone.position.shape[2]
+        self.predictor = MaskedDecoder(width, width, tokens, predictor_width, predictor_depth, predictor_heads)
+        self.teacher = copy.deepcopy(backbone).requires_grad_(False)
+
+    def targets(self, signal: Tensor) -> Tensor:
+        """Return the teacher's features of signal [B, L, T], each token of mean 0 and variance 1: float32 [B, N, D]."""
+        self.teacher.eval()
+        with torch.no_grad():
+            return F.layer_norm(self.teacher.forward_features(signal).float(), (self.backbone.width,))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss of a batch with ``signal`` [B, L, T].
+
+        Returns:
+            "loss", the smooth L1 distance at hidden patches; "target_deviation", by how much targets differ between
+            patches and records: 0 where they have collapsed; "features" [B, D] of the visible patches, detached.
+        """
+        from lightly.models.utils import update_momentum
+
+        if self.training:
+            update_momentum(self.backbone, self.teacher, self.momentum)
+        patches = self.backbone.patchify(batch["signal"])
+        mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device)
+        visible = self.backbone.encode(self.backbone.embed(patches, mask.visible))
+        prediction = self.predictor(visible, [], mask)
+        target = self.targets(batch["signal"])
+        distance = F.smooth_l1_loss(prediction.float(), target, reduction="none").mean(2)
+        return {
+            # As many patches are hidden in every record, so this is the mean over records too.
+            "loss": (distance * mask.masked).sum() / mask.masked.sum(),
+            "target_deviation": target.flatten(0, 1).std(0).mean(),
+            "features": self.backbone.pool(visible).detach(),
+        }
+
+
+register("jepa", JEPA)
