@@ -7,6 +7,8 @@ the steps are averaged to 10 before the linear layer, as many as the paper's unp
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d
 
@@ -27,13 +29,11 @@ class Clocs(SignalBackbone):
         dropout: share of every block's output dropped.
     """
 
-    # The last pooling needs POOL steps; every convolution before makes ceil(T / STRIDE) of T samples.
-    min_samples = 1
-    for _ in CHANNELS:
-        min_samples = (POOL * min_samples - 1) * STRIDE + 1
-
     def __init__(self, in_leads: int = 12, width: int = 320, dropout: float = 0.1) -> None:
         super().__init__(in_leads, width)
+        # The last pooling needs POOL steps; every convolution before it makes ceil(T / STRIDE) of T samples.
+        for _ in CHANNELS:
+            self.min_samples = (POOL * self.min_samples - 1) * STRIDE + 1
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(
@@ -43,7 +43,7 @@ class Clocs(SignalBackbone):
                     nn.MaxPool1d(POOL),
                     nn.Dropout(dropout),
                 )
-                for inputs, outputs in zip((in_leads, *CHANNELS), CHANNELS, strict=False)
+                for inputs, outputs in pairwise((in_leads, *CHANNELS))
             )
         )
         self.linear = nn.Linear(CHANNELS[-1] * STEPS, width)

@@ -69,12 +69,11 @@ class StateSpace(nn.Module):
         """Map [B, H, T] to float32 [B, H, T]."""
         x = x.float()  # FFTs and decays need float32 under autocast too
         length = x.shape[2]
-        kernel = pad(self.past(length), (0, length))
+        kernel = pad(self.past(length), (0, length)) + pad(self.direct.unsqueeze(1), (0, 2 * length - 1))
         if self.future is not None:
             # Response to a sample l + 1 steps ahead, at the lag -(l + 1) of a circle of 2 * length.
             kernel = kernel + pad(self.future(length).flip(1), (length, 0))
-        y = irfft(rfft(x, 2 * length) * rfft(kernel), 2 * length)[..., :length]
-        return y + self.direct.unsqueeze(1) * x
+        return irfft(rfft(x, 2 * length) * rfft(kernel), 2 * length)[..., :length]
 
 
 class S4DBlock(nn.Module):

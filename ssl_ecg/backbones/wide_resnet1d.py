@@ -5,7 +5,7 @@ their convolutions (Zagoruyko and Komodakis 2016, arXiv:1605.07146), the last la
 the channels and, but for the first, halve the rate; shortcuts pool by maximum and fill new channels with zeros, so
 they hold no weights; the features of all steps are pooled by maximum.
 
-Assumed, because the paper leaves it open: 7 samples of kernel, a stride of 2 a group (for about 100 Hz), widening by 2.
+Assumed: 7 samples of kernel and a stride of 2 a group (for about 100 Hz), and a widening by 2.
 """
 
 from __future__ import annotations

@@ -235,3 +235,13 @@ def test_unknown_names_and_options_are_refused() -> None:
         create_backbone("resnet5")
     with pytest.raises(TypeError, match="widht"):
         create_backbone("xresnet1d10", widht=8)
+
+
+def test_the_documented_sizes_are_those_of_the_code() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| [\d,.]+ \| (\d+) \|", table, re.MULTILINE)
+    assert len(rows) >= 16
+    for name, parameters, width in rows:
+        backbone = create_backbone(name)
+        size = (sum(p.numel() for p in backbone.parameters()), backbone.width)
+        assert size == (int(parameters.replace(",", "")), int(width)), f"{name}: run benchmarks/backbones.py"
