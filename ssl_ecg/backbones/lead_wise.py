@@ -10,12 +10,13 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.backbones.registry import create_backbone, register
 
 
-class LeadWise(nn.Module):
+class LeadWise(SignalBackbone):
     """A one-lead network applied to each lead, and the mean of its features over the leads that are there.
 
     Args:
@@ -29,17 +30,13 @@ class LeadWise(nn.Module):
     """
 
     def __init__(self, single: Any, in_leads: int) -> None:
-        super().__init__()
-        if in_leads < 1:
-            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        super().__init__(in_leads, int(single.width))
         self.single = single
-        self.in_leads = in_leads
-        self.width = int(single.width)
+        self.min_samples = getattr(single, "min_samples", 1)
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T] to the step features of all leads, lead by lead [B, L * N, D']."""
-        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
-            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        self.check(signal)
         features = self.single.forward_features(signal.flatten(0, 1)[:, None])  # [B * L, N, D']
         return features.unflatten(0, (-1, self.in_leads)).flatten(1, 2)
 

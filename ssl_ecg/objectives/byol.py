@@ -38,7 +38,7 @@ class BYOL(Siamese):
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")
         self.momentum = momentum
-        embedding = self.projector[-1].out_features
+        embedding = int(self.projector[-1].out_features)  # type: ignore[arg-type]
         self.predictor = projector(embedding, predictor_width, embedding, layers=2)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
 
