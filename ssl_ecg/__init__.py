@@ -1,6 +1,6 @@
 """Self-supervised pretraining on 12-lead ECG archives, and an honest comparison with supervised baselines.
 
-Five verbs, the same here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``compare``.
+The same verbs here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``compare``, ``ablate``.
 Everything is imported where it is used, so that ``import ssl_ecg`` stays fast.
 """
 
@@ -14,9 +14,9 @@ from ssl_ecg._torchvision import declare_missing_operators
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ssl_ecg.api import compare, finetune, ingest, load_encoder, open_archive, pretrain, probe, synthesize
+    from ssl_ecg.api import ablate, compare, finetune, ingest, load_encoder, open_archive, pretrain, probe, synthesize
 
-__all__ = ["compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
+__all__ = ["ablate", "compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
 
 _ROOMS = (
     "archive",

@@ -19,10 +19,10 @@ from ssl_ecg.backbones import Encoder, load_encoder
 
 if TYPE_CHECKING:
     from ssl_ecg.archive.ingest import IngestReport
-    from ssl_ecg.comparison import CompareSettings
+    from ssl_ecg.comparison import AblateSettings, CompareSettings, Variant
     from ssl_ecg.training import FinetuneSettings, PretrainSettings
 
-__all__ = ["compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
+__all__ = ["ablate", "compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
 
 logger = logging.getLogger(__name__)
 
@@ -292,6 +292,44 @@ def compare(
         shutil.copyfile(folder / "pretraining.csv", Path(out) / "pretraining.csv")
     write_report(out)
     return summary
+
+
+def ablate(
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path,
+    variants: Sequence[Variant],
+    *,
+    classes: Sequence[str] | None = None,
+    settings: AblateSettings | None = None,
+    split: SplitSettings | None = None,
+    command: str = "ssl_ecg.ablate(...)",
+    **options: Any,
+) -> pd.DataFrame:
+    """Pretrain many variants with many seeds, probe and finetune each, and write what differs.
+
+    Args:
+        archive: the archive, or its folder; the test patients of ``labels`` are held out of pretraining.
+        labels: label table.
+        out: folder for ``ablation.md``, ``summary.csv``, ``results.csv`` and the finished runs; a killed ablation
+            continues there, and several processes may share it.
+        variants: what to compare; the first one is the reference unless ``reference`` names another.
+        classes: columns of the table; all by default.
+        settings: all settings at once; otherwise give single ones by name.
+        split: which records train, choose and test.
+        command: recorded as how it was made.
+        options: fields of ``ssl_ecg.comparison.AblateSettings``; an unknown one is a TypeError.
+
+    Returns:
+        The summary: columns task, arm, fraction, seeds, metric, mean, low, high, p_value.
+    """
+    from ssl_ecg.comparison import AblateSettings
+    from ssl_ecg.comparison import ablate as run
+
+    archive = _open(archive)
+    table = read_labels(labels, archive, classes)
+    splits = (split or SplitSettings()).split(table)
+    return run(variants, archive, table, splits, out, _settings(AblateSettings, settings, options), command)
 
 
 def config_folder() -> Path:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -24,6 +24,10 @@ from rich.table import Column, Table
 
 from ssl_ecg import api
 
+if TYPE_CHECKING:
+    from ssl_ecg.comparison import Variant
+    from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
 T = TypeVar("T")
 
 PATHS = {
@@ -33,6 +37,7 @@ PATHS = {
     "probe": ("encoder", "archive", "labels", "out"),
     "finetune": ("encoder", "archive", "labels", "out"),
     "compare": ("encoder", "archive", "labels", "out"),
+    "ablate": ("archive", "labels", "out"),
 }
 SUMMARIES = {
     "ingest": "many ECG files -> one training-ready archive, with a report of what was rejected and why",
@@ -41,6 +46,7 @@ SUMMARIES = {
     "probe": "frozen encoder + labels -> linear-probe metrics",
     "finetune": "encoder + labels -> a classifier with its metrics and predictions",
     "compare": "does pretraining pay here? arms x label fractions x seeds -> curves, CSV, HTML report",
+    "ablate": "which pretraining is better? variants x seeds -> probe and finetuning, differences, CSV, Markdown",
 }
 
 console = Console()
@@ -62,6 +68,25 @@ class Synthesis:
     seed: int = 0
     sampling_rate: float = 100.0
     duration: float = 10.0
+
+
+@dataclass(frozen=True)
+class VariantOverrides:
+    """A variant of an ablation, in the words of the command line.
+
+    Attributes:
+        overrides: of ``pretrain``.
+        finetune: of ``finetune``, for the pretrained encoder.
+        scratch: of ``finetune``, for random weights.
+        candidates: changes to the settings of ``finetune`` that validation chooses from.
+        scratch_candidates: the same for ``scratch``; as many.
+    """
+
+    overrides: tuple[str, ...] = ()
+    finetune: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
+    candidates: tuple[dict[str, Any], ...] = ()
+    scratch_candidates: tuple[dict[str, Any], ...] = ()
 
 
 def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -138,8 +163,8 @@ def run_synthesize(config: DictConfig, archive: str, command: str) -> None:
     console.print(f"{len(made)} synthetic records; the archive lies in {archive}, label tables in {archive}/labels")
 
 
-def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> None:
-    """Pretrain, then say where the encoder lies."""
+def pretrain_settings(config: DictConfig) -> PretrainSettings:
+    """Turn the configuration of ``pretrain`` into its settings."""
     from ssl_ecg.training import PretrainSettings
 
     objective, objective_options = _named(config.objective)
@@ -151,10 +176,15 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
         "backbone": backbone,
         "backbone_options": backbone_options,
     }
+    return typed(PretrainSettings, node)
+
+
+def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> None:
+    """Pretrain, then say where the encoder lies."""
     encoder = api.pretrain(
         archive,
         out,
-        settings=typed(PretrainSettings, node),
+        settings=pretrain_settings(config),
         holdout=config.holdout,
         split=typed(api.SplitSettings, config.split),
     )
@@ -213,6 +243,47 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
     console.print(f"the report lies in {Path(out) / 'report.html'}")
 
 
+def variant(name: str, shared: VariantOverrides, own: VariantOverrides) -> Variant:
+    """Compose a variant of an ablation: what all share, then its own overrides."""
+    from ssl_ecg.comparison import Variant
+    from ssl_ecg.comparison.arms import candidate_settings
+    from ssl_ecg.training import FinetuneSettings
+
+    def tried(overrides: Sequence[str], candidates: Sequence[dict[str, Any]]) -> tuple[FinetuneSettings, ...]:
+        base = typed(FinetuneSettings, load_config("finetune", overrides).training)
+        return tuple(candidate_settings(base, candidates, base.seed))
+
+    return Variant(
+        name,
+        pretrain_settings(load_config("pretrain", [*shared.overrides, *own.overrides])),
+        tried([*shared.finetune, *own.finetune], own.candidates or shared.candidates),
+        tried([*shared.scratch, *own.scratch], own.scratch_candidates or shared.scratch_candidates),
+    )
+
+
+def run_ablate(config: DictConfig, archive: str, labels: str, out: str, command: str) -> None:
+    """Ablate, then say where the tables lie."""
+    from ssl_ecg.comparison import AblateSettings
+
+    task, options = _named(config.task)
+    shared = typed(VariantOverrides, _rest(config.ablation, "reference", "variants"))
+    variants = [
+        variant(name, shared, typed(VariantOverrides, own or {})) for name, own in config.ablation.variants.items()
+    ]
+    node = {**_rest(config, "task", "split", "ablation"), "task": task, "reference": config.ablation.reference}
+    api.ablate(
+        archive,
+        labels,
+        out,
+        variants=variants,
+        settings=typed(AblateSettings, node),
+        split=typed(api.SplitSettings, config.split),
+        command=command,
+        **options,
+    )
+    console.print(f"the tables lie in {Path(out) / 'ablation.md'}")
+
+
 def _show(metrics: dict[str, float]) -> None:
     table = Table("metric", "value", "95 % interval")
     for name, value in metrics.items():
@@ -230,6 +301,7 @@ RUN: dict[str, Callable[..., None]] = {
     "probe": run_probe,
     "finetune": run_finetune,
     "compare": run_compare,
+    "ablate": run_ablate,
 }
 
 

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from ssl_ecg import api, cli
 from ssl_ecg.backbones import create_backbone, list_backbones
-from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.comparison import AblateSettings, CompareSettings
+from ssl_ecg.comparison.ablation import check_variants
 from ssl_ecg.objectives import create_objective, list_objectives
 from ssl_ecg.records import QualityLimits
 from ssl_ecg.signals import SignalSettings
@@ -59,7 +60,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_every_file_is_a_verb_or_in_a_group() -> None:
     assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == VERBS
-    assert {name.split("/")[0] for name in GROUPS} == {"backbone", "objective", "split", "task", "training"}
+    assert {name.split("/")[0] for name in GROUPS} == {"ablation", "backbone", "objective", "split", "task", "training"}
     assert len(list(FOLDER.rglob("*.y*ml"))) == len(VERBS) + len(GROUPS)
 
 
@@ -108,6 +109,36 @@ def test_every_task_has_a_file_that_builds() -> None:
 def test_split_files_serve_every_verb(verb: str, name: str) -> None:
     config = cli.load_config(verb, [f"split={name}"])
     assert isinstance(cli.typed(api.SplitSettings, config.split), api.SplitSettings)
+
+
+@pytest.mark.parametrize("name", names("ablation"))
+def test_every_variant_of_an_ablation_composes_and_builds(name: str, called) -> None:
+    given = called("ablate", "archive", "labels.csv", "out", f"ablation={name}", "seeds=[7]")
+    settings, variants = given["settings"], given["variants"]
+    assert settings == AblateSettings(seeds=(7,), reference=settings.reference)
+    check_variants(variants, settings.reference, SignalSettings())
+
+
+def test_variants_take_what_all_share_and_then_their_own_overrides() -> None:
+    shared = cli.VariantOverrides(
+        overrides=("backbone=xresnet1d10", "epochs=3"),
+        finetune=("training.steps=7",),
+        scratch=("training=scratch", "training.steps=7"),
+        candidates=({"learning_rate": 0.1}, {"learning_rate": 0.2}),
+        scratch_candidates=({"learning_rate": 0.3}, {}),
+    )
+    own = cli.VariantOverrides(("backbone=xresnet1d34", "objective.temperature=0.5"), ("training.crop=null",))
+    made = cli.variant("warm", shared, own)
+    assert (made.pretrain.backbone, made.pretrain.epochs) == ("xresnet1d34", 3)
+    assert made.pretrain.objective_options["temperature"] == 0.5
+    assert [(tried.crop, tried.steps, tried.learning_rate) for tried in made.finetune] == [
+        (None, 7, 0.1),
+        (None, 7, 0.2),
+    ]
+    assert [(tried.crop, tried.head, tried.learning_rate) for tried in made.scratch] == [
+        (2.5, "zero", 0.3),
+        (2.5, "zero", 0.001),
+    ]
 
 
 @pytest.mark.parametrize("name", names("training"))

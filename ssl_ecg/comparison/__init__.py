@@ -1,6 +1,7 @@
-"""Does pretraining pay? Arms x label fractions x seeds, resumable, with intervals."""
+"""Does pretraining pay, and which? Arms or variants x label fractions x seeds, resumable, with intervals."""
 
+from ssl_ecg.comparison.ablation import AblateSettings, Variant, ablate
 from ssl_ecg.comparison.arms import ARMS
 from ssl_ecg.comparison.compare import CompareSettings, check_unseen, compare
 
-__all__ = ["ARMS", "CompareSettings", "check_unseen", "compare"]
+__all__ = ["ARMS", "AblateSettings", "CompareSettings", "Variant", "ablate", "check_unseen", "compare"]

@@ -215,7 +215,7 @@ def compare(
                 _run(experiment, cache, out, arm, fraction, seed)
             bar.advance(job)
     folders = [run_folder(out, *key) for key in keys]
-    return summarise(out, folders, PAIRS, labels, splits, settings.replicates, settings.task)
+    return summarise(out, folders, [PAIRS], labels, splits, settings.replicates, settings.task)
 
 
 def run_folder(out: Path, arm: str, fraction: float, seed: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, Scores, pd.DataFra
 def summarise(
     out: Path,
     folders: Iterable[Path],
-    pairs: Sequence[tuple[str, str]],
+    families: Sequence[Sequence[tuple[str, str]]],
     labels: LabelTable,
     splits: Splits,
     replicates: int,
@@ -58,12 +58,12 @@ def summarise(
     """Write ``results.csv``, ``summary.csv``, ``per_class.csv`` and ``curves.csv`` below ``out``.
 
     Paired differences are rows whose arm is "a - b", over the seeds that both have; their column ``p_value`` is
-    corrected by Holm's method over all differences of a metric in this table.
+    corrected by Holm's method over all differences of a metric in one family.
 
     Args:
         out: folder of the tables.
         folders: one a run.
-        pairs: arms (a, b) to compare at every fraction that both have.
+        families: each the arms (a, b) to compare, at every fraction that both have, to answer one question.
         labels: label table.
         splits: indices into ``labels``.
         replicates: bootstrap draws of patients.
@@ -76,22 +76,11 @@ def summarise(
     targets, patient = labels.targets[splits.test], labels.patient[splits.test]
     rows = []
     for (arm, fraction), runs in scores.items():
-        for metric, found in bootstrap_metrics(targets, _stack(runs), patient, replicates).items():
+        for metric, found in bootstrap_metrics(targets, np.stack(list(runs.values())), patient, replicates).items():
             rows.append(_row(task, arm, fraction, len(runs), metric, found))
-    differences = []
-    for fraction in sorted({fraction for _, fraction in scores}):
-        for a, b in pairs:
-            runs_a, runs_b = scores.get((a, fraction), {}), scores.get((b, fraction), {})
-            if not (both := sorted(runs_a.keys() & runs_b.keys())):
-                continue
-            paired = [_stack({seed: runs[seed] for seed in both}) for runs in (runs_a, runs_b)]
-            for metric, difference in paired_difference(targets, *paired, patient, replicates).items():
-                row = _row(task, f"{a} - {b}", fraction, len(both), metric, difference)
-                differences.append({**row, "p_value": difference.p_value})
-    summary = pd.DataFrame(rows + differences)
-    if differences:
-        for _, group in summary.dropna(subset="p_value").groupby("metric"):
-            summary.loc[group.index, "p_value"] = holm(group["p_value"])
+    for family in families:
+        rows += _differences(task, scores, family, targets, patient, replicates)
+    summary = pd.DataFrame(rows)
     results.insert(0, "task", task)
     results.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False, float_format="%.5g")
@@ -101,9 +90,30 @@ def summarise(
     return summary
 
 
-def _stack(runs: Mapping[int, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return scores [seeds, n, C]."""
-    return np.stack(list(runs.values()))
+def _differences(
+    task: str,
+    scores: Scores,
+    family: Sequence[tuple[str, str]],
+    targets: NDArray[np.float32],
+    patient: NDArray[np.int64],
+    replicates: int,
+) -> list[dict[str, Any]]:
+    """Compare pairs of arms at every fraction; p-values are corrected over all of them, for each metric."""
+    rows = []
+    for fraction in sorted({fraction for _, fraction in scores}):
+        for a, b in family:
+            runs_a, runs_b = scores.get((a, fraction), {}), scores.get((b, fraction), {})
+            if not (both := sorted(runs_a.keys() & runs_b.keys())):
+                continue
+            scores_a, scores_b = (np.stack([runs[seed] for seed in both]) for runs in (runs_a, runs_b))
+            for metric, found in paired_difference(targets, scores_a, scores_b, patient, replicates).items():
+                row = _row(task, f"{a} - {b}", fraction, len(both), metric, found)
+                rows.append({**row, "p_value": found.p_value})
+    for metric in {row["metric"] for row in rows}:
+        tested = [row for row in rows if row["metric"] == metric]
+        for row, p_value in zip(tested, holm([row["p_value"] for row in tested])):
+            row["p_value"] = p_value
+    return rows
 
 
 def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Any) -> dict[str, Any]:

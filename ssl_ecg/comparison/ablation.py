@@ -1,0 +1,339 @@
+"""Which pretraining is better? Variants x seeds on one archive and one label table, with intervals; resumable.
+
+Every variant pretrains without the test patients, then its encoder is probed and finetuned with few labels. Every
+distinct backbone does the same from random weights: what a variant must beat. The rules are those of ``compare``:
+label fractions are nested and drawn by patient with the seed, validation chooses, test is scored once a run. Defaults
+must be chosen by the validation scores that the tables show beside the test scores.
+
+Several processes may share one folder: each takes runs that no other has started.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.archive.labels import LabelTable
+from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.comparison.ablation_table import markdown
+from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
+from ssl_ecg.comparison.compare import check_fractions, check_unseen
+from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_run
+from ssl_ecg.comparison.summary import summarise
+from ssl_ecg.objectives import create_objective
+from ssl_ecg.signals import SignalSettings
+from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.training.finetune import FinetuneSettings
+from ssl_ecg.training.pretrain import PretrainSettings, pretrain
+
+METHODS = ("probe", "finetune")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to pretrain, and how its encoder is finetuned.
+
+    Attributes:
+        name: of letters, digits, ``_`` and ``-``.
+        pretrain: how; the seed, the device and what is held out are the ablation's.
+        finetune: settings that validation chooses from.
+        scratch: the same for the random weights of this backbone: as many, with the same number of steps.
+        pretrained: false for the random weights that a variant must beat; ``pretrain`` then only names the backbone.
+    """
+
+    name: str
+    pretrain: PretrainSettings
+    finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
+    scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
+    pretrained: bool = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w-]*", self.name):
+            raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
+        steps = [[settings.steps for settings in tried] for tried in (self.finetune, self.scratch)]
+        if steps[0] != steps[1] or not steps[0]:
+            raise ValueError(
+                f"{self.name}: finetune has steps {steps[0]}, scratch {steps[1]}: both get the same tries and budget"
+            )
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """Return what decides the results of a run with this seed."""
+        settings = replace(self.pretrain, seed=seed)
+        backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
+        made = settings.identity() if self.pretrained else backbone
+        return {"pretrain": made, "finetune": [asdict(replace(tried, seed=seed)) for tried in self.finetune]}
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """What is run for every variant.
+
+    Attributes:
+        task: name, see ``list_tasks()``.
+        reference: name of the variant that the others are compared with; the first one by default.
+        seeds: each draws its own pretraining, label fractions and batches.
+        probe_fractions: shares of the training patients whose labels the linear probe uses.
+        finetune_fractions: shares whose labels finetuning uses.
+        replicates: bootstrap draws of patients; p-values of many comparisons need many.
+    """
+
+    task: str = "arrhythmia"
+    reference: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    probe_fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
+    finetune_fractions: tuple[float, ...] = (0.1,)
+    replicates: int = 10000
+
+    def __post_init__(self) -> None:
+        if not self.pieces or not all(0 < fraction <= 1 for _, fraction in self.pieces):
+            raise ValueError(
+                f"probe_fractions={self.probe_fractions}, finetune_fractions={self.finetune_fractions}: "
+                "choose shares above 0 and at most 1"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={self.seeds}: choose at least one, all different")
+
+    @property
+    def pieces(self) -> list[tuple[str, float]]:
+        """What is done with an encoder: (method, fraction)."""
+        fractions = (self.probe_fractions, self.finetune_fractions)
+        return [(method, fraction) for method, shares in zip(METHODS, fractions) for fraction in shares]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every run is made on."""
+
+    archive: Archive
+    labels: LabelTable
+    splits: Splits
+    task: Task
+    settings: AblateSettings
+
+
+def ablate(
+    variants: Sequence[Variant],
+    archive: Archive,
+    labels: LabelTable,
+    splits: Splits,
+    out: str | Path,
+    settings: AblateSettings,
+    command: str = "",
+) -> pd.DataFrame:
+    """Run every variant, and the random weights of every backbone, with every seed; write what came out.
+
+    Writes into ``out``: ``runs/VARIANT-SEED/`` with the encoder and a folder a probe or finetuning, ``results.csv`` (a
+    row a probe or finetuning), ``summary.csv`` (means, intervals, paired differences from the reference and from random
+    weights), ``per_class.csv``, ``curves.csv`` and ``ablation.md``. What is finished is not run again; variants, seeds
+    and fractions can be added later.
+
+    Args:
+        variants: what to compare.
+        archive: signals; pretraining sees all of it but the patients of ``splits.test``.
+        labels: label table.
+        splits: indices into ``labels``.
+        out: folder.
+        settings: what to run for every variant.
+        command: recorded as how this was made.
+
+    Returns:
+        The summary, with columns task, arm, fraction, seeds, metric, mean, low, high, p_value. An arm is
+        "VARIANT probe" or "VARIANT finetune", a difference "ARM - ARM".
+
+    Raises:
+        ValueError: settings that cannot be run, leakage, ``out`` holds results of something else, or runs failed; the
+            others are finished first.
+    """
+    out = Path(out)
+    random = random_weights(variants)
+    every = {variant.name: variant for variant in (*random.values(), *variants)}
+    reference = settings.reference or variants[0].name
+    check_variants(variants, reference, archive.settings)
+    check_no_leakage(labels, splits)
+    check_fractions(labels, splits, [fraction for _, fraction in settings.pieces], settings.seeds)
+    bench = Bench(archive, labels, splits, create_task(settings.task, labels.classes), settings)
+    runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
+    with lock(out / "lock"):
+        claim(out / "ablation.json", {"task": settings.task, **data_identity(archive, labels, splits)}, command)
+        for folder, (variant, seed) in runs.items():
+            claim(folder / "variant.json", variant.identity(seed))
+    failed = []
+    for folder, (variant, seed) in runs.items():
+        with lock(folder / "lock", wait=False) as mine:
+            if not mine:
+                logger.info("%s: another process is at it", folder.name)
+                continue
+            try:
+                _run(bench, variant, seed, folder)
+            except (RuntimeError, ValueError):
+                logger.exception("%s: failed; the other runs go on", folder.name)
+                failed.append(folder.name)
+    summary = pd.DataFrame()
+    pieces = [_piece(folder, *piece) for folder in runs for piece in settings.pieces]
+    if any((piece / "result.json").is_file() for piece in pieces):
+        families = _families(variants, reference, random)
+        with lock(out / "lock"):
+            summary = summarise(
+                out, pieces, list(families.values()), labels, splits, settings.replicates, settings.task
+            )
+            table = markdown(pd.read_csv(out / "results.csv"), summary, list(every), families, bench.task.selection)
+            (out / "ablation.md").write_text(table, encoding="utf-8")
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(runs)} runs failed, see the log: {', '.join(failed)}")
+    return summary
+
+
+def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
+    """Return, for the name of every variant, its backbone with random weights: one for each distinct backbone."""
+    made: dict[str, Variant] = {}
+    found = {}
+    for variant in variants:
+        backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
+        key = json.dumps([backbone, options], sort_keys=True)
+        if key not in made:
+            name = f"random-{backbone}"
+            if any(name == other.name for other in made.values()):
+                name = f"{name}-{variant.name}"
+            made[key] = replace(variant, name=name, finetune=variant.scratch, pretrained=False)
+        found[variant.name] = made[key]
+    return found
+
+
+@contextmanager
+def lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file during the block; the system frees it when the process ends, however it ends.
+
+    Args:
+        path: the file; it stays.
+        wait: for a process that holds it.
+
+    Yields:
+        Whether this process holds it.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        else:
+            mine = True
+        yield mine
+
+
+def check_variants(variants: Sequence[Variant], reference: str, signal: SignalSettings) -> None:
+    """Refuse names that clash and networks that cannot be built, before anything is run.
+
+    Args:
+        variants: what to compare.
+        reference: name of one of them.
+        signal: of the archive.
+
+    Raises:
+        ValueError: naming the variant.
+    """
+    names = [variant.name for variant in variants]
+    if len(set(names)) < len(names) or {*names} & {baseline.name for baseline in random_weights(variants).values()}:
+        raise ValueError(f"variants={names}: give each a name of its own")
+    if reference not in names:
+        raise ValueError(f"reference={reference!r}: choose one of {', '.join(names)}")
+    for variant in variants:
+        settings = variant.pretrain
+        try:
+            encoder = Encoder(settings.backbone, settings.backbone_options, signal)
+            create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"variant {variant.name}: {error}") from error
+
+
+def _families(
+    variants: Sequence[Variant], reference: str, random: dict[str, Variant]
+) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Return what is compared for each method: every variant with the reference, and with random weights."""
+    others = [variant.name for variant in variants if variant.name != reference]
+    return {
+        key: [(f"{a} {method}", f"{b} {method}") for a, b in pairs]
+        for method in METHODS
+        for key, pairs in {
+            (method, reference): [(name, reference) for name in others],
+            (method, "random weights"): [(name, baseline.name) for name, baseline in random.items()],
+        }.items()
+    }
+
+
+def _piece(folder: Path, method: str, fraction: float) -> Path:
+    return folder / f"{method}-{fraction:g}"
+
+
+def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
+    """Pretrain, probe and finetune one variant with one seed; what is finished is not run again."""
+    settings, labels, splits = bench.settings, bench.labels, bench.splits
+    todo = [piece for piece in settings.pieces if not (_piece(folder, *piece) / "result.json").is_file()]
+    if not todo:
+        return
+    began = time.perf_counter()
+    encoder, made = _encoder(bench, variant, seed, folder)
+    cache = FeatureCache(bench.archive, labels.rows)
+    shares = nested_fractions(labels, splits.train, [fraction for _, fraction in todo], seed)
+    for method, fraction in todo:
+        started = time.perf_counter()
+        train = shares[fraction]
+        if method == "probe":
+            features = cache.get(variant.name, encoder)
+            outcome = run_probe(features, labels.targets, train, splits.validation, splits.test)
+        else:
+            learn, choose = ((labels.rows[index], labels.targets[index]) for index in (train, splits.validation))
+            tried = [replace(candidate, seed=seed) for candidate in variant.finetune]
+            test_rows = labels.rows[splits.test]
+            outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried)
+        result = {
+            "arm": f"{variant.name} {method}",
+            "variant": variant.name,
+            "method": method,
+            "fraction": fraction,
+            "seed": seed,
+            **result_of(outcome, bench.task, labels, splits, train),
+            **made,
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        write_run(_piece(folder, method, fraction), outcome, result)
+    logger.info("%s: finished in %.0f s", folder.name, time.perf_counter() - began)
+
+
+def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[Encoder, dict[str, Any]]:
+    """Return a variant's encoder, and what it cost; random weights are those that pretraining starts from."""
+    settings = replace(variant.pretrain, seed=seed, devices=1, resume="auto")
+    archive, test_rows = bench.archive, bench.labels.rows[bench.splits.test]
+    if not variant.pretrained:
+        encoder = random_encoder(Encoder(settings.backbone, settings.backbone_options, archive.settings), seed)
+        return encoder, {"backbone": settings.backbone, "parameters": _parameters(encoder)}
+    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
+    check_unseen(encoder, archive, test_rows)
+    epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
+    return encoder, {
+        "backbone": settings.backbone,
+        "parameters": _parameters(encoder),
+        "objective": settings.objective,
+        "epochs": len(epochs),
+        "pretraining_seconds": encoder.origin["seconds"],
+        "ecg_per_second": round(float(epochs["ecg_per_second"].median()), 1),
+    }
+
+
+def _parameters(encoder: Encoder) -> int:
+    return sum(parameter.numel() for parameter in encoder.parameters())

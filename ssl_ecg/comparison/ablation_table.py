@@ -1,0 +1,106 @@
+"""The tables of an ablation as Markdown, from its CSVs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+TITLES = {"probe": "Linear probe", "finetune": "Finetuning"}
+COST = ("objective", "backbone", "parameters", "epochs", "pretraining_seconds", "ecg_per_second")
+
+Families = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
+
+
+def markdown(
+    results: pd.DataFrame, summary: pd.DataFrame, names: Sequence[str], families: Families, selection: str
+) -> str:
+    """Return a table for each method and label fraction, and one of what pretraining cost.
+
+    Args:
+        results: a row a probe or finetuning.
+        summary: means and differences of arms.
+        names: variants, in the order of the rows.
+        families: (method, what is compared with) to the pairs of arms compared.
+        selection: the task's metric that chooses on validation.
+    """
+    text = [
+        "Means over seeds, 95 % intervals over patients and seeds. The best validation score is bold: validation",
+        f"chooses, test is only reported. Differences are of the test {_words(selection)}; their p-values are",
+        "corrected by Holm's method over a column in all tables of its method.",
+    ]
+    for method, title in TITLES.items():
+        against = {what: dict(pairs) for (kind, what), pairs in families.items() if kind == method}
+        for fraction, rows in results[results["method"] == method].groupby("fraction"):
+            records = " to ".join(f"{count:,}" for count in sorted({rows["records"].min(), rows["records"].max()}))
+            text += ["", f"## {title}, {100 * float(str(fraction)):g} % of the labels ({records} records)", ""]
+            here = summary[summary["fraction"] == fraction]
+            text += _scores(rows, here, [name for name in names if name in set(rows["variant"])], against, selection)
+    return "\n".join([*text, "", "## Pretraining", "", *_cost(results, names), ""])
+
+
+def _scores(
+    rows: pd.DataFrame,
+    summary: pd.DataFrame,
+    names: Sequence[str],
+    against: Mapping[str, Mapping[str, str]],
+    selection: str,
+) -> list[str]:
+    """A row a variant: validation and test scores of one method and fraction, and what they differ from others by."""
+    found = {(row.arm, row.metric): row for row in summary.itertuples()}
+    arms = dict(zip(rows["variant"], rows["arm"]))
+    metrics = list(summary["metric"].unique())
+    validation = rows.groupby("variant")[f"validation_{selection}"].mean()
+    body = []
+    for name in names:
+        arm = arms[name]
+        score = f"{validation[name]:.3f}"
+        others = [found.get((f"{arm} - {pairs.get(arm)}", selection)) for pairs in against.values()]
+        body.append(
+            [
+                name,
+                str((rows["variant"] == name).sum()),
+                f"**{score}**" if validation[name] == validation.max() else score,
+                *(_interval(found[arm, metric]) for metric in metrics),
+                *(_difference(other) for other in others),
+            ]
+        )
+    head = ["variant", "seeds", f"validation {_words(selection)}", *(f"test {_words(name)}" for name in metrics)]
+    return _table([*head, *(f"minus {what}" for what in against)], body)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC").replace("ecg", "ECG")
+
+
+def _interval(row: Any) -> str:
+    return f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})"
+
+
+def _difference(row: Any) -> str:
+    if row is None:
+        return ""
+    return f"{row.mean:+.3f} ({row.low:+.3f} to {row.high:+.3f}), p {row.p_value:.3f}"
+
+
+def _cost(results: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """What an encoder is and cost, means over seeds."""
+    there = [name for name in COST if name in results]
+    runs = results.drop_duplicates(["variant", "seed"])
+    body = []
+    for name in names:
+        rows = runs.loc[runs["variant"] == name, there]
+        if len(rows):
+            body.append([name, *(_plain(rows[column]) for column in there)])
+    return _table(["variant", *map(_words, there)], body)
+
+
+def _plain(column: pd.Series) -> str:
+    if column.isna().all():
+        return ""
+    return f"{column.mean():,.0f}" if pd.api.types.is_numeric_dtype(column) else str(column.iloc[0])
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
