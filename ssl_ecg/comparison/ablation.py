@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class AblateSettings:
 
     Attributes:
         task: name, see ``list_tasks()``.
+        task_options: options of the task.
         reference: name of the variant that the others are compared with; the first one by default.
         seeds: each draws its own pretraining, label fractions and batches.
         probe_fractions: shares of the training patients whose labels the linear probe uses.
@@ -91,6 +92,7 @@ class AblateSettings:
     """
 
     task: str = "arrhythmia"
+    task_options: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     probe_fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
@@ -160,11 +162,11 @@ def ablate(
     out = Path(out)
     random = random_weights(variants)
     every = {variant.name: variant for variant in (*random.values(), *variants)}
-    reference = settings.reference or variants[0].name
-    check_variants(variants, reference, archive.settings)
+    reference = check_variants(variants, settings.reference, archive.settings)
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, [fraction for _, fraction in settings.pieces], settings.seeds)
-    bench = Bench(archive, labels, splits, create_task(settings.task, labels.classes), settings)
+    task = create_task(settings.task, labels.classes, **settings.task_options)
+    bench = Bench(archive, labels, splits, task, settings)
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out / "lock"):
         claim(out / "ablation.json", {"task": settings.task, **data_identity(archive, labels, splits)}, command)
@@ -236,13 +238,16 @@ def lock(path: Path, wait: bool = True) -> Iterator[bool]:
         yield mine
 
 
-def check_variants(variants: Sequence[Variant], reference: str, signal: SignalSettings) -> None:
+def check_variants(variants: Sequence[Variant], reference: str | None, signal: SignalSettings) -> str:
     """Refuse names that clash and networks that cannot be built, before anything is run.
 
     Args:
         variants: what to compare.
-        reference: name of one of them.
+        reference: name of one of them, or None for the first.
         signal: of the archive.
+
+    Returns:
+        Name of the reference.
 
     Raises:
         ValueError: naming the variant.
@@ -250,8 +255,8 @@ def check_variants(variants: Sequence[Variant], reference: str, signal: SignalSe
     names = [variant.name for variant in variants]
     if len(set(names)) < len(names) or {*names} & {baseline.name for baseline in random_weights(variants).values()}:
         raise ValueError(f"variants={names}: give each a name of its own")
-    if reference not in names:
-        raise ValueError(f"reference={reference!r}: choose one of {', '.join(names)}")
+    if not names or (reference and reference not in names):
+        raise ValueError(f"reference={reference!r}: choose one of the variants, which are {names}")
     for variant in variants:
         settings = variant.pretrain
         try:
@@ -259,6 +264,7 @@ def check_variants(variants: Sequence[Variant], reference: str, signal: SignalSe
             create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {variant.name}: {error}") from error
+    return reference or names[0]
 
 
 def _families(
@@ -295,7 +301,7 @@ def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
         train = shares[fraction]
         if method == "probe":
             features = cache.get(variant.name, encoder)
-            outcome = run_probe(features, labels.targets, train, splits.validation, splits.test)
+            outcome = run_probe(features, labels.targets, train, splits.validation, splits.test, bench.task)
         else:
             learn, choose = ((labels.rows[index], labels.targets[index]) for index in (train, splits.validation))
             tried = [replace(candidate, seed=seed) for candidate in variant.finetune]
