@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 
 from ssl_ecg.archive import Archive, open_archive
-from ssl_ecg.archive.labels import LabelTable, read_labels
+from ssl_ecg.archive.labels import LabelTable
 from ssl_ecg.archive.splits import Splits, check_no_leakage, require_positives, split_by_fold, split_by_patient
 from ssl_ecg.backbones import Encoder, load_encoder
 
 if TYPE_CHECKING:
     from ssl_ecg.archive.ingest import IngestReport
     from ssl_ecg.comparison import AblateSettings, CompareSettings, Variant
+    from ssl_ecg.tasks import Task
     from ssl_ecg.training import FinetuneSettings, PretrainSettings
 
 __all__ = ["ablate", "compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
@@ -111,6 +112,9 @@ def pretrain(
     *,
     settings: PretrainSettings | None = None,
     holdout: TableLike | None = None,
+    task: str = "arrhythmia",
+    task_options: Mapping[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
     split: SplitSettings | None = None,
     progress: bool = True,
     **options: Any,
@@ -123,8 +127,11 @@ def pretrain(
         objective: name, see ``ssl_ecg.objectives.list_objectives()``.
         settings: all settings at once; otherwise give single ones by name. Options of the objective and of the backbone
             that are not given are those of ``configs/``, as on the command line.
-        holdout: label table whose test patients, as ``split`` draws them, must not be seen. Give the same table and
-            split to ``probe``, ``finetune`` and ``compare``.
+        holdout: label table whose test patients, as ``split`` draws them, must not be seen. Give the same table,
+            task and split to ``probe``, ``finetune`` and ``compare``.
+        task: how ``holdout`` is read; patients are drawn stratified by its outcomes.
+        task_options: options of the task.
+        classes: columns of ``holdout``; all by default, or those that the task names.
         split: which records of ``holdout`` test.
         progress: show a progress bar.
         options: fields of ``ssl_ecg.training.PretrainSettings``; an unknown one is a TypeError.
@@ -132,6 +139,7 @@ def pretrain(
     Returns:
         The encoder, in eval mode.
     """
+    from ssl_ecg.tasks import read_task
     from ssl_ecg.training import PretrainSettings
     from ssl_ecg.training import pretrain as run
 
@@ -144,7 +152,7 @@ def pretrain(
     settings = _settings(PretrainSettings, settings, options)
     rows = None
     if holdout is not None:
-        labels = read_labels(holdout, archive)
+        labels, _ = read_task(task, holdout, archive, classes, task_options)
         rows = labels.rows[(split or SplitSettings()).split(labels).test]
     return run(archive, out, settings, rows, progress)
 
@@ -156,6 +164,7 @@ def probe(
     out: str | Path | None = None,
     *,
     task: str = "arrhythmia",
+    task_options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     split: SplitSettings | None = None,
 ) -> dict[str, float]:
@@ -165,25 +174,24 @@ def probe(
         encoder: the encoder, or its folder.
         archive: the archive, or its folder.
         labels: label table.
-        out: folder for ``metrics.json`` and ``predictions.csv``, if wanted.
+        out: folder for ``metrics.json``, ``predictions.csv`` and the other tables of the task, if wanted.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
-        classes: columns of the table; all by default.
+        task_options: options of the task.
+        classes: columns of the table; all by default, or those that the task names.
         split: which records train, choose and test.
 
     Returns:
         The task's test metrics with patient-level bootstrap intervals, and what validation chose.
     """
     from ssl_ecg.comparison.arms import FeatureCache, run_probe
-    from ssl_ecg.tasks import create_task
 
-    encoder, archive, table, splits = _prepare(encoder, archive, labels, classes, split)
+    encoder, archive, table, created, splits = _prepare(encoder, archive, labels, task, task_options, classes, split)
     features = FeatureCache(archive, table.rows).get("encoder", encoder)
-    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test)
-    created = create_task(task, table.classes)
-    metrics = _test_metrics(table, splits, outcome.scores)
+    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, created)
+    metrics = _test_metrics(created, table, splits, outcome.scores)
     metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
     if out is not None:
-        _write_predictions(Path(out), archive, table, splits, outcome.scores, metrics)
+        _write_tables(Path(out), archive, created, table, splits, outcome.scores, metrics)
     return metrics
 
 
@@ -194,6 +202,7 @@ def finetune(
     out: str | Path,
     *,
     task: str = "arrhythmia",
+    task_options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     settings: FinetuneSettings | None = None,
     scratch: bool = False,
@@ -208,9 +217,11 @@ def finetune(
         archive: the archive, or its folder.
         labels: label table.
         out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
-            ``metrics.json``, ``predictions.csv`` (a row a test record), ``curve.csv`` and a model card.
+            ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, ``curve.csv`` and a
+            model card.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
-        classes: columns of the table; all by default.
+        task_options: options of the task.
+        classes: columns of the table; all by default, or those that the task names.
         settings: all settings at once; otherwise give single ones by name.
         scratch: start from random weights instead of the encoder's: the supervised baseline.
         split: which records train, choose and test.
@@ -221,27 +232,26 @@ def finetune(
         The task's test metrics with patient-level bootstrap intervals, and the chosen step.
     """
     from ssl_ecg.comparison.arms import random_encoder
-    from ssl_ecg.tasks import create_task, save_classifier
+    from ssl_ecg.tasks import save_classifier
     from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
     from ssl_ecg.training import finetune as run
     from ssl_ecg.training.card import finetuning_card
 
     settings = _settings(FinetuneSettings, settings, options)
-    encoder, archive, table, splits = _prepare(encoder, archive, labels, classes, split)
+    encoder, archive, table, created, splits = _prepare(encoder, archive, labels, task, task_options, classes, split)
     if scratch:
         encoder = random_encoder(encoder, settings.seed)
-    created = create_task(task, table.classes)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
     finished = run(encoder, created, archive, train, validation, settings, progress)
     # What this encoder has learned from must not test it later, under whatever split.
     learned = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
     finished.model.encoder.patients |= frozenset(map(patient_hash, learned.unique()))
     scores = predict_scores(finished.model, archive, table.rows[splits.test])
-    metrics = {**_test_metrics(table, splits, scores), **finished.best}
+    metrics = {**_test_metrics(created, table, splits, scores), **finished.best}
     out = Path(out)
     save_classifier(finished.model, out, finetuning_card(finished.model, settings, metrics, table, splits, scratch))
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
-    _write_predictions(out, archive, table, splits, scores, metrics)
+    _write_tables(out, archive, created, table, splits, scores, metrics)
     return metrics
 
 
@@ -266,7 +276,7 @@ def compare(
         labels: label table.
         out: folder for ``report.html``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
             comparison continues there.
-        classes: columns of the table; all by default.
+        classes: columns of the table; all by default, or those that the task names.
         settings: all settings at once; otherwise give single ones by name.
         split: which records train, choose and test.
         progress: show a progress bar.
@@ -281,11 +291,12 @@ def compare(
     from ssl_ecg.comparison import CompareSettings
     from ssl_ecg.comparison import compare as run
     from ssl_ecg.report import write_report
+    from ssl_ecg.tasks import read_task
 
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, _open(archive)
     settings = _settings(CompareSettings, settings, options)
-    table = read_labels(labels, archive, classes)
+    table, _ = read_task(settings.task, labels, archive, classes, settings.task_options)
     splits = (split or SplitSettings()).split(table)
     summary = run(encoder, archive, table, splits, out, settings, progress, command)
     if folder is not None and (folder / "pretraining.csv").is_file():
@@ -325,11 +336,13 @@ def ablate(
     """
     from ssl_ecg.comparison import AblateSettings
     from ssl_ecg.comparison import ablate as run
+    from ssl_ecg.tasks import read_task
 
     archive = _open(archive)
-    table = read_labels(labels, archive, classes)
+    settings = _settings(AblateSettings, settings, options)
+    table, _ = read_task(settings.task, labels, archive, classes, settings.task_options)
     splits = (split or SplitSettings()).split(table)
-    return run(variants, archive, table, splits, out, _settings(AblateSettings, settings, options), command)
+    return run(variants, archive, table, splits, out, settings, command)
 
 
 def config_folder() -> Path:
@@ -367,25 +380,31 @@ def _prepare(
     encoder: EncoderLike,
     archive: ArchiveLike,
     labels: TableLike,
+    task: str,
+    task_options: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
     split: SplitSettings | None,
-) -> tuple[Encoder, Archive, LabelTable, Splits]:
+) -> tuple[Encoder, Archive, LabelTable, Task, Splits]:
     """Open everything, and refuse data that the encoder does not fit or was pretrained on."""
     from ssl_ecg.comparison import check_unseen
+    from ssl_ecg.tasks import read_task
 
     encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     archive = _open(archive)
     encoder.check(archive.settings)
-    table = read_labels(labels, archive, classes)
+    table, created = read_task(task, labels, archive, classes, task_options)
     splits = (split or SplitSettings()).split(table)
     check_unseen(encoder, archive, table.rows[splits.test])
-    return encoder, archive, table, splits
+    return encoder, archive, table, created, splits
 
 
-def _test_metrics(table: LabelTable, splits: Splits, scores: np.ndarray) -> dict[str, float]:
+def _test_metrics(task: Task, table: LabelTable, splits: Splits, scores: np.ndarray) -> dict[str, float]:
     from ssl_ecg.evaluation import bootstrap_metrics
 
-    found = bootstrap_metrics(table.targets[splits.test], scores, table.patient[splits.test])
+    test = splits.test
+    found = bootstrap_metrics(
+        table.targets[test], scores, table.patient[test], metrics=task.weighted_metrics, outcome=table.outcome[test]
+    )
     return {
         name if part == "mean" else f"{name}_{part}": value
         for name, interval in found.items()
@@ -393,13 +412,19 @@ def _test_metrics(table: LabelTable, splits: Splits, scores: np.ndarray) -> dict
     }
 
 
-def _write_predictions(
-    out: Path, archive: Archive, table: LabelTable, splits: Splits, scores: np.ndarray, metrics: Mapping[str, float]
+def _write_tables(
+    out: Path,
+    archive: Archive,
+    task: Task,
+    table: LabelTable,
+    splits: Splits,
+    scores: np.ndarray,
+    metrics: Mapping[str, float],
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    predictions = pd.DataFrame({"record_id": archive.manifest["record_id"].iloc[table.rows[splits.test]].to_numpy()})
-    for c, name in enumerate(table.classes):
-        predictions[name] = table.targets[splits.test, c]
-        predictions[f"{name}_score"] = scores[:, c]
-    predictions.to_csv(out / "predictions.csv", index=False, float_format="%.6g")
+    tables = task.tables(table.targets[splits.test], scores)
+    record_ids = archive.manifest["record_id"].iloc[table.rows[splits.test]].to_numpy()
+    tables["predictions"].insert(0, "record_id", record_ids)
+    for name, content in tables.items():
+        content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")

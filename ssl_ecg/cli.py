@@ -132,6 +132,12 @@ def _named(node: Any) -> tuple[str, dict[str, Any]]:
     return options.pop("name"), {str(key): value for key, value in options.items()}
 
 
+def _task(config: DictConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Split the node of a task into its name, its options, and the classes to take, if it lets one choose."""
+    task, options = _named(config.task)
+    return task, options, {"classes": options.pop("classes")} if "classes" in options else {}
+
+
 def _rest(config: DictConfig, *taken: str) -> dict[str, Any]:
     return {key: config[key] for key in config if key not in taken}  # type: ignore[misc]
 
@@ -170,7 +176,7 @@ def pretrain_settings(config: DictConfig) -> PretrainSettings:
     objective, objective_options = _named(config.objective)
     backbone, backbone_options = _named(config.backbone)
     node = {
-        **_rest(config, "objective", "backbone", "holdout", "split"),
+        **_rest(config, "objective", "backbone", "holdout", "task", "split"),
         "objective": objective,
         "objective_options": objective_options,
         "backbone": backbone,
@@ -181,12 +187,16 @@ def pretrain_settings(config: DictConfig) -> PretrainSettings:
 
 def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> None:
     """Pretrain, then say where the encoder lies."""
+    task, task_options, classes = _task(config)
     encoder = api.pretrain(
         archive,
         out,
         settings=pretrain_settings(config),
         holdout=config.holdout,
+        task=task,
+        task_options=task_options,
         split=typed(api.SplitSettings, config.split),
+        **classes,
     )
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in encoder.origin["metrics"].items())
     console.print(f"weights after epoch {encoder.origin['epoch']} kept ({metrics}); the encoder lies in {out}")
@@ -194,25 +204,27 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
 
 def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Probe, then show the metrics."""
-    task, options = _named(config.task)
-    _show(api.probe(encoder, archive, labels, out, task=task, split=typed(api.SplitSettings, config.split), **options))
+    task, task_options, classes = _task(config)
+    split = typed(api.SplitSettings, config.split)
+    _show(api.probe(encoder, archive, labels, out, task=task, task_options=task_options, split=split, **classes))
 
 
 def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Finetune, then show the metrics."""
     from ssl_ecg.training import FinetuneSettings
 
-    task, options = _named(config.task)
+    task, task_options, classes = _task(config)
     metrics = api.finetune(
         encoder,
         archive,
         labels,
         out,
         task=task,
+        task_options=task_options,
         settings=typed(FinetuneSettings, config.training),
         scratch=config.scratch,
         split=typed(api.SplitSettings, config.split),
-        **options,
+        **classes,
     )
     _show(metrics)
     console.print(f"the model lies in {out}")
@@ -221,9 +233,10 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
 def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Compare, then show the summary and where the report lies."""
     from ssl_ecg.comparison import CompareSettings
+    from ssl_ecg.report.figures import METRIC_LABELS
 
-    task, options = _named(config.task)
-    node = {**_rest(config, "task", "split"), "task": task}
+    task, task_options, classes = _task(config)
+    node = {**_rest(config, "task", "split"), "task": task, "task_options": task_options}
     summary = api.compare(
         encoder,
         archive,
@@ -232,10 +245,11 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
         settings=typed(CompareSettings, node),
         split=typed(api.SplitSettings, config.split),
         command=command,
-        **options,
+        **classes,
     )
-    table = Table(Column("arm", no_wrap=True), "labels", "macro AUROC", "95 % interval")
-    for row in summary[summary["metric"] == "macro_auroc"].to_dict("records"):
+    metric = summary["metric"].iloc[0]
+    table = Table(Column("arm", no_wrap=True), "labels", METRIC_LABELS.get(metric, metric), "95 % interval")
+    for row in summary[summary["metric"] == metric].to_dict("records"):
         sign = "+" if " - " in row["arm"] else ""
         mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))
         table.add_row(row["arm"], f"{100 * row['fraction']:g} %", mean, f"{low} to {high}")
@@ -265,12 +279,13 @@ def run_ablate(config: DictConfig, archive: str, labels: str, out: str, command:
     """Ablate, then say where the tables lie."""
     from ssl_ecg.comparison import AblateSettings
 
-    task, options = _named(config.task)
+    task, task_options, classes = _task(config)
     shared = typed(VariantOverrides, _rest(config.ablation, "reference", "variants"))
     variants = [
         variant(name, shared, typed(VariantOverrides, own or {})) for name, own in config.ablation.variants.items()
     ]
-    node = {**_rest(config, "task", "split", "ablation"), "task": task, "reference": config.ablation.reference}
+    given = {"task": task, "task_options": task_options, "reference": config.ablation.reference}
+    node = {**_rest(config, "task", "split", "ablation"), **given}
     api.ablate(
         archive,
         labels,
@@ -279,7 +294,7 @@ def run_ablate(config: DictConfig, archive: str, labels: str, out: str, command:
         settings=typed(AblateSettings, node),
         split=typed(api.SplitSettings, config.split),
         command=command,
-        **options,
+        **classes,
     )
     console.print(f"the tables lie in {Path(out) / 'ablation.md'}")
 

@@ -17,6 +17,7 @@ from ssl_ecg.objectives import create_objective, list_objectives
 from ssl_ecg.records import QualityLimits
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import create_task, list_tasks
+from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 
 FOLDER = api.config_folder()
@@ -101,7 +102,9 @@ def test_every_task_has_a_file_that_builds() -> None:
     assert names("task") == list_tasks()
     for name in names("task"):
         chosen, options = cli._named(cli.load_config("probe", [f"task={name}"]).task)
-        assert create_task(chosen, options["classes"] or ["a", "b"]).classes == ("a", "b")
+        options = {**options, "classes": options.get("classes") or TASKS[name].columns or ("a", "b")}
+        assert create_task(chosen, **options).classes == options["classes"]
+        assert create_task(chosen, options.pop("classes")).options == options  # the shipped options are the defaults
 
 
 @pytest.mark.parametrize("name", names("split"))
@@ -216,6 +219,11 @@ def test_probe_and_finetune_become_settings(called) -> None:
     paths = ("encoder", "archive", "labels.csv", "out")
     given = called("probe", *paths, "task.classes=[AF,LBBB]", "split.seed=4")
     assert (given["task"], given["classes"], given["split"].seed) == ("arrhythmia", ["AF", "LBBB"], 4)
+    assert given["task_options"] == {}
+    given = called("probe", *paths, "task=af_survival", "task.bins=5")
+    assert given["task"] == "af_survival"
+    assert (given["task_options"]["bins"], given["task_options"]["encoding"]) == (5, "gensheimer")
+    assert "classes" not in given
     given = called("finetune", *paths, "training=scratch", "training.steps=9", "scratch=true")
     assert isinstance(given["settings"], FinetuneSettings)
     assert (given["settings"].steps, given["scratch"], given["settings"].head) == (9, True, "zero")

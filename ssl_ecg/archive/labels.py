@@ -1,4 +1,4 @@
-"""Label tables: which records carry which labels, where 1 is yes, 0 is no and a blank is not known."""
+"""Label tables: what is known of which records, where 1 is yes, 0 is no and a blank is not known."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ class LabelTable:
     """Labels of n records of an archive.
 
     Attributes:
-        targets: float32 [n, C]: 1 yes, 0 no, NaN not known.
-        classes: Names of the C classes.
+        targets: float32 [n, C]: 1 yes, 0 no, NaN not known; or, for a task with columns of its own, any numbers.
+        classes: Names of the C columns.
         rows: int64 [n], row of each record in the archive.
         patient: int64 [n], patient of each record, numbered as in the archive.
         fold: int64 [n], or None where the table has no column ``fold``.
         patient_id: Identifiers of the patients, object [n], or None.
+        status: float32 [n, K], 1, 0 or NaN: what to stratify by where the targets are not labels; None where they are.
+        status_names: Names of its K columns.
     """
 
     targets: NDArray[np.float32]
@@ -35,9 +37,21 @@ class LabelTable:
     patient: NDArray[np.int64]
     fold: NDArray[np.int64] | None = None
     patient_id: NDArray[np.object_] | None = None
+    status: NDArray[np.float32] | None = None
+    status_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def outcome(self) -> NDArray[np.float32]:
+        """Binary outcomes [n, K], 1, 0 or NaN, by which patients are stratified and splits are checked."""
+        return self.targets if self.status is None else self.status
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Names of the K outcomes."""
+        return self.classes if self.status is None else self.status_names
 
 
 def read_labels(
@@ -45,6 +59,7 @@ def read_labels(
     archive: Archive,
     classes: Sequence[str] | None = None,
     unknown: str = "error",
+    numbers: bool = False,
 ) -> LabelTable:
     """Read a label table and find its records in an archive.
 
@@ -56,6 +71,7 @@ def read_labels(
         archive: The archive that holds the records.
         classes: Columns to take, in this order; by default all but ``record_id`` and ``fold``.
         unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
+        numbers: Take any numbers, not only 1 and 0.
 
     Returns:
         The labels, in the order of the table.
@@ -81,7 +97,7 @@ def read_labels(
     ids = frame["record_id"].astype(str)
     if len(twice := ids[ids.duplicated()].unique()):
         raise ValueError(f"{name} holds {len(twice)} record ids more than once: {', '.join(twice[:5])}")
-    targets = np.column_stack([_target(frame[column], ids, name) for column in classes])
+    targets = np.column_stack([_target(frame[column], ids, name, numbers) for column in classes])
 
     rows = archive.find(ids)
     kept = rows >= 0
@@ -110,11 +126,17 @@ def _read_table(path: Path) -> pd.DataFrame:
     raise ValueError(f"label table must be .csv or .parquet, got {path}")
 
 
-def _target(column: pd.Series, ids: pd.Series, name: str) -> NDArray[np.float32]:
+def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDArray[np.float32]:
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float32, na_value=np.nan)
-    wrong = np.where(np.isnan(values), column.notna(), (values != 0) & (values != 1))
+    strange = np.isinf(values) if numbers else (values != 0) & (values != 1)
+    wrong = np.where(np.isnan(values), column.notna(), strange)
     if wrong.any():
         first = int(np.argmax(wrong))
+        if numbers:
+            raise ValueError(
+                f"column {column.name!r} of {name} must hold a finite number or blank, got "
+                f"{str(column.iloc[first])!r} for {ids.iloc[first]} ({wrong.sum()} such values)"
+            )
         raise ValueError(
             f"column {column.name!r} of {name} must hold 1, 0 or blank, got {str(column.iloc[first])!r} for "
             f"{ids.iloc[first]} ({wrong.sum()} such values); name the label columns with classes= if it is none"

@@ -97,12 +97,12 @@ def require_positives(labels: LabelTable, splits: Splits) -> list[str]:
     """
     warnings = []
     for name, indices in vars(splits).items():
-        targets = labels.targets[indices]
-        usable = np.ones(len(labels.classes), dtype=bool)
+        outcome = labels.outcome[indices]
+        usable = np.ones(len(labels.outcomes), dtype=bool)
         for value, word in ((1, "positive"), (0, "negative")):
-            there = (targets == value).any(axis=0)
+            there = (outcome == value).any(axis=0)
             usable &= there
-            if lacking := [labels.classes[c] for c in np.flatnonzero(~there)]:
+            if lacking := [labels.outcomes[c] for c in np.flatnonzero(~there)]:
                 warnings.append(f"{name} has no {word} record of {len(lacking)} classes: {', '.join(lacking)}")
         if not usable.any():
             raise ValueError(f"no class has both positive and negative records in {name} ({len(indices)} records)")
@@ -154,8 +154,8 @@ def nested_fractions(
 def _by_patient(labels: LabelTable, indices: Indices) -> tuple[Indices, NDArray[np.bool_]]:
     """Return the patients, ascending, and for each whether some record of theirs is positive, bool [patients, C]."""
     patients, which = np.unique(labels.patient[indices], return_inverse=True)
-    positive = np.zeros((len(patients), len(labels.classes)), dtype=bool)
-    np.logical_or.at(positive, which, labels.targets[indices] == 1)
+    positive = np.zeros((len(patients), len(labels.outcomes)), dtype=bool)
+    np.logical_or.at(positive, which, labels.outcome[indices] == 1)
     return patients, positive
 
 

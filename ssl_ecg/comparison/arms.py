@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.evaluation import LinearProbe, undefined_classes
+from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import FinetuneSettings, extract_features, finetune, predict_scores
@@ -32,7 +32,7 @@ class Outcome:
         validation: the task's selection metric on validation, of what was chosen.
         chosen: what validation chose (regularisation, candidate settings, step).
         curve: a row an evaluation during training, of the chosen candidate.
-        undetermined: indices of classes that the labels of this run cannot teach.
+        undetermined: indices of outcomes that the labels of this run cannot teach.
         model: the trained classifier; None for a probe.
     """
 
@@ -70,15 +70,16 @@ def run_probe(
     train: Rows,
     validation: Rows,
     test: Rows,
+    task: Task,
 ) -> Outcome:
-    """Fit the linear probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
-    probe = LinearProbe().fit(features[train], targets[train], features[validation], targets[validation])
+    """Fit the task's probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
+    probe = task.fit_probe(features[train], targets[train], features[validation], targets[validation])
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=list(probe.undetermined),
+        undetermined=_undetermined(task, targets[train]),
     )
 
 
@@ -116,10 +117,14 @@ def run_trained(
             "candidate_validation": tried,
         },
         curve=best.curve,
-        undetermined=np.flatnonzero(undefined_classes(train[1])).tolist(),
+        undetermined=_undetermined(task, train[1]),
         model=best.model,
     )
     return outcome, index
+
+
+def _undetermined(task: Task, targets: NDArray[np.float32]) -> list[int]:
+    return np.flatnonzero(undefined_classes(task.outcome(targets))).tolist()
 
 
 def candidate_settings(

@@ -61,6 +61,7 @@ class CompareSettings:
 
     Attributes:
         task: name, see ``list_tasks()``.
+        task_options: options of the task.
         arms: of ``ARMS``.
         fractions: shares of the training patients whose labels are used.
         seeds: each draws its own label fractions, initialisation and batches.
@@ -74,6 +75,7 @@ class CompareSettings:
     """
 
     task: str = "arrhythmia"
+    task_options: dict[str, Any] = field(default_factory=dict)
     arms: tuple[str, ...] = ARMS
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -152,10 +154,10 @@ def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[floa
     Raises:
         ValueError: a fraction whose records hold both outcomes of no class that validation can score.
     """
-    judged = ~undefined_classes(labels.targets[splits.validation])
+    judged = ~undefined_classes(labels.outcome[splits.validation])
     for seed in seeds:
         for fraction, train in nested_fractions(labels, splits.train, fractions, seed).items():
-            if not (judged & ~undefined_classes(labels.targets[train])).any():
+            if not (judged & ~undefined_classes(labels.outcome[train])).any():
                 raise ValueError(
                     f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
                     "no class that validation can score; choose a larger fraction"
@@ -199,7 +201,8 @@ def compare(
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, settings.fractions, settings.seeds)
     check_unseen(encoder, archive, labels.rows[splits.test], settings.allow_seen_patients)
-    experiment = Experiment(encoder, archive, labels, splits, create_task(settings.task, labels.classes), settings)
+    task = create_task(settings.task, labels.classes, **settings.task_options)
+    experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
     claim(out / "comparison.json", _identity(experiment), command)
     keys = [
@@ -215,7 +218,7 @@ def compare(
                 _run(experiment, cache, out, arm, fraction, seed)
             bar.advance(job)
     folders = [run_folder(out, *key) for key in keys]
-    return summarise(out, folders, [PAIRS], labels, splits, settings.replicates, settings.task)
+    return summarise(out, folders, [PAIRS], labels, splits, settings.replicates, task)
 
 
 def run_folder(out: Path, arm: str, fraction: float, seed: int) -> Path:
@@ -234,7 +237,7 @@ def _run(experiment: Experiment, cache: FeatureCache, out: Path, arm: str, fract
         outcome = _train(experiment, encoder, out, arm, fraction, seed, train)
     else:
         features = cache.get("pretrained" if pretrained else f"random {seed}", encoder)
-        outcome = run_probe(features, labels.targets, train, splits.validation, splits.test)
+        outcome = run_probe(features, labels.targets, train, splits.validation, splits.test, experiment.task)
     result = {
         "arm": arm,
         "fraction": fraction,

@@ -47,7 +47,7 @@ def result_of(
         f"validation_{task.selection}": outcome.validation,
         **task.metrics(labels.targets[splits.test], outcome.scores),
         **outcome.chosen,
-        "undetermined": [labels.classes[c] for c in outcome.undetermined],
+        "undetermined": [labels.outcomes[c] for c in outcome.undetermined],
     }
 
 
@@ -70,8 +70,8 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
         digest.update(np.ascontiguousarray(array).tobytes())
     return {
         "classes": {
-            name: {part: int(np.nansum(labels.targets[index, c])) for part, index in parts.items()}
-            for c, name in enumerate(labels.classes)
+            name: {part: int(np.nansum(labels.outcome[index, c])) for part, index in parts.items()}
+            for c, name in enumerate(labels.outcomes)
         },
         "splits": {
             part: {"records": len(index), "patients": len(np.unique(labels.patient[index]))}

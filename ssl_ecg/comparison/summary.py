@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.labels import LabelTable
 from ssl_ecg.archive.splits import Splits
-from ssl_ecg.evaluation import auprc_per_class, auroc_per_class, bootstrap_metrics, holm, paired_difference
+from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
+from ssl_ecg.tasks import Task, create_task
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
 """Test scores [n, C] of every (arm, fraction), by seed."""
@@ -53,7 +55,7 @@ def summarise(
     labels: LabelTable,
     splits: Splits,
     replicates: int,
-    task: str,
+    task: str | Task,
 ) -> pd.DataFrame:
     """Write ``results.csv``, ``summary.csv``, ``per_class.csv`` and ``curves.csv`` below ``out``.
 
@@ -67,36 +69,64 @@ def summarise(
         labels: label table.
         splits: indices into ``labels``.
         replicates: bootstrap draws of patients.
-        task: name.
+        task: the task, or the name of one without options; gives the metrics.
 
     Returns:
         The summary.
     """
+    task = create_task(task, labels.classes) if isinstance(task, str) else task
     results, scores, curves = read_runs(folders)
-    targets, patient = labels.targets[splits.test], labels.patient[splits.test]
+    tested = Tested(task, labels.targets[splits.test], labels.outcome[splits.test], labels.patient[splits.test])
     rows = []
     for (arm, fraction), runs in scores.items():
-        for metric, found in bootstrap_metrics(targets, np.stack(list(runs.values())), patient, replicates).items():
-            rows.append(_row(task, arm, fraction, len(runs), metric, found))
+        for metric, found in tested.intervals(runs, replicates).items():
+            rows.append(_row(task.name, arm, fraction, len(runs), metric, found))
     for family in families:
-        rows += _differences(task, scores, family, targets, patient, replicates)
+        rows += _differences(tested, scores, family, replicates)
     summary = pd.DataFrame(rows)
-    results.insert(0, "task", task)
+    results.insert(0, "task", task.name)
     results.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False, float_format="%.5g")
-    _per_class(labels, splits, scores, task).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
+    _per_class(tested, scores).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
     if len(curves):
         curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
     return summary
 
 
+@dataclass(frozen=True)
+class Tested:
+    """The test records: what is known of them, and how their scores are judged."""
+
+    task: Task
+    targets: NDArray[np.float32]
+    outcome: NDArray[np.float32]
+    patient: NDArray[np.int64]
+
+    def intervals(self, runs: Mapping[int, NDArray[np.float32]], replicates: int) -> dict[str, Interval]:
+        """Return the interval of each metric over the runs of one arm."""
+        scores = np.stack(list(runs.values()))
+        return bootstrap_metrics(
+            self.targets, scores, self.patient, replicates, metrics=self.task.weighted_metrics, outcome=self.outcome
+        )
+
+    def differences(
+        self, runs_a: Mapping[int, NDArray[np.float32]], runs_b: Mapping[int, NDArray[np.float32]], replicates: int
+    ) -> dict[str, Difference]:
+        """Return the paired difference of each metric between runs of the same seeds."""
+        scores_a, scores_b = np.stack(list(runs_a.values())), np.stack([runs_b[seed] for seed in runs_a])
+        return paired_difference(
+            self.targets,
+            scores_a,
+            scores_b,
+            self.patient,
+            replicates,
+            metrics=self.task.weighted_metrics,
+            outcome=self.outcome,
+        )
+
+
 def _differences(
-    task: str,
-    scores: Scores,
-    family: Sequence[tuple[str, str]],
-    targets: NDArray[np.float32],
-    patient: NDArray[np.int64],
-    replicates: int,
+    tested: Tested, scores: Scores, family: Sequence[tuple[str, str]], replicates: int
 ) -> list[dict[str, Any]]:
     """Compare pairs of arms at every fraction; p-values are corrected over all of them, for each metric."""
     rows = []
@@ -105,13 +135,13 @@ def _differences(
             runs_a, runs_b = scores.get((a, fraction), {}), scores.get((b, fraction), {})
             if not (both := sorted(runs_a.keys() & runs_b.keys())):
                 continue
-            scores_a, scores_b = (np.stack([runs[seed] for seed in both]) for runs in (runs_a, runs_b))
-            for metric, found in paired_difference(targets, scores_a, scores_b, patient, replicates).items():
-                row = _row(task, f"{a} - {b}", fraction, len(both), metric, found)
-                rows.append({**row, "p_value": found.p_value})
+            found = tested.differences({seed: runs_a[seed] for seed in both}, runs_b, replicates)
+            for metric, difference in found.items():
+                row = _row(tested.task.name, f"{a} - {b}", fraction, len(both), metric, difference)
+                rows.append({**row, "p_value": difference.p_value})
     for metric in {row["metric"] for row in rows}:
-        tested = [row for row in rows if row["metric"] == metric]
-        for row, p_value in zip(tested, holm([row["p_value"] for row in tested])):
+        compared = [row for row in rows if row["metric"] == metric]
+        for row, p_value in zip(compared, holm([row["p_value"] for row in compared])):
             row["p_value"] = p_value
     return rows
 
@@ -129,24 +159,12 @@ def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: A
     }
 
 
-def _per_class(labels: LabelTable, splits: Splits, scores: Scores, task: str) -> pd.DataFrame:
-    """AUROC and AUPRC of every class, means over seeds; blank where the test records lack one outcome."""
-    targets = labels.targets[splits.test]
-    positives = np.nansum(targets, axis=0).astype(int)
-    rows = []
+def _per_class(tested: Tested, scores: Scores) -> pd.DataFrame:
+    """What the task reports of every class, means over seeds; blank where the test records lack one outcome."""
+    tables = []
     for (arm, fraction), runs in scores.items():
-        auroc = np.mean([auroc_per_class(targets, run) for run in runs.values()], axis=0)
-        auprc = np.mean([auprc_per_class(targets, run) for run in runs.values()], axis=0)
-        for c, name in enumerate(labels.classes):
-            rows.append(
-                {
-                    "task": task,
-                    "arm": arm,
-                    "fraction": fraction,
-                    "class": name,
-                    "positives_test": positives[c],
-                    "auroc": auroc[c],
-                    "auprc": auprc[c],
-                }
-            )
-    return pd.DataFrame(rows)
+        each = [tested.task.per_class(tested.targets, run) for run in runs.values()]
+        table = each[0].assign(**{name: np.mean([t[name] for t in each], axis=0) for name in ("auroc", "auprc")})
+        tables.append(table.assign(task=tested.task.name, arm=arm, fraction=fraction))
+    columns = ["task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"]
+    return pd.concat(tables, ignore_index=True)[columns]

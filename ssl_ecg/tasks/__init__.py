@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
-from ssl_ecg.tasks.registry import Task, create_task, list_tasks
+from ssl_ecg.tasks.registry import Task, create_task, list_tasks, read_task
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode_survival, survival_at, survival_curve
 
 for _module in iter_modules(__path__):
@@ -18,6 +18,7 @@ __all__ = [
     "encode_survival",
     "list_tasks",
     "load_classifier",
+    "read_task",
     "save_classifier",
     "survival_at",
     "survival_curve",

@@ -3,7 +3,7 @@
 The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 
     head.safetensors    weights of the head
-    task.json           task name and classes
+    task.json           task name, classes and options
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssl_ecg.tasks.registry import Task, create_task
 
 
 class Classifier(nn.Module):
-    """Signal in, one logit a class out.
+    """Signal in, logits out; the task turns them into scores.
 
     Args:
         encoder: features [B, D].
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
         self.head = task.head(encoder.width)
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to logits [B, C]."""
+        """Map signal [B, L, T] to logits [B, outputs]."""
         return self.head(self.encoder(signal))
 
 
@@ -43,7 +43,7 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     folder = save_encoder(model.encoder, folder, card)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
     save_file(head, folder / "head.safetensors")
-    task = {"task": model.task.name, "classes": list(model.task.classes)}
+    task = {"task": model.task.name, "classes": list(model.task.classes), "options": dict(model.task.options)}
     (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
     return folder
 
@@ -61,7 +61,7 @@ def load_classifier(folder: str | Path) -> Classifier:
     path = folder / "task.json"
     try:
         created = json.loads(path.read_text(encoding="utf-8"))
-        task = create_task(created["task"], created["classes"])
+        task = create_task(created["task"], created["classes"], **created.get("options", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no task can be made from this ({error!r})") from error
     model = Classifier(load_encoder(folder), task)

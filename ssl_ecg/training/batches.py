@@ -81,6 +81,28 @@ class EpochBatches(Sampler[Indices]):
             yield chosen[self.rank :: self.world_size]
 
 
+class OnePerPatient(EpochBatches):
+    """Batches of one example a patient, drawn anew each training epoch, so that nobody counts more for more ECGs.
+
+    Args:
+        patient: patient code of every example [count].
+        batch_size: patients of a batch; where there are fewer, all of them make one batch.
+        seed: of the draw.
+    """
+
+    def __init__(self, patient: Indices, batch_size: int, seed: int) -> None:
+        self.order = np.argsort(patient, kind="stable")
+        self.first, self.size = np.unique(patient[self.order], return_index=True, return_counts=True)[1:]
+        self.draw = seed
+        super().__init__(len(self.first), batch_size, seed)
+
+    def __iter__(self) -> Iterator[Indices]:
+        share = np.random.default_rng([self.draw, self.epoch, 1]).random(len(self.first))
+        drawn = self.order[self.first + (share * self.size).astype(np.int64)]
+        for patients in super().__iter__():
+            yield drawn[patients]
+
+
 def group_patients(patient: Indices, size: int, rng: np.random.Generator) -> Indices:
     """Return an order of examples in which each patient's come in groups of ``size``, groups in random order.
 

@@ -84,9 +84,10 @@ def pretraining_card(encoder: Encoder) -> str:
 _FINETUNED = """# ECG classifier: {task}, {backbone}
 
 Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_classifier(folder)`: signals [batch, {leads} leads,
-{samples} samples] in, one logit a class out; `ssl_ecg.load_encoder(folder)` gives its encoder alone.
+{samples} samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives its
+encoder alone.
 
-| class | positives in training | in validation | in test |
+| outcome | positives in training | in validation | in test |
 |---|---|---|---|
 {classes}
 
@@ -118,20 +119,20 @@ def finetuning_card(
 ) -> str:
     """Return the model card of a finetuned classifier, as Markdown."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    positives = [np.nansum(labels.targets[index], axis=0).astype(int) for index in parts.values()]
+    positives = [np.nansum(labels.outcome[index], axis=0).astype(int) for index in parts.values()]
     return _FINETUNED.format(
         task=model.task.name,
         backbone=model.encoder.name,
         start="from random weights" if scratch else "from a pretrained encoder",
         leads=len(model.encoder.leads),
         samples=model.encoder.samples,
-        classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.classes, *positives)),
+        classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.outcomes, *positives)),
         step=metrics["step"],
         metrics="\n".join(
             f"| {name} | {value:.3f} | {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f} |"
             for name, value in metrics.items()
             if f"{name}_low" in metrics
         ),
-        settings=json.dumps(asdict(settings), indent=1),
+        settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )

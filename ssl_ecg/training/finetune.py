@@ -9,6 +9,7 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,9 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.evaluation import LinearProbe
 from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, Task
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
 from ssl_ecg.training.engine import make_trainer, seed_step, warmup_cosine
 from ssl_ecg.views import Augment, random_crop
 
@@ -33,6 +33,8 @@ EVALUATION_BATCH = 256
 
 Rows = NDArray[np.int64]
 Targets = NDArray[np.float32]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class FinetuneSettings:
         augment: augmentation name to strength, during training.
         supervised_contrastive: weight of the supervised contrastive loss, by which features of records with common
             labels attract each other, beside the task's; 0 is off. For tasks whose targets are labels.
+        one_per_patient: one random record of each patient an epoch, so that nobody counts more for more ECGs.
         evaluations: how often validation is scored, evenly over the steps.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
         seed: of everything random.
@@ -68,6 +71,7 @@ class FinetuneSettings:
     crop: float | None = 2.5
     augment: dict[str, float] = field(default_factory=dict)
     supervised_contrastive: float = 0.0
+    one_per_patient: bool = False
     evaluations: int = 15
     precision: str = "auto"
     seed: int = 0
@@ -226,15 +230,30 @@ def finetune(
         encoder: where to start; a copy is trained.
         task: head, loss and metrics.
         archive: signals.
-        train: archive rows [n] and targets [n, C], NaN where unknown.
+        train: archive rows [n] and targets [n, C], NaN where unknown; records without information for the task are
+            left out, and their number is logged.
         validation: the same for the records that choose the best evaluation.
         settings: how.
         progress: show a progress bar.
 
     Raises:
-        ValueError: the archive was prepared otherwise than the encoder expects, or no record to train on.
+        ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, or a setting
+            that the task has no use for.
     """
     encoder.check(archive.settings)
+    if settings.supervised_contrastive and task.columns is not None:
+        raise ValueError(
+            f"supervised_contrastive={settings.supervised_contrastive}: task {task.name!r} has no labels to attract by"
+        )
+    informative = task.informative(train[1])
+    if not informative.all():
+        logger.warning(
+            "%d of %d training records carry no information for task %s and are left out",
+            np.count_nonzero(~informative),
+            len(informative),
+            task.name,
+        )
+        train = train[0][informative], train[1][informative]
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
     model = Classifier(copy.deepcopy(encoder), task)
@@ -244,8 +263,11 @@ def finetune(
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
     data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)
+    batches = EpochBatches(len(data[0]), settings.batch_size, settings.seed)
+    if settings.one_per_patient:
+        batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
     loaders = (
-        batch_loader(data[0], EpochBatches(len(data[0]), settings.batch_size, settings.seed)),
+        batch_loader(data[0], batches),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
     )
     trainer = make_trainer(
@@ -279,7 +301,7 @@ def start_as_probe(
     if not isinstance(model.head, nn.Linear):
         raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
     train_x, validation_x = (extract_features(model.encoder, archive, rows) for rows in (train[0], validation[0]))
-    probe = LinearProbe().fit(train_x, train[1], validation_x, validation[1])
+    probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
     with torch.no_grad():
         model.head.weight.copy_(torch.from_numpy(probe.coef))
         model.head.bias.copy_(torch.from_numpy(probe.intercept))

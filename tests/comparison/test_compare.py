@@ -77,9 +77,9 @@ def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, 
     used: dict[tuple[str, int, float], set[int]] = {}
 
     def remember(experiment, cache, out, arm, fraction, seed, run=module._run) -> None:
-        def probe(features, targets, train, validation, test, fit=arms.run_probe):
+        def probe(features, targets, train, validation, test, task, fit=arms.run_probe):
             used[arm, seed, fraction] = set(train.tolist())
-            return fit(features, targets, train, validation, test)
+            return fit(features, targets, train, validation, test, task)
 
         def trained(encoder, task, archive, train, validation, test_rows, candidates, fit=arms.run_trained):
             index = {row: i for i, row in enumerate(study.labels.rows)}
