@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ssl_ecg.report.figures import METRIC_LABELS, arm_label, is_difference, percent, signed
+from ssl_ecg.report.figures import LOWER_IS_BETTER, METRIC_LABELS, arm_label, is_difference, percent, signed
 
 MAIN_DIFFERENCE = "pretrained_finetune - scratch"
 CONTROL_DIFFERENCE = "pretrained_probe - random_probe"
@@ -27,8 +27,10 @@ class Finding(NamedTuple):
     p_value: float = math.nan
 
 
-def verdict(low: float, high: float) -> str:
+def verdict(low: float, high: float, lower_is_better: bool = False) -> str:
     """What an interval of a difference allows one to say: nothing where it contains 0."""
+    if lower_is_better:
+        low, high = -high, -low
     if low > 0:
         return "better"
     return "worse" if high < 0 else "no clear difference"
@@ -51,7 +53,7 @@ def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding
             row.mean,
             row.low,
             row.high,
-            verdict(row.low, row.high),
+            verdict(row.low, row.high, metric in LOWER_IS_BETTER),
             getattr(row, "p_value", math.nan),
         )
         for arm in order

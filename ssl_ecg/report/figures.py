@@ -39,7 +39,16 @@ ARM_STYLES = {
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 
-METRIC_LABELS = {"macro_auroc": "macro AUROC", "macro_auprc": "macro AUPRC"}
+METRIC_LABELS = {
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro AUPRC",
+    "c_index": "C-index",
+    "c_index_ipcw": "C-index, weighted against censoring",
+    "auroc_at_horizon": "AUROC at the horizon",
+    "brier_at_horizon": "Brier score at the horizon",
+    "integrated_brier": "integrated Brier score",
+}
+LOWER_IS_BETTER = ("brier_at_horizon", "integrated_brier")
 
 _STYLE: Any = {
     "axes.edgecolor": INK,
@@ -169,15 +178,19 @@ def difference_figure(
 
 
 def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
-    """Loss and validation AUROC against training step, a column a label fraction, a thin line a run.
+    """Loss and validation metric against training step, a column a label fraction, a thin line a run.
 
     Args:
-        runs: ``arm, fraction, seed, step, train_loss, validation_loss, validation_macro_auroc``, a row an evaluation.
+        runs: ``arm, fraction, seed, step, train_loss, validation_loss`` and validation metrics, such as
+            ``validation_macro_auroc``, of which the first is drawn; a row an evaluation.
         path: File to write.
     """
     fractions = sorted(runs["fraction"].unique())
     styles = _styles(list(_in_order(runs["arm"])))
-    panels = (("Loss", ("validation_loss", "train_loss")), ("Validation macro AUROC", ("validation_macro_auroc",)))
+    chosen = next(name for name in runs if name.startswith("validation_") and name != "validation_loss")
+    metric = chosen.removeprefix("validation_")
+    label = f"Validation {METRIC_LABELS.get(metric, metric)}"
+    panels = (("Loss", ("validation_loss", "train_loss")), (label, (chosen,)))
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(max(5.0, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
         grid = figure.subplots(2, len(fractions), sharex="col", sharey="row", squeeze=False)

@@ -11,16 +11,29 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ssl_ecg.explain.style import INK, LINE, PAPER
 from ssl_ecg.report import answer, figures
 
 _COLUMNS = {
     "results.csv": ("task", "arm", "fraction", "seed", "records"),
     "summary.csv": ("task", "arm", "fraction", "seeds", "metric", "mean", "low", "high"),
     "per_class.csv": ("task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"),
-    "curves.csv": ("arm", "fraction", "seed", "step", "train_loss", "validation_loss", "validation_macro_auroc"),
+    "curves.csv": ("arm", "fraction", "seed", "step", "train_loss", "validation_loss"),
     "pretraining.csv": ("epoch",),
 }
 _REQUIRED = ("results.csv", "summary.csv")
+_MEANINGS = {
+    "macro_auroc": "The chance that a record with a finding scores above one without it, averaged over classes; .5 is "
+    "guessing.",
+    "macro_auprc": "Average precision, averaged over classes; guessing gives the share of positives.",
+    "c_index": "The chance that of two records the one with the earlier event has the higher risk; .5 is guessing.",
+    "c_index_ipcw": "The same, with weights that make up for those whose follow-up ended early.",
+    "auroc_at_horizon": "The chance that a record with an event by the horizon has a higher risk than one known to be "
+    "free of it then, weighted likewise.",
+    "brier_at_horizon": "Mean squared error of the survival predicted for the horizon, weighted likewise; lower is "
+    "better.",
+    "integrated_brier": "Mean of that error over all times up to the horizon; lower is better.",
+}
 _KEYS = {
     "summary.csv": ["task", "arm", "fraction", "metric"],
     "per_class.csv": ["task", "arm", "fraction", "class"],
@@ -73,6 +86,8 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         command=what_was_run.pop("command", None),
         what_was_run=what_was_run,
         metric_labels=figures.METRIC_LABELS,
+        meanings={name: text for name, text in _MEANINGS.items() if (summary["metric"] == name).any()},
+        lower_is_better=figures.LOWER_IS_BETTER,
         files=[name for name in (*_COLUMNS, settings.name) if (folder / name).exists()],
     )
     path = folder / out
@@ -171,7 +186,7 @@ def _inline(path: Path) -> Markup:
     """The SVG as part of the page: its colours become the page's, ids that nothing refers to go."""
     svg = path.read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
-    for colour, variable in ((figures.INK, "--ink"), (figures.PAPER, "--paper"), (figures.LINE, "--line")):
+    for colour, variable in ((INK, "--ink"), (PAPER, "--paper"), (LINE, "--line")):
         svg = svg.replace(colour, f"var({variable})")
     used = set(re.findall(r"#([\w-]+)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
