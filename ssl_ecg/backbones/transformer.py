@@ -54,13 +54,15 @@ def transformer_blocks(
     class FusedAttention(Attention):
         """timm's attention, but in float32 on the CPU, whose fused backward is five times slower in bfloat16."""
 
-        def forward(self, x: Tensor, **_: object) -> Tensor:
-            """Map [B, N, D] to [B, N, D]."""
+        def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
+            """Map [B, N, D] to [B, N, D]; ``attn_mask`` is False where a token is not attended to."""
             qkv = (
                 self.qkv(x).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
             )  # [3, B, heads, N, D / heads]
             with torch.autocast(x.device.type, enabled=x.is_cuda and torch.is_autocast_enabled("cuda")):
-                attended = F.scaled_dot_product_attention(*(qkv if x.is_cuda else qkv.float()))
+                attended = F.scaled_dot_product_attention(
+                    *(qkv if x.is_cuda else qkv.float()), attn_mask=attn_mask, is_causal=is_causal
+                )
             return self.proj(attended.transpose(1, 2).flatten(2))
 
     if width % heads:
