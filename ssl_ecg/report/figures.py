@@ -1,7 +1,6 @@
 """Figures of a comparison, drawn from its tables. Nothing is computed here beyond layout.
 
-The suffix of the path decides the format. SVG keeps text as text and names three colours (``INK``, ``PAPER``, ``LINE``)
-that the HTML report replaces by those of the reader's light or dark page.
+The suffix of the path decides the format.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-INK, PAPER, LINE = "#1f2a37", "#fefefe", "#d5dbe3"
+from ssl_ecg.explain.style import INK, PAPER, STYLE, save_figure
 
 
 class ArmStyle(NamedTuple):
@@ -49,31 +48,6 @@ METRIC_LABELS = {
     "integrated_brier": "integrated Brier score",
 }
 LOWER_IS_BETTER = ("brier_at_horizon", "integrated_brier")
-
-_STYLE: Any = {
-    "axes.edgecolor": INK,
-    "axes.facecolor": PAPER,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "figure.facecolor": PAPER,
-    "font.size": 9.5,
-    "grid.color": LINE,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "lines.markersize": 5.5,
-    "lines.linewidth": 1.8,
-    "savefig.facecolor": PAPER,
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def arm_label(arm: str) -> str:
@@ -115,7 +89,7 @@ def label_efficiency_figure(
     """
     rows = _rows(summary[~is_difference(summary["arm"])], metric)
     fractions = sorted(rows["fraction"].unique())
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 4.4), layout="constrained")
         axes = figure.subplots()
         ends = []
@@ -133,7 +107,7 @@ def label_efficiency_figure(
         axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
         axes.set_ylabel(_capital(METRIC_LABELS.get(metric, metric)) + ", test patients")
         _label_ends(axes, ends)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def difference_figure(
@@ -153,7 +127,7 @@ def difference_figure(
     rows = _rows(summary[is_difference(summary["arm"])], metric)
     fractions = sorted(rows["fraction"].unique())
     styles = _styles(list(rows["arm"].unique()))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 3.4 + 0.22 * len(styles)), layout="constrained")
         axes = figure.subplots()
         axes.axhline(0, color=INK, linewidth=1)
@@ -174,7 +148,7 @@ def difference_figure(
         axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(lambda value, _: signed(value) if abs(value) > 1e-9 else "0")
         figure.legend(loc="outside upper left", handletextpad=0.2)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
@@ -191,7 +165,7 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
     metric = chosen.removeprefix("validation_")
     label = f"Validation {METRIC_LABELS.get(metric, metric)}"
     panels = (("Loss", ("validation_loss", "train_loss")), (label, (chosen,)))
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(5.0, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
         grid = figure.subplots(2, len(fractions), sharex="col", sharey="row", squeeze=False)
         for (label, columns), line_of_axes in zip(panels, grid, strict=True):
@@ -208,7 +182,7 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
             grid[0, 0].plot([], [], color=style.colour, label=style.label)
         grid[0, 0].plot([], [], ":", color=INK, linewidth=1, label="training loss")
         figure.legend(loc="outside upper left", ncols=len(styles) + 1)
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
@@ -230,7 +204,7 @@ def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
     shown = {title: columns for title, columns in shown.items() if columns}
     if not shown:
         raise ValueError(f"pretraining log has none of {[c for p in panels.values() for c in p]}: {list(log)}")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.9 * len(shown), 2.6), layout="constrained")
         for axes, (title, columns) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
             for (column, name), colour in zip(columns.items(), ("#1273c4", "#d1570f"), strict=False):
@@ -242,7 +216,7 @@ def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
                 axes.set_ylim(bottom=0)
             if len(columns) > 1:
                 axes.legend()
-        _save(figure, path)
+        save_figure(figure, path)
 
 
 def _rows(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -292,12 +266,3 @@ def _label_ends(axes: Axes, ends: list[tuple[float, ArmStyle]]) -> None:
     for height, (_, style) in zip(heights, ends, strict=True):
         transform = axes.get_yaxis_transform()
         axes.text(1.01, height, style.label, color=style.colour, fontweight="bold", va="center", transform=transform)
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    svg = path.suffix == ".svg"
-    with matplotlib.rc_context({"svg.hashsalt": path.stem}):  # the same table gives the same file
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type")) if svg else None
-        figure.savefig(path, dpi=200, metadata=metadata)

@@ -1,0 +1,50 @@
+"""How every figure looks, and how it is saved.
+
+SVG keeps text as text and names three colours (``INK``, ``PAPER``, ``LINE``) that the HTML report replaces by those of
+the reader's light or dark page.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK, PAPER, LINE = "#1f2a37", "#fefefe", "#d5dbe3"
+
+STYLE: Any = {
+    "axes.edgecolor": INK,
+    "axes.facecolor": PAPER,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "figure.facecolor": PAPER,
+    "font.size": 9.5,
+    "grid.color": LINE,
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "lines.markersize": 5.5,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; the suffix decides the format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    svg = path.suffix == ".svg"
+    with matplotlib.rc_context({"svg.hashsalt": path.stem}):  # the same table gives the same file
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type")) if svg else None
+        figure.savefig(path, dpi=200, metadata=metadata)
