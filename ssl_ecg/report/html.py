@@ -12,7 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ssl_ecg.explain.style import INK, LINE, PAPER
-from ssl_ecg.explain.style import INK, LINE, PAPER
 from ssl_ecg.report import answer, figures
 
 _COLUMNS = {
