@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from ssl_ecg import api, cli
 from ssl_ecg.backbones import create_backbone, list_backbones
 from ssl_ecg.comparison import AblateSettings, CompareSettings
-from ssl_ecg.comparison.ablation import check_variants
+from ssl_ecg.comparison.variants import check_variants
 from ssl_ecg.objectives import create_objective, list_objectives
 from ssl_ecg.records import QualityLimits
 from ssl_ecg.signals import SignalSettings

@@ -1,7 +1,8 @@
 """Does pretraining pay, and which? Arms or variants x label fractions x seeds, resumable, with intervals."""
 
-from ssl_ecg.comparison.ablation import AblateSettings, Variant, ablate
+from ssl_ecg.comparison.ablation import AblateSettings, ablate
 from ssl_ecg.comparison.arms import ARMS
 from ssl_ecg.comparison.compare import CompareSettings, check_unseen, compare
+from ssl_ecg.comparison.variants import Variant
 
 __all__ = ["ARMS", "AblateSettings", "CompareSettings", "Variant", "ablate", "check_unseen", "compare"]

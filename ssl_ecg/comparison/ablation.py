@@ -10,13 +10,10 @@ Several processes may share one folder: each takes runs that no other has starte
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,52 +26,15 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
 from ssl_ecg.comparison.compare import check_fractions, check_unseen
-from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_run
+from ssl_ecg.comparison.folder import claim, data_identity, lock, result_of, write_run
 from ssl_ecg.comparison.summary import summarise
-from ssl_ecg.objectives import create_objective
-from ssl_ecg.signals import SignalSettings
+from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.tasks import Task, create_task
-from ssl_ecg.training.finetune import FinetuneSettings
-from ssl_ecg.training.pretrain import PretrainSettings, pretrain
+from ssl_ecg.training.pretrain import pretrain
 
 METHODS = ("probe", "finetune")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to pretrain, and how its encoder is finetuned.
-
-    Attributes:
-        name: of letters, digits, ``_`` and ``-``.
-        pretrain: how; the seed, the device and what is held out are the ablation's.
-        finetune: settings that validation chooses from.
-        scratch: the same for the random weights of this backbone: as many, with the same number of steps.
-        pretrained: false for the random weights that a variant must beat; ``pretrain`` then only names the backbone.
-    """
-
-    name: str
-    pretrain: PretrainSettings
-    finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
-    scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
-    pretrained: bool = True
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w-]*", self.name):
-            raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
-        steps = [[settings.steps for settings in tried] for tried in (self.finetune, self.scratch)]
-        if steps[0] != steps[1] or not steps[0]:
-            raise ValueError(
-                f"{self.name}: finetune has steps {steps[0]}, scratch {steps[1]}: both get the same tries and budget"
-            )
-
-    def identity(self, seed: int) -> dict[str, Any]:
-        """Return what decides the results of a run with this seed."""
-        settings = replace(self.pretrain, seed=seed)
-        backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
-        made = settings.identity() if self.pretrained else backbone
-        return {"pretrain": made, "finetune": [asdict(replace(tried, seed=seed)) for tried in self.finetune]}
 
 
 @dataclass(frozen=True)
@@ -196,75 +156,6 @@ def ablate(
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed, see the log: {', '.join(failed)}")
     return summary
-
-
-def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
-    """Return, for the name of every variant, its backbone with random weights: one for each distinct backbone."""
-    made: dict[str, Variant] = {}
-    found = {}
-    for variant in variants:
-        backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
-        key = json.dumps([backbone, options], sort_keys=True)
-        if key not in made:
-            name = f"random-{backbone}"
-            if any(name == other.name for other in made.values()):
-                name = f"{name}-{variant.name}"
-            made[key] = replace(variant, name=name, finetune=variant.scratch, pretrained=False)
-        found[variant.name] = made[key]
-    return found
-
-
-@contextmanager
-def lock(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock file during the block; the system frees it when the process ends, however it ends.
-
-    Args:
-        path: the file; it stays.
-        wait: for a process that holds it.
-
-    Yields:
-        Whether this process holds it.
-    """
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            mine = False
-        else:
-            mine = True
-        yield mine
-
-
-def check_variants(variants: Sequence[Variant], reference: str | None, signal: SignalSettings) -> str:
-    """Refuse names that clash and networks that cannot be built, before anything is run.
-
-    Args:
-        variants: what to compare.
-        reference: name of one of them, or None for the first.
-        signal: of the archive.
-
-    Returns:
-        Name of the reference.
-
-    Raises:
-        ValueError: naming the variant.
-    """
-    names = [variant.name for variant in variants]
-    if len(set(names)) < len(names) or {*names} & {baseline.name for baseline in random_weights(variants).values()}:
-        raise ValueError(f"variants={names}: give each a name of its own")
-    if not names or (reference and reference not in names):
-        raise ValueError(f"reference={reference!r}: choose one of the variants, which are {names}")
-    for variant in variants:
-        settings = variant.pretrain
-        try:
-            encoder = Encoder(settings.backbone, settings.backbone_options, signal)
-            create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"variant {variant.name}: {error}") from error
-    return reference or names[0]
 
 
 def _families(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,27 @@ def claim(path: Path, identity: Mapping[str, Any], command: str = "") -> None:
     packages = ("ssl_ecg", "torch", "pytorch-lightning", "scikit-learn", "numpy")
     versions = {name: version(name) for name in packages}
     write_json(path, {**identity, "command": command, "versions": versions, "python": platform.python_version()})
+
+
+@contextmanager
+def lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file during the block; the system frees it when the process ends, however it ends.
+
+    Args:
+        path: the file; it stays.
+        wait: for a process that holds it.
+
+    Yields:
+        Whether this process holds it.
+    """
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            mine = False
+        else:
+            mine = True
+        yield mine

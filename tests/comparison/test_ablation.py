@@ -14,7 +14,8 @@ import pytest
 
 from ssl_ecg.backbones import load_encoder
 from ssl_ecg.comparison import AblateSettings, Variant, ablate, ablation
-from ssl_ecg.comparison.ablation import lock, random_weights
+from ssl_ecg.comparison.folder import lock
+from ssl_ecg.comparison.variants import random_weights
 from ssl_ecg.evaluation import paired_difference
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 

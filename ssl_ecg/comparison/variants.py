@@ -1,0 +1,95 @@
+"""The variants of an ablation: ways to pretrain, and the random weights that they must beat."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.objectives import create_objective
+from ssl_ecg.signals import SignalSettings
+from ssl_ecg.training.finetune import FinetuneSettings
+from ssl_ecg.training.pretrain import PretrainSettings
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to pretrain, and how its encoder is finetuned.
+
+    Attributes:
+        name: of letters, digits, ``_`` and ``-``.
+        pretrain: how; the seed, the device and what is held out are the ablation's.
+        finetune: settings that validation chooses from.
+        scratch: the same for the random weights of this backbone: as many, with the same number of steps.
+        pretrained: false for the random weights that a variant must beat; ``pretrain`` then only names the backbone.
+    """
+
+    name: str
+    pretrain: PretrainSettings
+    finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
+    scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
+    pretrained: bool = True
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w[\w-]*", self.name):
+            raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
+        steps = [[settings.steps for settings in tried] for tried in (self.finetune, self.scratch)]
+        if steps[0] != steps[1] or not steps[0]:
+            raise ValueError(
+                f"{self.name}: finetune has steps {steps[0]}, scratch {steps[1]}: both get the same tries and budget"
+            )
+
+    def identity(self, seed: int) -> dict[str, Any]:
+        """Return what decides the results of a run with this seed."""
+        settings = replace(self.pretrain, seed=seed)
+        backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
+        made = settings.identity() if self.pretrained else backbone
+        return {"pretrain": made, "finetune": [asdict(replace(tried, seed=seed)) for tried in self.finetune]}
+
+
+def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
+    """Return, for the name of every variant, its backbone with random weights: one for each distinct backbone."""
+    made: dict[str, Variant] = {}
+    found = {}
+    for variant in variants:
+        backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
+        key = json.dumps([backbone, options], sort_keys=True)
+        if key not in made:
+            name = f"random-{backbone}"
+            if any(name == other.name for other in made.values()):
+                name = f"{name}-{variant.name}"
+            made[key] = replace(variant, name=name, finetune=variant.scratch, pretrained=False)
+        found[variant.name] = made[key]
+    return found
+
+
+def check_variants(variants: Sequence[Variant], reference: str | None, signal: SignalSettings) -> str:
+    """Refuse names that clash and networks that cannot be built, before anything is run.
+
+    Args:
+        variants: what to compare.
+        reference: name of one of them, or None for the first.
+        signal: of the archive.
+
+    Returns:
+        Name of the reference.
+
+    Raises:
+        ValueError: naming the variant.
+    """
+    names = [variant.name for variant in variants]
+    if len(set(names)) < len(names) or {*names} & {baseline.name for baseline in random_weights(variants).values()}:
+        raise ValueError(f"variants={names}: give each a name of its own")
+    if not names or (reference and reference not in names):
+        raise ValueError(f"reference={reference!r}: choose one of the variants, which are {names}")
+    for variant in variants:
+        settings = variant.pretrain
+        try:
+            encoder = Encoder(settings.backbone, settings.backbone_options, signal)
+            create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"variant {variant.name}: {error}") from error
+    return reference or names[0]
