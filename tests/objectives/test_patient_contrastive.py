@@ -179,6 +179,41 @@ def test_loss_is_float32_under_autocast_and_the_same() -> None:
     assert torch.equal(cast, plain)
 
 
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_loss_and_gradient_do_not_depend_on_how_many_pairs_are_held_at_a_time(
+    reduction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient, results = torch.tensor([0, 1, 0, 2, 1]), []
+    for cells in (10**6, 4 * 5**2, 1):  # 15 pairs: together, in unequal parts, one by one
+        monkeypatch.setattr("ssl_ecg.objectives.patient_contrastive.CELLS", cells)
+        views = torch.randn(6, 5, 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        loss = multiview_contrastive_loss(views, patient, reduction=reduction)
+        (3 * loss).backward()
+        results.append((loss.detach(), views.grad))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0])
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_gradient_is_that_of_log_softmax_by_autograd(reduction: str) -> None:
+    patient = torch.tensor([0, 1, 0, 2, 1, 0])
+    views = torch.randn(4, 6, 5, generator=torch.Generator().manual_seed(2))
+    given, plain = views.clone().requires_grad_(), views.clone().requires_grad_()
+    multiview_contrastive_loss(given, patient, 0.2, reduction).backward()
+    losses = []
+    for a, b in combinations(F.normalize(plain, dim=2), 2):
+        by_row, by_column = (-(a @ b.T / 0.2).log_softmax(dim) for dim in (1, 0))
+        same = patient[:, None] == patient
+        above = same.triu(1)
+        if reduction == "pooled":
+            losses.append((by_row[same].mean() + by_column[same].mean()) / 2)
+        else:
+            terms = [by_row.diagonal(), by_column.diagonal(), by_row[above], by_column[above.T]]
+            losses.append(sum(term.mean() for term in terms) / 4)
+    torch.stack(losses).mean().backward()
+    torch.testing.assert_close(given.grad, plain.grad)
+
+
 def test_errors_name_argument_and_value() -> None:
     view, patient = torch.randn(4, 3), torch.arange(4)
     with pytest.raises(ValueError, match=r"view_a \(4, 3\), view_b \(4, 2\)"):
