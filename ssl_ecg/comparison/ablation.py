@@ -129,7 +129,8 @@ def ablate(
     bench = Bench(archive, labels, splits, task, settings)
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out / "lock"):
-        claim(out / "ablation.json", {"task": settings.task, **data_identity(archive, labels, splits)}, command)
+        identity = {"task": settings.task, "task_options": settings.task_options}
+        claim(out / "ablation.json", {**identity, **data_identity(archive, labels, splits)}, command)
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
     failed = []
