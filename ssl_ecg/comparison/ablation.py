@@ -149,9 +149,7 @@ def ablate(
     if any((piece / "result.json").is_file() for piece in pieces):
         families = _families(variants, reference, random)
         with lock(out / "lock"):
-            summary = summarise(
-                out, pieces, list(families.values()), labels, splits, settings.replicates, settings.task
-            )
+            summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             table = markdown(pd.read_csv(out / "results.csv"), summary, list(every), families, bench.task.selection)
             (out / "ablation.md").write_text(table, encoding="utf-8")
     if failed:
