@@ -12,17 +12,18 @@ from torch import Tensor
 
 from ssl_ecg.tasks.survival import discrete_survival_nll
 
-GRID = tuple(float(c) for c in np.logspace(-4, 2, 13))
-"""Inverse regularisation strengths tried: half decades. Each interval has weights of its own and few events."""
+GRID = tuple(float(c) for c in np.logspace(-5, 1, 13))
+"""Inverse regularisation strengths tried: half decades."""
 
 
 class HazardProbe:
     """One ridge-penalised logit an interval on standardised features, fitted by maximum likelihood (L-BFGS, float64).
 
-    Minimises ``sum_i NLL_i + (|W|^2 + |b - b0|^2) / (2 C)``: weights are shrunk to zero and intercepts to ``b0``, the
-    logits of the observed hazard of each interval plus one person with the mean hazard. So there is one solution, also
-    where an interval has no event, and for small C every record gets the survival of the whole group. C is the one with
-    the best validation score, the smaller of equals.
+    The weights of interval j are ``u + V_j``: a part that all intervals share and one of its own, so that few events
+    teach the order of the records and many how it changes with time. Minimises ``sum_i NLL_i + (|u|^2 + |V|^2 +
+    |b - b0|^2) / (2 C)``, where ``b0`` are the logits of the observed hazard of each interval plus one person with the
+    mean hazard. So there is one solution, also where an interval has no event, and for small C every record gets the
+    survival of the whole group. C is the one with the best validation score, the smaller of equals.
 
     Args:
         scores: turns logits [n, bins] into scores.
@@ -75,11 +76,12 @@ class HazardProbe:
         events, exposed = event_bin.sum(0), (survived + event_bin).sum(0)
         mean = events.sum() / exposed.sum()
         base = torch.logit((events + mean) / (exposed + 1), eps=1e-6)
-        weight, bias = torch.zeros(len(base), features.shape[1], dtype=torch.float64), base.clone()
+        shared, own = torch.zeros(features.shape[1]).double(), torch.zeros(len(base), features.shape[1]).double()
+        bias = base.clone()
         self.validation_score = -np.inf
         for strength in self.grid:  # along the grid each fit starts from the one before
-            _minimise(weight, bias, base, features, survived, event_bin, strength)
-            coef = weight.numpy() / scaler.scale_
+            _minimise(shared, own, bias, base, features, survived, event_bin, strength)
+            coef = (shared + own).numpy() / scaler.scale_
             intercept = bias.numpy() - coef @ scaler.mean_
             score = judge(self._scored(coef, intercept, validation_x))
             if score > self.validation_score:
@@ -97,26 +99,29 @@ class HazardProbe:
 
 
 def _minimise(
-    weight: Tensor, bias: Tensor, base: Tensor, features: Tensor, survived: Tensor, event_bin: Tensor, strength: float
+    shared: Tensor,
+    own: Tensor,
+    bias: Tensor,
+    base: Tensor,
+    features: Tensor,
+    survived: Tensor,
+    event_bin: Tensor,
+    strength: float,
 ) -> None:
-    """Move ``weight`` [bins, D] and ``bias`` [bins] to the minimum for one C, in place."""
+    """Move ``shared`` [D], ``own`` [bins, D] and ``bias`` [bins] to the minimum for one C, in place."""
+    parameters = [shared.requires_grad_(), own.requires_grad_(), bias.requires_grad_()]
     optimizer = torch.optim.LBFGS(
-        [weight.requires_grad_(), bias.requires_grad_()],
-        max_iter=500,
-        history_size=10,
-        tolerance_grad=1e-6,
-        tolerance_change=1e-10,
-        line_search_fn="strong_wolfe",
+        parameters, max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
     )
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        likelihood = discrete_survival_nll(features @ weight.T + bias, survived, event_bin, "sum")
-        penalty = ((weight**2).sum() + ((bias - base) ** 2).sum()) / (2 * strength)
+        likelihood = discrete_survival_nll(features @ (shared + own).T + bias, survived, event_bin, "sum")
+        penalty = ((shared**2).sum() + (own**2).sum() + ((bias - base) ** 2).sum()) / (2 * strength)
         value = (likelihood + penalty) / len(features)
         value.backward()
         return value
 
     optimizer.step(objective)
-    weight.requires_grad_(False)
-    bias.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
