@@ -299,8 +299,9 @@ def compare(
     table, _ = read_task(settings.task, labels, archive, classes, settings.task_options)
     splits = (split or SplitSettings()).split(table)
     summary = run(encoder, archive, table, splits, out, settings, progress, command)
-    if folder is not None and (folder / "pretraining.csv").is_file():
-        shutil.copyfile(folder / "pretraining.csv", Path(out) / "pretraining.csv")
+    for name in ("pretraining.csv", "reconstruction.svg"):
+        if folder is not None and (folder / name).is_file():
+            shutil.copyfile(folder / name, Path(out) / name)
     write_report(out)
     return summary
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
 
     Args:
         folder: Holds ``results.csv`` and ``summary.csv``, and where they exist ``per_class.csv``, ``curves.csv``,
-            ``pretraining.csv`` and ``comparison.json`` (what was run; its "warnings" are shown first).
+            ``pretraining.csv``, ``reconstruction.svg`` and ``comparison.json`` (what was run; its "warnings" are shown
+            first).
         out: File name of the page, in ``folder``.
 
     Returns:
@@ -68,6 +70,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     if len(tables["pretraining.csv"]):
         figures.collapse_figure(tables["pretraining.csv"], folder / "figures" / "pretraining.svg")
         pretraining = _inline(folder / "figures" / "pretraining.svg")
+    reconstruction = folder / "reconstruction.svg"
 
     environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
@@ -82,6 +85,8 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     page = environment.get_template("report.html.j2").render(
         tasks=tasks,
         pretraining=pretraining,
+        # As an image, in which no script runs: this file came with the encoder.
+        reconstruction=b64encode(reconstruction.read_bytes()).decode() if reconstruction.is_file() else None,
         warnings=what_was_run.pop("warnings", []),
         command=what_was_run.pop("command", None),
         what_was_run=what_was_run,

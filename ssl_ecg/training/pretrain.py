@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.explain.style import save_figure
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
 from ssl_ecg.training.card import pretraining_card
@@ -35,6 +36,7 @@ from ssl_ecg.training.engine import (
     seed_step,
     warmup_cosine,
 )
+from ssl_ecg.training.pictures import RECORDS, ReconstructionPictures, draw_reconstruction, reconstructing
 
 RESUME = ("auto", "yes", "no")
 KEEP = ("last", "best")
@@ -188,8 +190,8 @@ def pretrain(
 
     Args:
         archive: the unlabelled archive.
-        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch) and, until the run is finished,
-            checkpoints.
+        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch), of a masked objective
+            ``reconstruction.svg``, and, until the run is finished, checkpoints.
         settings: how.
         holdout: archive rows whose patients must not be seen.
         progress: show a progress bar.
@@ -231,6 +233,8 @@ def pretrain(
     # After the best weights, so that the state to continue from knows them.
     last = EpochCheckpoint(out / "checkpoints", "last")
     callbacks = [Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
+    if (masked := reconstructing(objective)) is not None:
+        callbacks.append(ReconstructionPictures(masked, encoder, settings.seed))
     trainer = make_trainer(
         out,
         epochs=settings.epochs,
@@ -276,6 +280,9 @@ def pretrain(
         },
     }
     if trainer.is_global_zero:
+        if masked is not None:
+            signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])).to(module.device)
+            save_figure(draw_reconstruction(masked, signal, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
     _clear(out, trainer)
     return encoder.eval()

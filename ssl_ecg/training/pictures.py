@@ -1,0 +1,66 @@
+"""Pictures of what a masked objective reconstructs: into the loggers while it learns, beside the encoder at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor, nn
+
+from ssl_ecg.training.engine import seed_step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ssl_ecg.backbones import Encoder
+
+RECORDS = 2
+
+
+def reconstructing(objective: nn.Module) -> nn.Module | None:
+    """Return the part of an objective that reconstructs signals, or None."""
+    return next((module for module in objective.modules() if hasattr(module, "reconstruct")), None)
+
+
+def draw_reconstruction(part: nn.Module, signal: Tensor, encoder: Encoder, seed: int) -> Figure:
+    """Draw a few records of signal [B, L, T], always with the same masks."""
+    from ssl_ecg.explain import reconstruction_figure
+
+    was_training = part.training
+    part.eval()
+    # The draw must not move the generator from which training draws.
+    with torch.random.fork_rng(devices=[signal.device] if signal.is_cuda else []):
+        seed_step(seed, 0, stream=3)
+        pictures = part.reconstruct({"signal": signal[:RECORDS]})
+    part.train(was_training)
+    arrays = {name: {key: value.cpu().numpy() for key, value in parts.items()} for name, parts in pictures.items()}
+    return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, records=RECORDS)
+
+
+class ReconstructionPictures(pl.Callback):
+    """Log pictures of the first validation records about ten times in a run, to TensorBoard and W&B.
+
+    Args:
+        part: what reconstructs.
+        encoder: names the leads.
+        seed: of the masks.
+    """
+
+    def __init__(self, part: nn.Module, encoder: Encoder, seed: int) -> None:
+        self.part, self.encoder, self.seed = part, encoder, seed
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Draw after the first batch of every tenth of the run."""
+        every = max(1, (trainer.max_epochs or 1) // 10)
+        if batch_idx or not trainer.is_global_zero or trainer.current_epoch % every:
+            return
+        for log in trainer.loggers:
+            figure = draw_reconstruction(self.part, batch["signal"], self.encoder, self.seed)
+            if isinstance(log, TensorBoardLogger):
+                log.experiment.add_figure("reconstruction", figure, trainer.global_step)
+            elif isinstance(log, WandbLogger):
+                log.log_image("reconstruction", [figure], step=trainer.global_step)

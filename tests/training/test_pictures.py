@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.training import PretrainSettings, pretrain
+
+
+def masked(tiny_pretraining: PretrainSettings, **changes: object) -> PretrainSettings:
+    return replace(
+        tiny_pretraining,
+        objective="bimodal_mae",
+        objective_options={"decoder_width": 12, "decoder_depth": 2},
+        backbone="bimodal_vit",
+        backbone_options={"width": 12, "depth": 1, "joint_depth": 1, "samples": 500},
+        epochs=2,
+        **changes,
+    )
+
+
+def test_a_masked_objective_leaves_a_picture_beside_the_encoder(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
+) -> None:
+    logged, plain = masked(tiny_pretraining, loggers=("tensorboard",)), masked(tiny_pretraining)
+    encoders = [
+        pretrain(tiny_archive, tmp_path / name, settings, progress=False)
+        for name, settings in (("logged", logged), ("plain", plain))
+    ]
+    pictures = [(tmp_path / name / "reconstruction.svg").read_text("utf-8") for name in ("logged", "plain")]
+    assert "Magnitude spectrum" in pictures[0]
+    # The same masks and weights give the same picture, and drawing one does not change what is learned.
+    assert pictures[0] == pictures[1]
+    weights = [encoder.backbone.state_dict() for encoder in encoders]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "logged" / "tensorboard"))
+    events.Reload()
+    assert len(events.Images("reconstruction")) == 2
+
+
+def test_other_objectives_leave_none(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:
+    pretrain(tiny_archive, tmp_path / "encoder", replace(tiny_pretraining, epochs=1), progress=False)
+    assert not (tmp_path / "encoder" / "reconstruction.svg").exists()
