@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,28 @@ def test_unknown_records_are_named_or_skipped(archive, caplog) -> None:
 def test_bad_tables(archive, change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_labels(table(**change), archive)
+
+
+def test_numbers_are_read_where_a_task_wants_them(archive) -> None:
+    frame = table(days=[1825.5, None, -3])
+    labels = read_labels(frame, archive, ["days", "AF"], numbers=True)
+    np.testing.assert_array_equal(labels.targets, np.array([[1825.5, 1], [np.nan, 0], [-3, 1]], np.float32))
+    for wrong in ("soon", np.inf):
+        with pytest.raises(ValueError, match=f"column 'days' .* finite number or blank, got '{wrong}' for clinic/r0"):
+            read_labels(table(days=[1, wrong, 2]), archive, ["days"], numbers=True)
+
+
+def test_splits_follow_the_status_where_targets_are_not_labels() -> None:
+    labels = draw(0)
+    times = np.random.default_rng(0).uniform(0, 2000, (len(labels), 2)).astype(np.float32)
+    other = replace(labels, targets=times, classes=("days", "x"), status=labels.targets, status_names=labels.classes)
+    for ours, theirs in zip(vars(split_by_patient(other, 3)).values(), vars(split_by_patient(labels, 3)).values()):
+        np.testing.assert_array_equal(ours, theirs)
+    train = np.arange(len(labels))
+    for fraction, indices in nested_fractions(labels, train, (0.1, 0.5), 3).items():
+        np.testing.assert_array_equal(nested_fractions(other, train, (0.1, 0.5), 3)[fraction], indices)
+    splits = split_by_patient(labels, 3)
+    assert require_positives(other, splits) == require_positives(labels, splits)
 
 
 def test_bad_arguments(archive, tmp_path: Path) -> None:

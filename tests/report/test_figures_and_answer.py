@@ -101,6 +101,10 @@ def test_training_figures(tmp_path):
     learning_curves_figure(curves, tmp_path / "curves.svg")
     svg = (tmp_path / "curves.svg").read_text()
     assert svg.count(f"stroke: {ARM_STYLES['scratch'].colour}") == len(FRACTIONS) * 2 * 3 + 1  # and the legend
+    assert "Validation macro AUROC" in svg
+    curves = curves.rename(columns={"validation_macro_auroc": "validation_c_index"}).assign(validation_other=0.1)
+    learning_curves_figure(curves, tmp_path / "curves.svg")
+    assert "Validation C-index" in (tmp_path / "curves.svg").read_text()
     collapse_figure(pd.DataFrame({"epoch": [0, 1], "effective_rank": [3, 4]}), tmp_path / "collapse.svg")
     assert "Effective rank" in (tmp_path / "collapse.svg").read_text()
     with pytest.raises(ValueError, match="has none of"):
@@ -116,6 +120,12 @@ def test_verdict_follows_the_interval():
     found = findings(summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0))))
     assert [f.verdict for f in found] == ["better", "worse", "no clear difference", "no clear difference"]
     assert [f.fraction for f in found] == list(FRACTIONS)
+
+
+def test_a_lower_error_is_better():
+    table = summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0)))
+    found = findings(table.assign(metric="brier_at_horizon"), "brier_at_horizon")
+    assert [f.verdict for f in found] == ["worse", "better", "no clear difference", "no clear difference"]
 
 
 def test_main_difference_comes_first():

@@ -46,6 +46,21 @@ def test_saved_and_loaded_logits_are_identical_bit_for_bit(model: Classifier, fo
     assert not any(module.training for module in loaded.modules())
 
 
+def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None:
+    options = {"horizon_days": 730.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin"}
+    task = create_task("af_survival", ("time_days", "event", "prevalent"), **options)
+    loaded = load_classifier(save_classifier(Classifier(model.encoder, task), tmp_path, "# A card\n"))
+    assert loaded.task.options == options
+    assert loaded(torch.randn(2, 12, 500)).shape == (2, 11)
+
+
+def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
+    created = json.loads((folder / "task.json").read_text())
+    assert created.pop("options") == {}
+    (folder / "task.json").write_text(json.dumps(created))
+    assert load_classifier(folder).task.classes == CLASSES
+
+
 def test_an_encoder_folder_is_not_a_classifier(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere.*no task\.json"):
         load_classifier(tmp_path / "nowhere")
@@ -64,6 +79,7 @@ def write_task(text: str) -> Callable[[Path], None]:
         (write_task('{"task": '), r"task\.json: "),
         (write_task('["arrhythmia"]'), r"task\.json: "),
         (write_task('{"task": "arrhythmia"}'), r"task\.json: .*classes"),
+        (write_task('{"task": "arrhythmia", "classes": ["a"], "options": {"bins": 3}}'), r"task\.json: .*bins"),
         (write_task(json.dumps({"task": "stroke", "classes": CLASSES})), r"task\.json: .*task='stroke'.*arrhythmia"),
         (write_task(json.dumps({"task": "arrhythmia", "classes": CLASSES[:2]})), r"head\.safetensors: .*do not fit"),
         (lambda folder: os.truncate(folder / "head.safetensors", 20), r"head\.safetensors: .*do not fit"),

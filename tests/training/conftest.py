@@ -96,6 +96,7 @@ def tiny_finetuning() -> FinetuneSettings:
         crop=None,
         augment={},
         supervised_contrastive=0.0,
+        one_per_patient=False,
         evaluations=4,
         precision="32-true",
         seed=0,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
 
 
 def drawn(batches: EpochBatches, epoch: int = 0) -> list[list[int]]:
@@ -174,3 +174,22 @@ def test_batches_hold_what_the_archive_holds(tiny_archive: Archive) -> None:
     np.testing.assert_array_equal(data_read["patient"].numpy(), tiny_archive.patient[rows])
     np.testing.assert_array_equal(data_read["targets"].numpy(), targets)
     assert "targets" not in ArchiveBatches(tiny_archive, rows)[np.arange(2)]
+
+
+def test_one_example_of_each_patient_comes_in_every_epoch_and_all_get_their_turn() -> None:
+    patient = np.array([5, 2, 2, 9, 5, 2, 7, 5, 9, 1])
+    batches = OnePerPatient(patient, batch_size=2, seed=3)
+    assert len(batches) == 2
+    seen = []
+    for epoch in range(60):
+        batches.set_epoch(epoch)
+        chosen = np.concatenate(list(batches))
+        assert len(set(patient[chosen])) == len(chosen) == 4  # of 5 patients: the last incomplete batch is left out
+        seen += chosen.tolist()
+    assert set(seen) == set(range(10))
+    counts = np.bincount(patient[seen])
+    assert counts[counts > 0].min() > 0.6 * counts.max()  # who has more ECGs does not come more often
+    again = OnePerPatient(patient, batch_size=2, seed=3)
+    again.set_epoch(59)
+    assert np.concatenate(list(again)).tolist() == seen[-4:]
+    assert [len(batch) for batch in OnePerPatient(patient, batch_size=64, seed=3)] == [5]

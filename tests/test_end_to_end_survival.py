@@ -1,0 +1,126 @@
+"""AF-free survival through the command line, on a small synthetic archive with known hazards."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ssl_ecg
+from ssl_ecg.api import SplitSettings
+from ssl_ecg.cli import main
+from ssl_ecg.evaluation import brier_at, concordance_index
+from ssl_ecg.tasks import load_classifier
+from ssl_ecg.training import predict_scores
+
+SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
+TASK = ("task=af_survival", "task.horizon_days=1460", "task.bins=10")
+STEPS = ("steps=6", "batch_size=16", "evaluations=2")
+NETWORK = ("backbone=xresnet1d10", "backbone.width=4", "precision=32-true")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """An encoder that has not seen the test patients of the survival table, the archive, and that table."""
+    folder = tmp_path_factory.mktemp("survival")
+    archive, encoder = str(folder / "archive"), str(folder / "encoder")
+    labels = f"{archive}/labels/af_survival.csv"
+    assert main(["synthesize", archive, "records=300", "seed=3", "duration=5"]) == 0
+    pretraining = ("epochs=1", "batch_size=32", "warmup_epochs=0", f"holdout={labels}", *NETWORK, *TASK, *SPLIT)
+    assert main(["pretrain", archive, encoder, *pretraining]) == 0
+    return encoder, archive, labels
+
+
+def test_probe_reports_what_its_predictions_say(paths: tuple[str, str, str], tmp_path: Path, capsys) -> None:
+    assert main(["probe", *paths, str(tmp_path), *TASK, *SPLIT]) == 0
+    assert "c_index" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    truth = pd.read_csv(paths[2]).set_index("record_id").loc[predictions["record_id"]]
+    np.testing.assert_array_equal(predictions["time_days"], truth["time_days"])
+    known = (truth["prevalent"] == 0).to_numpy()
+    time, event = truth["time_days"].to_numpy()[known], truth["event"].to_numpy()[known]
+    risk = predictions["risk_at_horizon"].to_numpy()[known]
+    assert metrics["c_index"] == pytest.approx(concordance_index(time, event, risk, None, 1460)[0], abs=0.01)
+    curve = predictions[["survival_1460"]].to_numpy()[known]
+    assert metrics["brier_at_horizon"] == pytest.approx(brier_at(time, event, curve, [1460])[0, 0], abs=1e-4)
+    for name in ("c_index", "c_index_ipcw", "auroc_at_horizon", "brier_at_horizon", "integrated_brier"):
+        assert metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"]
+    best = concordance_index(time, event, truth["log_hazard"].to_numpy()[known], None, 1460)[0]
+    assert best > 0.6  # the true hazard ranks patients; nothing learned from 20 of them can be held against it
+    assert metrics["c_index"] < best + 0.1
+    assert pd.read_csv(tmp_path / "calibration.csv")["records"].sum() == known.sum()
+    assert set(pd.read_csv(tmp_path / "kaplan_meier.csv")["group"]) == {0, 1, 2, 3}
+
+
+def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, str], tmp_path: Path) -> None:
+    options = ("task.encoding=ecg_ai", "task.prevalent=bin", "training.one_per_patient=true", "training.head=zero")
+    steps = [f"training.{step}" for step in STEPS]
+    assert main(["finetune", *paths, str(tmp_path), *TASK, *options, *steps, *SPLIT]) == 0
+    archive, model = ssl_ecg.open_archive(paths[1]), load_classifier(tmp_path)
+    assert model.task.options == {"horizon_days": 1460.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin"}
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    again = predict_scores(model, archive, archive.rows(predictions["record_id"]))
+    np.testing.assert_allclose(predictions["survival_1460"], again[:, -1], atol=1e-5)
+    np.testing.assert_allclose(predictions["prevalent_score"], 1 - again[:, 0], atol=1e-5)
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["step"] == curve.loc[curve["validation_c_index"].idxmax(), "step"]
+    assert "| af_by_horizon |" in (tmp_path / "README.md").read_text()
+
+
+def test_comparison_ends_in_a_report_of_survival_metrics(
+    paths: tuple[str, str, str], tmp_path: Path, capsys, caplog
+) -> None:
+    settings = (
+        *(f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS),
+        *("pretrained_candidates=[{}]", "scratch_candidates=[{}]"),
+        *("fractions=[1]", "seeds=[0]", "replicates=50"),
+    )
+    assert main(["compare", *paths, str(tmp_path), *TASK, *SPLIT, *settings]) == 0
+    assert "C-index" in capsys.readouterr().out
+    assert "training records carry no information for task af_survival and are left out" in caplog.text
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert set(summary["task"]) == {"af_survival"}
+    single = summary[~summary["arm"].str.contains(" - ")]
+    assert set(single["metric"]) >= {"c_index", "c_index_ipcw", "auroc_at_horizon", "brier_at_horizon"}
+    assert ((single["low"] <= single["mean"]) & (single["mean"] <= single["high"])).all()
+    assert len(summary[(summary["metric"] == "c_index") & summary["arm"].str.contains(" - ")]) == 4
+    results = pd.read_csv(tmp_path / "results.csv").set_index("arm")
+    for row in single[single["metric"] == "c_index"].itertuples():
+        assert results.loc[row.arm, "c_index"] == pytest.approx(row.mean, abs=1e-4)
+    per_class = pd.read_csv(tmp_path / "per_class.csv")
+    assert set(per_class["class"]) == {"AF within 365 days", "AF within 730 days"}
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for text in ("C-index", "Brier score at the horizon", "Below 0 the first of the pair is better"):
+        assert text in page
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="prevalent"), "has no column prevalent"),
+        (lambda t: t.assign(time_days=-t["time_days"] - 1), "time_days=-.* before the first break"),
+        (lambda t: t.assign(event=2), "event=2: must be 0, 1 or NaN"),
+        (lambda t: t.assign(event=0), "no class has both positive and negative records"),
+    ],
+)
+def test_bad_follow_up_is_refused(paths: tuple[str, str, str], tmp_path: Path, capsys, change, message: str) -> None:
+    change(pd.read_csv(paths[2])).to_csv(tmp_path / "bad.csv", index=False)
+    arguments = [*paths[:2], str(tmp_path / "bad.csv"), str(tmp_path / "out")]
+    assert main(["probe", *arguments, *TASK, *SPLIT]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, str]) -> None:
+    with pytest.raises(ValueError, match=r"classes=\['event'\]: task 'af_survival' reads the columns time_days, event"):
+        ssl_ecg.probe(*paths, task="af_survival", classes=["event"])
+    drawn = {"task_options": {"horizon_days": 1460, "bins": 10}, "split": SplitSettings((), (), 0.3, 0.35, 1)}
+    with pytest.raises(ValueError, match=r"supervised_contrastive=0.1: task 'af_survival' has no labels"):
+        ssl_ecg.finetune(*paths, "nowhere", task="af_survival", supervised_contrastive=0.1, **drawn)
