@@ -161,7 +161,8 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
     """
     fractions = sorted(runs["fraction"].unique())
     styles = _styles(list(_in_order(runs["arm"])))
-    chosen = next(name for name in runs if name.startswith("validation_") and name != "validation_loss")
+    names = [str(name) for name in runs]
+    chosen = next(name for name in names if name.startswith("validation_") and name != "validation_loss")
     metric = chosen.removeprefix("validation_")
     label = f"Validation {METRIC_LABELS.get(metric, metric)}"
     panels = (("Loss", ("validation_loss", "train_loss")), (label, (chosen,)))

@@ -24,7 +24,7 @@ def reconstructing(objective: nn.Module) -> nn.Module | None:
     return next((module for module in objective.modules() if hasattr(module, "reconstruct")), None)
 
 
-def draw_reconstruction(part: nn.Module, signal: Tensor, encoder: Encoder, seed: int) -> Figure:
+def draw_reconstruction(part: Any, signal: Tensor, encoder: Encoder, seed: int) -> Figure:
     """Draw a few records of signal [B, L, T], always with the same masks."""
     from ssl_ecg.explain import reconstruction_figure
 
