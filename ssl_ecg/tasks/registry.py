@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.labels import LabelTable, read_labels
+
+logger = logging.getLogger(__name__)
 
 
 class Probe(Protocol):
@@ -60,7 +63,7 @@ class Task(Protocol):
         """Turn logits [B, outputs] into scores [B, S] between 0 and 1."""
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which records [n] training can learn from; it leaves the others out and counts them."""
+        """Return which records [n] training can learn from; it leaves out the others."""
 
     def outcome(self, targets: NDArray[Any]) -> NDArray[np.float32]:
         """Return the binary outcomes [n, K] of targets: 1, 0 or NaN.
@@ -148,6 +151,8 @@ def read_task(
     task = create_task(name, labels.classes, **(options or {}))
     if columns is not None:
         labels = replace(labels, status=task.outcome(labels.targets), status_names=task.outcomes)
+    if silent := np.count_nonzero(~task.informative(labels.targets)):
+        logger.warning("%d of %d records carry no information that %s could learn from", silent, len(labels), name)
     return labels, task
 
 

@@ -9,7 +9,6 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +32,6 @@ EVALUATION_BATCH = 256
 
 Rows = NDArray[np.int64]
 Targets = NDArray[np.float32]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -231,7 +228,7 @@ def finetune(
         task: head, loss and metrics.
         archive: signals.
         train: archive rows [n] and targets [n, C], NaN where unknown; records without information for the task are
-            left out, and their number is logged.
+            left out.
         validation: the same for the records that choose the best evaluation.
         settings: how.
         progress: show a progress bar.
@@ -246,14 +243,7 @@ def finetune(
             f"supervised_contrastive={settings.supervised_contrastive}: task {task.name!r} has no labels to attract by"
         )
     informative = task.informative(train[1])
-    if not informative.all():
-        logger.warning(
-            "%d of %d training records carry no information for task %s and are left out",
-            np.count_nonzero(~informative),
-            len(informative),
-            task.name,
-        )
-        train = train[0][informative], train[1][informative]
+    train = train[0][informative], train[1][informative]
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
     model = Classifier(copy.deepcopy(encoder), task)
