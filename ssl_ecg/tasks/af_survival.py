@@ -220,7 +220,6 @@ class AfSurvival:
 
     def _encode(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         time, event, prevalent = targets.unbind(1)
-        event = torch.where(time > self.horizon, event * 0, event)  # later AF: free of it up to the horizon
         survived, event_bin = encode(time, event, prevalent, self._edges.to(time), self.encoding)
         if self.prevalent == "exclude":
             event_bin = event_bin * (prevalent == 0)[:, None]

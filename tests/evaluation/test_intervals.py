@@ -24,6 +24,23 @@ def cohort(records=150, seed=0, separation=1.0):
     return labels, separation * labels + own + rng.normal(size=labels.shape), patient
 
 
+def test_no_replicate_loses_an_outcome_that_the_labels_do_not_show() -> None:
+    days = np.arange(100.0)[:, None]  # what the metric reads is no label
+    rare = (np.arange(100) < 2).astype(float)[:, None]
+    seen: list[np.ndarray] = []
+
+    def metric(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        seen.append(weights)
+        return {"mean": (weights * labels).sum(axis=0) / 1e5, "undefined": np.full(weights.shape[1], np.nan)}
+
+    found = bootstrap_metrics(days, days, np.arange(100), 200, metrics=metric, outcome=rare)
+    assert list(found) == ["mean"]
+    assert found["mean"].mean == pytest.approx(4950 / 1e5)
+    assert ((seen[0] * rare).sum(axis=0) > 0).all()  # without the outcome one in seven would lose both
+    difference = paired_difference(days, days, days, np.arange(100), 200, metrics=metric, outcome=rare)
+    assert list(difference) == ["mean"]
+
+
 def test_records_of_a_patient_are_drawn_together():
     labels, _, patient = cohort()
     weights = bootstrap_weights(patient, labels, replicates=50)

@@ -111,6 +111,17 @@ def test_metrics_are_those_of_incident_af_up_to_the_horizon() -> None:
     assert per_class["AF within 1825 days"] == pytest.approx(found["auroc_at_horizon"])
 
 
+def test_many_weightings_are_computed_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = create_task("af_survival", COLUMNS)
+    targets, scores = draw(60)[1], np.sort(np.random.default_rng(1).random((60, 25)))[:, ::-1]
+    weights = np.random.default_rng(2).integers(0, 3, (60, 7))
+    whole = task.weighted_metrics(targets, scores, weights)
+    monkeypatch.setattr("ssl_ecg.tasks.af_survival._CELLS", 150)
+    for name, value in task.weighted_metrics(targets, scores, weights).items():
+        np.testing.assert_allclose(value, whole[name])
+        assert len(value) == 7
+
+
 def test_undefined_metrics_are_left_out_or_refused() -> None:
     task = create_task("af_survival", COLUMNS)
     scores = np.linspace(0.9, 0.1, 3)[:, None] * np.ones((3, 25))

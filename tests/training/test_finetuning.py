@@ -16,7 +16,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import LinearProbe
 from ssl_ecg.objectives import supervised_contrastive_loss
-from ssl_ecg.tasks import Classifier, create_task
+from ssl_ecg.tasks import Classifier, create_task, read_task
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups
 
@@ -318,3 +318,47 @@ def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None
     (name, value) = next(iter(change.items()))
     with pytest.raises(ValueError, match=rf"{name}={value!r}"):
         FinetuneSettings(**change)
+
+
+@pytest.fixture(scope="module")
+def followed(labelled: Labelled) -> Labelled:
+    """The same records and encoder, with their follow-up for atrial fibrillation."""
+    path = labelled.archive.folder / "labels" / "af_survival.csv"
+    labels, task = read_task("af_survival", path, labelled.archive)
+    targets = dict(zip(labels.rows.tolist(), labels.targets, strict=True))
+    parts = [
+        (rows, np.stack([targets[row] for row in rows.tolist()]))
+        for rows, _ in (labelled.train, labelled.validation, labelled.test)
+    ]
+    return replace(labelled, task=task, train=parts[0], validation=parts[1], test=parts[2])
+
+
+def test_records_that_teach_nothing_are_never_drawn(
+    followed: Labelled, tiny_finetuning: FinetuneSettings, at_every_step: Any
+) -> None:
+    silent = set(followed.train[0][~followed.task.informative(followed.train[1])].tolist())
+    drawn = at_every_step(lambda _, batch: set(batch["row"].tolist()))
+    run(followed, tiny_finetuning)
+    assert silent
+    assert set.union(*drawn) == set(followed.train[0].tolist()) - silent
+
+
+def test_one_record_of_each_patient_comes_in_a_batch_where_wanted(
+    followed: Labelled, tiny_finetuning: FinetuneSettings, at_every_step: Any
+) -> None:
+    patients = at_every_step(lambda _, batch: batch["patient"].tolist())
+    run(followed, tiny_finetuning)
+    assert any(len(set(batch)) < len(batch) for batch in patients)
+    patients.clear()
+    run(followed, replace(tiny_finetuning, one_per_patient=True))
+    assert len(patients) == 8
+    assert all(len(set(batch)) == len(batch) for batch in patients)
+
+
+def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    curve = run(followed, replace(tiny_finetuning, steps=2, evaluations=1)).curve
+    (train_rows, train), (rows, targets) = followed.train, followed.validation
+    train_x, x = (extract_features(followed.encoder, followed.archive, r) for r in (train_rows, rows))
+    probe = followed.task.fit_probe(train_x, train, x, targets)
+    for name, value in followed.task.metrics(targets, probe.scores(x)).items():
+        assert curve[0][f"validation_{name}"] == pytest.approx(value, abs=1e-3)
