@@ -22,6 +22,7 @@ from ssl_ecg.backbones.transformer import (
     initialise,
     layer_norm,
     patchify,
+    position_table,
     positions,
     transformer_blocks,
 )
@@ -49,7 +50,7 @@ class Stream(nn.Module):
     def __init__(self, inputs: int, tokens: int, width: int, depth: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.patch = nn.Linear(inputs, width)  # on patches laid out as [lead, sample]: a strided convolution
-        self.position = embedding(1, width, tokens)
+        self.position = position_table(width, tokens)
         self.blocks = transformer_blocks(width, depth, heads, drop_path=(0.0, drop_path))
         self.norm = layer_norm(width)
 

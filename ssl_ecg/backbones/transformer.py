@@ -34,6 +34,16 @@ def unpatchify(patches: Tensor, leads: int) -> Tensor:
     return patches.unflatten(2, (leads, -1)).transpose(1, 2).flatten(2)
 
 
+def position_table(width: int, tokens: int) -> nn.Parameter:
+    """Return a learnable table of position embeddings [1, D, N] that starts as sines and cosines.
+
+    Their wavelengths run geometrically from 2 pi tokens to 2 pi N. Starting from small noise instead, a masked
+    autoencoder of ECGs keeps predicting the mean for thousands of steps: it cannot tell which patches are neighbours.
+    """
+    phase = torch.arange(tokens) / tokens ** (torch.arange(0, width, 2) / width)[:, None]
+    return nn.Parameter(torch.cat([phase.sin(), phase.cos()])[None, :width])
+
+
 def positions(table: Tensor, tokens: int) -> Tensor:
     """Return position embeddings [1, tokens, D] from a learnt table [1, D, N], interpolated at other lengths."""
     if tokens != table.shape[-1]:
@@ -78,7 +88,7 @@ def layer_norm(width: int, **options: object) -> nn.LayerNorm:
 
 
 def embedding(*shape: int) -> nn.Parameter:
-    """Return a learnable token or position table, normal with deviation 0.02."""
+    """Return learnable tokens, normal with deviation 0.02."""
     return nn.Parameter(0.02 * torch.randn(*shape))
 
 

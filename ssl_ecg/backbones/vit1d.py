@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones import transformer
 from ssl_ecg.backbones.registry import register
-from ssl_ecg.backbones.transformer import embedding, initialise, layer_norm, positions, transformer_blocks
+from ssl_ecg.backbones.transformer import (
+    embedding,
+    initialise,
+    layer_norm,
+    position_table,
+    positions,
+    transformer_blocks,
+)
 from ssl_ecg.views import take_tokens
 
 TOKENS = ("joint", "lead")
@@ -72,7 +79,7 @@ class ViT1d(nn.Module):
             raise ValueError(f"patch={patch}, samples={samples}: choose a patch of at least 1 and at most all samples")
         self.in_leads, self.tokens, self.patch, self.width = in_leads, tokens, patch, width
         self.rows, self.separators = (in_leads, 2 * in_leads) if tokens == "lead" else (1, 0)
-        self.position = embedding(1, width, samples // patch)
+        self.position = position_table(width, samples // patch)
         if self.separators:
             self.lead = embedding(in_leads, 1, width)
             self.separator = embedding(2, width)  # at the beginning and at the end of a lead

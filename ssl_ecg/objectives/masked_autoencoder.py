@@ -16,7 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.backbones.transformer import EPSILON, embedding, initialise, layer_norm, positions, transformer_blocks
+from ssl_ecg.backbones.transformer import (
+    EPSILON,
+    embedding,
+    initialise,
+    layer_norm,
+    position_table,
+    positions,
+    transformer_blocks,
+)
 from ssl_ecg.backbones.vit1d import ViT1d
 from ssl_ecg.objectives.bimodal_mae import masked_loss, normalise_patches
 from ssl_ecg.objectives.registry import register
@@ -42,7 +50,7 @@ class GridDecoder(nn.Module):
         self.rows, self.ends, self.decode = backbone.rows, backbone.separators // backbone.rows, decode
         self.project = nn.Linear(backbone.width, width)
         self.mask_token = embedding(1, 1, width)
-        self.position = embedding(1, width, backbone.position.shape[2])
+        self.position = position_table(width, backbone.position.shape[2])
         if self.ends:
             self.lead = embedding(self.rows, 1, width)
         self.blocks = transformer_blocks(width, depth, heads)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.backbones.transformer import embedding, initialise, layer_norm, positions, transformer_blocks
+from ssl_ecg.backbones.transformer import (
+    embedding,
+    initialise,
+    layer_norm,
+    position_table,
+    positions,
+    transformer_blocks,
+)
 from ssl_ecg.views import Mask, restore_tokens
 
 
@@ -51,7 +58,7 @@ class MaskedDecoder(nn.Module):
         self.norm_in = layer_norm(inputs)
         self.project = nn.Linear(inputs, width)
         self.mask_token = embedding(1, 1, width)
-        self.position = embedding(1, width, tokens)
+        self.position = position_table(width, tokens)
         self.blocks = transformer_blocks(width, depth, heads)
         self.connections = nn.ModuleList(Connection(inputs, width) for _ in range(connections))
         self.norm_out = layer_norm(width)
