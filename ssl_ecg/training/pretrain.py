@@ -59,6 +59,7 @@ class PretrainSettings:
             whoever they are of. Objectives that know patients learn from visits that meet.
         learning_rate: peak of AdamW's, after warm-up.
         weight_decay: AdamW's.
+        beta2: AdamW's memory of squared gradients; masked autoencoders are trained with 0.95 (He et al., CVPR 2022).
         warmup_epochs: epochs of linear warm-up.
         patience: epochs without a better validation loss before stopping.
         keep: weights of the encoder: "last", after the learning rate has come down, or "best", those of the lowest
@@ -82,6 +83,7 @@ class PretrainSettings:
     per_patient: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
+    beta2: float = 0.999
     warmup_epochs: int = 2
     patience: int = 15
     keep: str = "last"
@@ -97,6 +99,8 @@ class PretrainSettings:
         for name in ("epochs", "batch_size", "learning_rate", "patience"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if not 0 < self.beta2 < 1:
+            raise ValueError(f"beta2={self.beta2}: must be above 0 and below 1")
         if not 0 < self.validation < 0.5:
             raise ValueError(f"validation={self.validation}: choose a share of the patients above 0 and below 0.5")
         if not 1 <= self.per_patient <= self.batch_size:
@@ -154,7 +158,7 @@ class PretrainModule(pl.LightningModule):
         decay = [p for p in self.parameters() if p.ndim > 1]
         plain = [p for p in self.parameters() if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=(0.9, self.settings.beta2))
         warmup = self.settings.warmup_epochs * self.steps_per_epoch
         return warmup_cosine(optimizer, self.steps, warmup)
 
