@@ -1,7 +1,8 @@
 """The bimodal masked autoencoder with internal representation connections (BMIRC, doi:10.1016/j.patcog.2024.111311).
 
 In the order of the data: the spectrum (``signals.spectrum``), patches and tokens (``backbones.bimodal_vit``), masks
-(``views.masks``), one decoder a modality (``objectives.masked_decoder``), and here what is predicted and the loss.
+(``views.masks``), one decoder a modality (``objectives.masked_decoder``), the loss
+(``objectives.masked_loss``), and here all of them together.
 """
 
 from __future__ import annotations
@@ -13,31 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.bimodal_vit import BimodalViT, Encoded
-from ssl_ecg.backbones.transformer import EPSILON, unpatchify
+from ssl_ecg.backbones.transformer import unpatchify
 from ssl_ecg.objectives.masked_decoder import MaskedDecoder
+from ssl_ecg.objectives.masked_loss import masked_loss, normalise_patches, restore_patches
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, random_mask
-
-
-def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
-    """Return the mean squared error of masked patches: per record over its masked positions, then over the batch.
-
-    Args:
-        prediction: patches [B, N, P].
-        target: patches [B, N, P].
-        masked: bool [B, N]; visible positions cost nothing. A record without a masked position counts 0.
-
-    Returns:
-        A float32 scalar.
-    """
-    error = (prediction.float() - target.float()).square().mean(2) * masked
-    return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
-
-
-def normalise_patches(patches: Tensor) -> Tensor:
-    """Bring every patch [B, N, P] to mean 0 and variance 1 (per-patch normalised targets, He et al., CVPR 2022)."""
-    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
-    return (patches - mean) / (variance + EPSILON).sqrt()
 
 
 class BimodalMAE(nn.Module):
@@ -146,8 +127,7 @@ class BimodalMAE(nn.Module):
         for name, values in patches.items():
             predicted = predictions[name].float()
             if self.normalise_targets:
-                variance, mean = torch.var_mean(values, dim=2, keepdim=True)
-                predicted = predicted * (variance + EPSILON).sqrt() + mean
+                predicted = restore_patches(predicted, values)
             hidden = masks[name].masked[..., None].expand_as(values)
             parts = {"original": values, "reconstruction": predicted, "mask": hidden}
             pictures["signal" if name == "time" else "spectrum"] = {

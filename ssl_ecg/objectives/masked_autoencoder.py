@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.transformer import (
-    EPSILON,
     embedding,
     initialise,
     layer_norm,
@@ -26,7 +25,7 @@ from ssl_ecg.backbones.transformer import (
     transformer_blocks,
 )
 from ssl_ecg.backbones.vit1d import ViT1d
-from ssl_ecg.objectives.bimodal_mae import masked_loss, normalise_patches
+from ssl_ecg.objectives.masked_loss import masked_loss, normalise_patches, restore_patches
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, grid_mask, restore_tokens
 from ssl_ecg.views.masks import GRID_MASKS
@@ -170,8 +169,7 @@ class MaskedAutoencoder(nn.Module):
         mask = self.draw_mask(patches)
         predicted = self.predict(patches, mask)[0].float()
         if self.normalise_targets:
-            variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
-            predicted = predicted * (variance + EPSILON).sqrt() + mean
+            predicted = restore_patches(predicted, patches)
         hidden = mask.masked[..., None].expand_as(patches)
         parts = {"original": patches, "reconstruction": predicted, "mask": hidden}
         return {"signal": {name: self.backbone.unpatchify(part) for name, part in parts.items()}}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.objectives.bimodal_mae import masked_loss, normalise_patches
+from ssl_ecg.objectives.masked_loss import masked_loss, normalise_patches
 from ssl_ecg.views import Mask, keep_smallest, random_mask
 
 NAMES = {

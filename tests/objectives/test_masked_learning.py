@@ -13,7 +13,7 @@ from ssl_ecg.archive.synthetic import synthesize
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.evaluation import LinearProbe, macro_auroc
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.objectives.bimodal_mae import masked_loss
+from ssl_ecg.objectives.masked_loss import masked_loss
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What a masked autoencoder predicts, and the loss: only hidden patches count (He et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssl_ecg.backbones.transformer import EPSILON
+
+
+def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
+    """Return the mean squared error of masked patches: per record over its masked positions, then over the batch.
+
+    Args:
+        prediction: patches [B, N, P].
+        target: patches [B, N, P].
+        masked: bool [B, N]; visible positions cost nothing. A record without a masked position counts 0.
+
+    Returns:
+        A float32 scalar.
+    """
+    error = (prediction.float() - target.float()).square().mean(2) * masked
+    return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
+
+
+def normalise_patches(patches: Tensor) -> Tensor:
+    """Bring every patch [B, N, P] to mean 0 and variance 1: per-patch normalised targets."""
+    mean, deviation = _moments(patches)
+    return (patches - mean) / deviation
+
+
+def restore_patches(prediction: Tensor, patches: Tensor) -> Tensor:
+    """Undo ``normalise_patches`` on predictions [B, N, P] with the means and deviations of the patches themselves."""
+    mean, deviation = _moments(patches)
+    return prediction * deviation + mean
+
+
+def _moments(patches: Tensor) -> tuple[Tensor, Tensor]:
+    variance, mean = torch.var_mean(patches, dim=2, keepdim=True)
+    return mean, (variance + EPSILON).sqrt()
