@@ -103,9 +103,9 @@ class BimodalViT(nn.Module):
         super().__init__()
         if in_leads < 1:
             raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
-        for name, value in (("depth", depth), ("joint_depth", joint_depth)):
+        for name, value in (("depth", depth), ("joint_depth", joint_depth), ("patch", patch)):
             if value < 1:
-                raise ValueError(f"{name}={value}: choose at least one block")
+                raise ValueError(f"{name}={value}: choose at least 1")
         if samples < 2 * patch:
             raise ValueError(f"samples={samples}: choose at least two patches of {patch}")
         self.in_leads, self.width, self.patch = in_leads, width, patch

@@ -67,7 +67,9 @@ def transformer_blocks(
         def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
             """Map [B, N, D] to [B, N, D]; ``attn_mask`` is False where a token is not attended to."""
             qkv = self.qkv(x).unflatten(2, (3, self.num_heads, -1)).transpose(1, 3)  # [B, heads, 3, N, D / heads]
-            q, k, v = (qkv if x.is_cuda else qkv.float()).unbind(2)
+            if qkv.dtype in (torch.bfloat16, torch.float16) and not x.is_cuda:
+                qkv = qkv.float()
+            q, k, v = qkv.unbind(2)
             with torch.autocast(x.device.type, enabled=x.is_cuda and torch.is_autocast_enabled("cuda")):
                 attended = F.scaled_dot_product_attention(q, k, v, attn_mask, is_causal=is_causal)
             return self.proj(attended.transpose(1, 2).flatten(2))

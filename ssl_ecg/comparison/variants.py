@@ -51,12 +51,12 @@ class Variant:
 
 
 def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
-    """Return, for the name of every variant, its backbone with random weights: one for each distinct backbone."""
+    """Return, for the name of every variant, what it must beat: one for each distinct backbone and way to train it."""
     made: dict[str, Variant] = {}
     found = {}
     for variant in variants:
         backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
-        key = json.dumps([backbone, options], sort_keys=True)
+        key = json.dumps([backbone, options, [asdict(tried) for tried in variant.scratch]], sort_keys=True)
         if key not in made:
             name = f"random-{backbone}"
             if any(name == other.name for other in made.values()):

@@ -18,6 +18,7 @@ def reconstruction_figure(
     pictures: Mapping[str, Mapping[str, Any]],
     leads: Sequence[str],
     sampling_rate: float,
+    samples: int,
     shown: Sequence[str] = ("II", "V2", "V5"),
     records: int = 2,
 ) -> Figure:
@@ -28,7 +29,8 @@ def reconstruction_figure(
             "mask" [B, L, T], True where hidden; what ``reconstruct`` of a masked objective returns.
         leads: names of the L leads.
         sampling_rate: Hz of the signal.
-        shown: leads to draw; those that are not there are replaced by the first ones.
+        samples: length T of the signal, of which pictures may lack the samples that fill no patch.
+        shown: leads to draw, of those that are there; the first ones where none is.
         records: how many of the B records to draw.
 
     Returns:
@@ -46,9 +48,9 @@ def reconstruction_figure(
             original, reconstruction, hidden = (
                 np.asarray(parts[part]) for part in ("original", "reconstruction", "mask")
             )
-            samples = original.shape[-1]
-            # The spectrum runs up to half the sampling rate.
-            x = np.arange(samples) / (sampling_rate if name == "signal" else 2 * samples / sampling_rate)
+            # Sample k lies at k / rate seconds, bin k of the spectrum at k * rate / T hertz.
+            step = 1 / sampling_rate if name == "signal" else sampling_rate / samples
+            x = step * np.arange(original.shape[-1])
             for row, axes in enumerate(grid[:, column]):
                 record, lead = divmod(row, len(rows))
                 lead = rows[lead]

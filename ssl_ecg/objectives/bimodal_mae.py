@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ssl_ecg.backbones.bimodal_vit import BimodalViT, Encoded
 from ssl_ecg.backbones.transformer import unpatchify
 from ssl_ecg.objectives.masked_decoder import MaskedDecoder
-from ssl_ecg.objectives.masked_loss import masked_loss, normalise_patches, restore_patches
+from ssl_ecg.objectives.masked_loss import check_normalised, masked_loss, normalise_patches, restore_patches
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, random_mask
 
@@ -27,8 +27,8 @@ class BimodalMAE(nn.Module):
     Args:
         backbone: a ``bimodal_vit``; with ``frequency=False`` only the signal is masked and predicted.
         sampling_rate: Hz; not used.
-        mask_time: share of time patches hidden.
-        mask_frequency: share of spectrum patches hidden.
+        ratio_time: share of time patches hidden.
+        ratio_frequency: share of spectrum patches hidden.
         connections: bring encoder blocks to the decoders: of every second block but the last, the deepest first.
         normalise_targets: predict patches of mean 0 and variance 1 instead of raw ones.
         time_weight: weight of the signal's loss.
@@ -42,8 +42,8 @@ class BimodalMAE(nn.Module):
         self,
         backbone: Any,
         sampling_rate: float,
-        mask_time: float = 0.75,
-        mask_frequency: float = 0.75,
+        ratio_time: float = 0.75,
+        ratio_frequency: float = 0.75,
         connections: bool = True,
         normalise_targets: bool = False,
         time_weight: float = 1.0,
@@ -55,15 +55,23 @@ class BimodalMAE(nn.Module):
         super().__init__()
         if not isinstance(backbone, BimodalViT):
             raise ValueError(f"backbone={type(backbone).__name__}: bimodal_mae needs backbone=bimodal_vit")
+        for name, ratio in (("ratio_time", ratio_time), ("ratio_frequency", ratio_frequency)):
+            if not 0 < ratio < 1:
+                raise ValueError(f"{name}={ratio}: choose a share of hidden patches above 0 and below 1")
+        for name, weight in (("time_weight", time_weight), ("frequency_weight", frequency_weight)):
+            if weight < 0:
+                raise ValueError(f"{name}={weight}: must not be below 0")
+        if normalise_targets:
+            check_normalised(backbone.time.patch.in_features)
         self.backbone = backbone
-        self.mask_ratio = {"time": mask_time, "frequency": mask_frequency}
+        self.mask_ratio = {"time": ratio_time, "frequency": ratio_frequency}
         self.weight = {"time": time_weight, "frequency": frequency_weight}
         self.normalise_targets = normalise_targets
         specific, joint = len(backbone.time.blocks), len(backbone.joint)
         # Deepest first. The last joint block is what the decoder starts from.
         taps = [("joint", block) for block in range(joint)[1:-1:2]][::-1]
         taps += [("specific", block) for block in range(specific)[1::2]][::-1]
-        self.taps = taps[: decoder_depth - 1] if connections else []
+        self.taps = taps[: max(0, decoder_depth - 1)] if connections else []
         self.decoders = nn.ModuleDict()
         for name in backbone.modalities:
             stream = getattr(backbone, name)

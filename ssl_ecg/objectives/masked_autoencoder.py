@@ -25,7 +25,7 @@ from ssl_ecg.backbones.transformer import (
     transformer_blocks,
 )
 from ssl_ecg.backbones.vit1d import ViT1d
-from ssl_ecg.objectives.masked_loss import masked_loss, normalise_patches, restore_patches
+from ssl_ecg.objectives.masked_loss import check_normalised, masked_loss, normalise_patches, restore_patches
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, grid_mask, restore_tokens
 from ssl_ecg.views.masks import GRID_MASKS
@@ -122,6 +122,8 @@ class MaskedAutoencoder(nn.Module):
             raise ValueError(f"mask={mask!r}, decode={decode!r}: choose a backbone with tokens of one lead, vit1d_lead")
         if not 0 < ratio < 1:
             raise ValueError(f"ratio={ratio}: choose a share of hidden patches above 0 and below 1")
+        if normalise_targets:
+            check_normalised(backbone.embedding.in_features)
         self.backbone = backbone
         self.mask, self.ratio, self.normalise_targets = mask, ratio, normalise_targets
         self.decoder = GridDecoder(backbone, decoder_width, decoder_depth, decoder_heads, decode)

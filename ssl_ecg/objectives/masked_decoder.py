@@ -49,12 +49,17 @@ class MaskedDecoder(nn.Module):
         depth: blocks.
         heads: attention heads.
         connections: taps that are mixed in, one before each of the blocks 1, 2, ...
+
+    Raises:
+        ValueError: a decoder without blocks.
     """
 
     def __init__(
         self, inputs: int, outputs: int, tokens: int, width: int, depth: int, heads: int, connections: int = 0
     ) -> None:
         super().__init__()
+        if depth < 1:
+            raise ValueError(f"decoder_depth={depth}: choose at least one block")
         self.norm_in = layer_norm(inputs)
         self.project = nn.Linear(inputs, width)
         self.mask_token = embedding(1, 1, width)

@@ -23,6 +23,16 @@ def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
 
 
+def check_normalised(values: int) -> None:
+    """Refuse to normalise patches of a single value, which have no deviation.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if values < 2:
+        raise ValueError(f"normalise_targets=True: needs patches of at least 2 values, these have {values}")
+
+
 def normalise_patches(patches: Tensor) -> Tensor:
     """Bring every patch [B, N, P] to mean 0 and variance 1: per-patch normalised targets."""
     mean, deviation = _moments(patches)

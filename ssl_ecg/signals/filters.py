@@ -114,7 +114,7 @@ def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:
 
 
 def normalise(signal: Array, how: str = "lead") -> Array:
-    """Scale to zero mean and unit standard deviation; a constant signal becomes zeros.
+    """Scale to zero mean and unit standard deviation; a constant signal becomes zeros, a lead of zeros stays so.
 
     Args:
         signal: float [..., L, T], millivolts or any unit.
@@ -136,7 +136,9 @@ def normalise(signal: Array, how: str = "lead") -> Array:
     deviation = centred.std(axis=axes, keepdims=True)
     # Rounding leaves a deviation of about 1e-7 x the offset in a constant lead: dividing by it would make noise of it.
     constant = deviation <= 1e-6 * np.abs(signal).max(axis=axes, keepdims=True)
-    return np.where(constant, 0, centred / np.where(constant, 1, deviation)).astype(signal.dtype, copy=False)
+    # A lead that is 0 throughout was not recorded; it stays 0 so that it can be told from the others.
+    absent = constant | ~signal.any(axis=-1, keepdims=True)
+    return np.where(absent, 0, centred / np.where(constant, 1, deviation)).astype(signal.dtype, copy=False)
 
 
 def condition(signal: Array, sampling_rate: float, settings: SignalSettings) -> NDArray[np.float32]:

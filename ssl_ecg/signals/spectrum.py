@@ -13,7 +13,7 @@ def magnitude_spectrum(signal: Tensor) -> Tensor:
     within the lead; the first T // 2 bins are kept (BMIRC, doi:10.1016/j.patcog.2024.111311). No logarithm, no phase.
 
     Args:
-        signal: [..., T] in any unit: the result does not depend on its scale. Computed in float32.
+        signal: [..., T] in any unit: the result depends neither on its scale nor on its offset. Computed in float32.
 
     Returns:
         float32 [..., T // 2]; bin k stands for k / T cycles a sample. All 0 for a lead that is 0 throughout.
@@ -24,7 +24,8 @@ def magnitude_spectrum(signal: Tensor) -> Tensor:
     samples = signal.shape[-1]
     if samples < 2:
         raise ValueError(f"signal {tuple(signal.shape)}: a spectrum needs at least 2 samples")
-    magnitude = torch.fft.rfft(signal.float()).abs()  # half of the bins; a real signal's other half mirrors it
+    centred = signal.float() - signal.float().mean(-1, keepdim=True)
+    magnitude = torch.fft.rfft(centred).abs()  # half of the bins; a real signal's other half mirrors it
     mirrored = magnitude[..., 1 : (samples + 1) // 2]
     mean = (magnitude.sum(-1, keepdim=True) + mirrored.sum(-1, keepdim=True)) / samples
     squares = (magnitude - mean).square().sum(-1, keepdim=True) + (mirrored - mean).square().sum(-1, keepdim=True)

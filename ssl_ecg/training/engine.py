@@ -45,6 +45,11 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def is_decayed(name: str, parameter: Tensor) -> bool:
+    """Tell whether weight decay pulls a parameter: matrices and kernels, not biases, norms, tokens or positions."""
+    return name.endswith("weight") and parameter.ndim > 1
+
+
 def effective_rank(features: Tensor) -> float:
     """Return the exponential of the entropy of the singular-value shares of centred features [n, D] (Roy 2007).
 

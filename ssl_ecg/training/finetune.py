@@ -24,7 +24,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
-from ssl_ecg.training.engine import make_trainer, seed_step, warmup_cosine
+from ssl_ecg.training.engine import is_decayed, make_trainer, seed_step, warmup_cosine
 from ssl_ecg.views import Augment, random_crop
 
 HEADS = ("probe", "zero")
@@ -134,7 +134,8 @@ def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str
     from timm.optim import param_groups_layer_decay
 
     backbone = model.encoder.backbone
-    groups = param_groups_layer_decay(backbone, settings.weight_decay, layer_decay=settings.layer_decay)
+    plain = [name for name, parameter in backbone.named_parameters() if not is_decayed(name, parameter)]
+    groups = param_groups_layer_decay(backbone, settings.weight_decay, plain, layer_decay=settings.layer_decay)
     groups.append({"params": [p for p in model.head.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay})
     groups.append({"params": [p for p in model.head.parameters() if p.ndim <= 1], "weight_decay": 0.0})
     for group in groups:

@@ -36,7 +36,7 @@ def draw_reconstruction(part: Any, signal: Tensor, encoder: Encoder, seed: int) 
         pictures = part.reconstruct({"signal": signal[:RECORDS]})
     part.train(was_training)
     arrays = {name: {key: value.cpu().numpy() for key, value in parts.items()} for name, parts in pictures.items()}
-    return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, records=RECORDS)
+    return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, encoder.samples, records=RECORDS)
 
 
 class ReconstructionPictures(pl.Callback):

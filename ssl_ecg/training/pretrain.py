@@ -31,6 +31,7 @@ from ssl_ecg.training.engine import (
     Throughput,
     effective_rank,
     feature_deviation,
+    is_decayed,
     make_loggers,
     make_trainer,
     seed_step,
@@ -154,9 +155,9 @@ class PretrainModule(pl.LightningModule):
         self.log("effective_rank", effective_rank(features), sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW without weight decay on biases and norms; linear warm-up and half a cosine, by steps."""
-        decay = [p for p in self.parameters() if p.ndim > 1]
-        plain = [p for p in self.parameters() if p.ndim <= 1]
+        """AdamW with weight decay on matrices and kernels alone; linear warm-up and half a cosine, by steps."""
+        decay = [p for name, p in self.named_parameters() if is_decayed(name, p)]
+        plain = [p for name, p in self.named_parameters() if not is_decayed(name, p)]
         groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=(0.9, self.settings.beta2))
         warmup = self.settings.warmup_epochs * self.steps_per_epoch

@@ -14,7 +14,7 @@ class Mask(NamedTuple):
     """Which of N tokens a record shows: every row holds a permutation, visible tokens first.
 
     Attributes:
-        visible: positions of the visible tokens [B, K], in random order.
+        visible: positions of the visible tokens [B, K], in any order.
         restore: where each position lies among [visible, masked] tokens [B, N]; undoes the shuffle.
         masked: bool [B, N], True where a token is hidden.
     """
@@ -103,12 +103,15 @@ def visible_count(tokens: int, ratio: float) -> int:
     """Return how many of ``tokens`` stay visible: int(tokens * (1 - ratio)), at least one.
 
     Raises:
-        ValueError: a ratio outside [0, 1).
+        ValueError: a ratio outside [0, 1), or one above 0 that hides none of so few tokens.
     """
     if not 0 <= ratio < 1:
         raise ValueError(f"ratio={ratio}: choose a share of hidden tokens of at least 0 and below 1")
     # The tolerance keeps 10 * (1 - 0.9) at 1, which floating point puts just below.
-    return max(1, int(tokens * (1 - ratio) + 1e-6))
+    shown = max(1, int(tokens * (1 - ratio) + 1e-6))
+    if ratio and shown == tokens:
+        raise ValueError(f"ratio={ratio}: hides none of {tokens} tokens, so that nothing would be learned")
+    return shown
 
 
 def keep_smallest(draw: Tensor, count: int) -> Mask:

@@ -22,7 +22,7 @@ def pictures(*names: str, samples: int = 100) -> dict[str, dict[str, np.ndarray]
 
 def test_shows_the_reconstruction_where_the_signal_was_hidden() -> None:
     drawn = pictures("signal", "spectrum")
-    figure = reconstruction_figure(drawn, LEADS, 100.0, shown=("II", "V5"), records=2)
+    figure = reconstruction_figure(drawn, LEADS, 100.0, 100, shown=("II", "V5"), records=2)
     assert len(figure.axes) == 2 * 2 * 2
     original, shown, reconstruction = figure.axes[0].lines  # record 1, lead II
     np.testing.assert_array_equal(original.get_ydata(), drawn["signal"]["original"][0, 1])
@@ -33,14 +33,14 @@ def test_shows_the_reconstruction_where_the_signal_was_hidden() -> None:
 
 
 def test_axes_are_in_seconds_and_hertz() -> None:
-    figure = reconstruction_figure(pictures("signal", "spectrum"), LEADS, 100.0, records=1)
+    figure = reconstruction_figure(pictures("signal", "spectrum"), LEADS, 100.0, 220, records=1)
     time, frequency = (axes.lines[0].get_xdata() for axes in figure.axes[:2])
     assert (time[0], time[-1]) == (0, pytest.approx(0.99))
-    assert (frequency[0], frequency[-1]) == (0, pytest.approx(49.5))
+    assert (frequency[0], frequency[-1]) == (0, pytest.approx(99 * 100 / 220))
 
 
 def test_without_a_spectrum_or_the_wanted_leads(tmp_path) -> None:
-    figure = reconstruction_figure(pictures("signal"), ("a", "b", "c", "d"), 100.0, records=9)
+    figure = reconstruction_figure(pictures("signal"), ("a", "b", "c", "d"), 100.0, 100, records=9)
     assert len(figure.axes) == 3 * 3
     save_figure(figure, tmp_path / "picture.svg")
     text = (tmp_path / "picture.svg").read_text(encoding="utf-8")

@@ -132,7 +132,7 @@ def test_masked_patches_do_not_reach_the_prediction() -> None:
 
 
 def test_the_encoder_sees_visible_tokens_only() -> None:
-    objective = small(mask_time=0.75, mask_frequency=0.5)
+    objective = small(ratio_time=0.75, ratio_frequency=0.5)
     seen: dict[str, tuple[int, ...]] = {}
     backbone = objective.backbone
     for name, block in (("time", backbone.time.blocks[0]), ("frequency", backbone.frequency.blocks[0])):
@@ -143,7 +143,7 @@ def test_the_encoder_sees_visible_tokens_only() -> None:
 
 
 def test_masks_are_drawn_for_each_modality_on_its_own() -> None:
-    objective = small(mask_time=0.5, mask_frequency=0.5, samples=400)
+    objective = small(ratio_time=0.5, ratio_frequency=0.5, samples=400)
     masks = objective.draw_masks({"time": torch.zeros(50, 40, 1), "frequency": torch.zeros(50, 40, 1)})
     assert not torch.equal(masks["time"].masked, masks["frequency"].masked)
 
@@ -210,7 +210,7 @@ def test_learns_eight_records_by_heart() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("bimodal_vit", in_leads=2, width=48, depth=2, joint_depth=2, samples=100)
     objective = create_objective(
-        "bimodal_mae", backbone, 100.0, decoder_width=48, decoder_depth=3, mask_time=0.5, mask_frequency=0.5
+        "bimodal_mae", backbone, 100.0, decoder_width=48, decoder_depth=3, ratio_time=0.5, ratio_frequency=0.5
     )
     data = {"signal": torch.randn(8, 2, 100)}
     optimizer = torch.optim.AdamW(objective.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
@@ -233,3 +233,17 @@ def test_lengths_other_than_the_learnt_ones_are_interpolated() -> None:
 def test_another_backbone_is_refused() -> None:
     with pytest.raises(ValueError, match="needs backbone=bimodal_vit"):
         create_objective("bimodal_mae", create_backbone("xresnet1d10", width=4), 100.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"ratio_time": 1.5}, "ratio_time"),
+        ({"ratio_frequency": 0.0}, "ratio_frequency"),
+        ({"time_weight": -1.0}, "time_weight"),
+        ({"decoder_depth": 0}, "decoder_depth"),
+    ],
+)
+def test_options_out_of_range_are_named_before_anything_is_run(options: dict[str, float], name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}="):
+        small(**options)

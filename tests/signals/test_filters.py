@@ -142,3 +142,12 @@ def test_settings_survive_a_round_trip() -> None:
     assert SignalSettings().leads == LEADS
     with pytest.raises(ValueError, match="unknown signal settings: lead"):
         SignalSettings.from_dict({"lead": ["I"]})
+
+
+def test_a_lead_that_was_not_recorded_stays_zero() -> None:
+    signal = np.random.default_rng(0).standard_normal((3, 4, 50)) + 2
+    signal[1, 2] = 0
+    for how in ("lead", "record"):
+        scaled = normalise(signal, how)
+        assert not scaled[1, 2].any()
+        assert scaled[1, 1].any()

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from ssl_ecg.backbones import create_backbone
 from ssl_ecg.training.engine import (
     choose_precision,
     effective_rank,
     feature_deviation,
+    is_decayed,
     make_loggers,
     seed_step,
     warmup_cosine,
@@ -95,3 +97,15 @@ def test_loggers_by_name(tmp_path: Path) -> None:
     assert make_loggers((), tmp_path, {}) == []
     with pytest.raises(ValueError, match=r"loggers='mlflow'.*tensorboard, wandb"):
         make_loggers(("mlflow",), tmp_path, {})
+
+
+def test_weight_decay_leaves_tokens_positions_and_norms_alone() -> None:
+    backbone = create_backbone("bimodal_vit", width=12, depth=1, joint_depth=1)
+    decayed = {name for name, parameter in backbone.named_parameters() if is_decayed(name, parameter)}
+    assert "time.patch.weight" in decayed
+    assert "joint.0.attn.qkv.weight" in decayed
+    kept = {name for name, _ in backbone.named_parameters()} - decayed
+    assert {"global_token", "time.position", "frequency.position"} <= kept
+    assert all(
+        name.endswith(("bias", "token", "position", "norm.weight", "norm1.weight", "norm2.weight")) for name in kept
+    )

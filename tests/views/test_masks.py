@@ -20,7 +20,7 @@ def test_counts_are_those_of_the_definition(tokens: int, ratio: float, expected:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(1, 6), st.integers(1, 40), st.floats(0, 0.95), st.integers(0, 2**31))
+@given(st.integers(1, 6), st.integers(2, 40), st.floats(0.5, 0.95), st.integers(0, 2**31))
 def test_restoring_inverts_the_shuffle(batch: int, tokens: int, ratio: float, seed: int) -> None:
     torch.manual_seed(seed)
     values = torch.randn(batch, tokens, 3)
@@ -140,3 +140,9 @@ def test_blocks_lie_anywhere_and_differ_between_records() -> None:
 def test_blocks_that_cannot_be_are_refused(blocks: int) -> None:
     with pytest.raises(ValueError, match=f"blocks={blocks}: .*5 of 10 tokens"):
         block_mask(2, 10, 0.5, blocks)
+
+
+@pytest.mark.parametrize(("tokens", "ratio"), [(1, 0.75), (10, 1e-9)])
+def test_a_mask_that_hides_nothing_is_refused(tokens: int, ratio: float) -> None:
+    with pytest.raises(ValueError, match=f"hides none of {tokens} tokens"):
+        random_mask(2, tokens, ratio)
