@@ -1,0 +1,87 @@
+"""Losses of multi-label classification: means over the labels that are known, in float32, in logits form.
+
+Everywhere z is a logit, p = sigmoid(z), targets are 1, 0 or NaN (unknown: no loss and no gradient), and every loss is
+finite with a finite gradient however large the logits; 0 where no label is known.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def bce(logits: Tensor, targets: Tensor, positive_weight: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy, -w y log(p) - (1 - y) log(1 - p).
+
+    Args:
+        logits: [B, C].
+        targets: [B, C].
+        positive_weight: [C], w, how much a positive counts; 1 if not given.
+    """
+    known = ~targets.isnan()
+    each = F.binary_cross_entropy_with_logits(
+        logits.float(), targets.nan_to_num(), reduction="none", pos_weight=positive_weight
+    )
+    return _mean(each, known)
+
+
+def positive_weight(targets: Tensor) -> Tensor:
+    """Weight of a positive of each class: the square root of negatives over positives.
+
+    The root lies half-way, on a log scale, between no weights and full balance: with full balance one positive of a
+    class of 1 in 1,000 would outweigh all else in its batch.
+
+    Args:
+        targets: [n, C] of training.
+
+    Returns:
+        float32 [C]; 1 where there is no positive or no negative.
+    """
+    positives, negatives = (targets == 1).sum(dim=0), (targets == 0).sum(dim=0)
+    return torch.where((positives > 0) & (negatives > 0), (negatives / positives.clamp(min=1)).sqrt(), 1.0)
+
+
+def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0, alpha: float = 0.25) -> Tensor:
+    """Focal loss (Lin et al., ICCV 2017): cross-entropy that fades where the label is predicted well already.
+
+    With p_t the probability of the true label, and alpha_t = alpha for positives and 1 - alpha for negatives:
+    -alpha_t (1 - p_t)^gamma log(p_t). The paper divides by the number of positives, this by that of known labels.
+
+    Args:
+        logits: [B, C].
+        targets: [B, C].
+        gamma: how fast it fades; 0 is cross-entropy.
+        alpha: weight of positives; below .5 because well-predicted negatives have faded.
+    """
+    known, label = ~targets.isnan(), targets.nan_to_num()
+    towards = logits.float() * (2 * label - 1)  # the logit of the true label
+    weight = alpha * label + (1 - alpha) * (1 - label)
+    return _mean(-weight * torch.sigmoid(-towards) ** gamma * F.logsigmoid(towards), known)
+
+
+def asymmetric(
+    logits: Tensor, targets: Tensor, gamma_positive: float = 0.0, gamma_negative: float = 4.0, margin: float = 0.05
+) -> Tensor:
+    """Asymmetric loss (Ridnik et al., ICCV 2021): negatives fade faster than positives, easy ones altogether.
+
+    A positive costs -(1 - p)^gamma_positive log(p), a negative -q^gamma_negative log(1 - q) with q = max(p - margin, 0).
+
+    Args:
+        logits: [B, C].
+        targets: [B, C].
+        gamma_positive: how fast positives fade; 0: not at all.
+        gamma_negative: how fast negatives fade.
+        margin: negatives below this probability cost nothing.
+    """
+    known, label, logits = ~targets.isnan(), targets.nan_to_num(), logits.float()
+    positive = -(torch.sigmoid(-logits) ** gamma_positive) * F.logsigmoid(logits)
+    shifted = (torch.sigmoid(logits) - margin).clamp(min=0)
+    # log(1 - q) = log(min(1 - p + margin, 1)), without a difference that saturates.
+    log_rest = torch.logaddexp(F.logsigmoid(-logits), logits.new_tensor(margin).log()).clamp(max=0)
+    negative = -(shifted**gamma_negative) * log_rest
+    return _mean(torch.where(label == 1, positive, negative), known)
+
+
+def _mean(each: Tensor, known: Tensor) -> Tensor:
+    return (each * known).sum() / known.sum().clamp(min=1)
