@@ -54,11 +54,13 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.name = name
-        self.options = dict(options)
         self.signal = signal
         self.origin = dict(origin or {})
         self.patients = patients
         self.backbone = create_backbone(name, in_leads=len(signal.leads), **options)
+        # What only a new network needs, such as a file of weights to start from, is no part of what it is.
+        starting = getattr(self.backbone, "starting", ())
+        self.options = {option: value for option, value in options.items() if option not in starting}
 
     @property
     def width(self) -> int:

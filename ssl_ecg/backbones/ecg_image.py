@@ -1,0 +1,138 @@
+"""A 2-D network over the drawn ECG: the image path of Lampert et al. (JACC Clin Electrophysiol 2023).
+
+    signal [B, L, T] -> median filter -> independent leads, drawn [B, 1, H, W] -> any 2-D network of timm -> features
+
+They draw the eight independent leads, band-passed (here when the archive is made) and median-filtered, and train a
+ResNet-152 that has seen photographs. What an image adds to the signal is only those photographs: a baseline.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones.registry import register
+from ssl_ecg.views.drawing import draw_leads, median_filter
+
+INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)
+"""I, II and V1 to V6 in the order of ``records.LEADS``; the other four are sums of I and II."""
+
+
+class EcgImage(SignalBackbone):
+    """Any convolutional 2-D network of timm over an image of the ECG.
+
+    Args:
+        in_leads: leads L of the signal. Of 12, in the order of ``records.LEADS``, the eight independent ones are drawn;
+            of other numbers all.
+        network: name of the network in timm, such as "resnet18" or "resnet152".
+        weights: where it starts: None for random weights, "hub" for timm's pretrained ones from the Hugging Face hub,
+            or the path of a safetensors file with the network's tensors. Only a start: an encoder folder does not keep
+            this, since it holds the weights.
+        in_chans: channels of the image, 1 or 3 (the same line in each).
+        lead_height: pixels of a lead's strip.
+        samples_per_column: samples across a column of pixels: the paper speed.
+        limit: amplitude at a strip's edges, in the unit of the signal; 6 suits leads of unit deviation, 2 millivolts.
+        median: samples of the median filter, odd; 1 for none.
+
+    Attributes:
+        drawn: the rows of the signal that are drawn.
+
+    Raises:
+        ValueError: an option out of range, an unknown network, or weights that are not to be had; by name.
+    """
+
+    starting = ("weights",)
+    min_samples = 2
+
+    def __init__(
+        self,
+        in_leads: int = 12,
+        network: str = "resnet18",
+        weights: str | None = None,
+        in_chans: int = 1,
+        lead_height: int = 32,
+        samples_per_column: int = 2,
+        limit: float = 6.0,
+        median: int = 3,
+    ) -> None:
+        if in_chans not in (1, 3):
+            raise ValueError(f"in_chans={in_chans}: choose 1 or 3")
+        if samples_per_column < 1 or limit <= 0:
+            raise ValueError(f"samples_per_column={samples_per_column}, limit={limit}: both must be positive")
+        if median < 1 or median % 2 == 0:
+            raise ValueError(f"median={median}: choose an odd number of samples, 1 for no filter")
+        made = _create(network, weights, in_chans)
+        super().__init__(in_leads, made.head_hidden_size)
+        self.network = made
+        self.drawn = list(INDEPENDENT) if in_leads == 12 else list(range(in_leads))
+        self.in_chans, self.lead_height, self.samples_per_column = in_chans, lead_height, samples_per_column
+        self.limit, self.median = limit, median
+        self.min_samples = max(2, median // 2 + 1)
+
+    def image_size(self, samples: int) -> tuple[int, int]:
+        """Return height and width in pixels of the image of a signal of T samples."""
+        return self.lead_height * len(self.drawn), math.ceil((samples - 1) / self.samples_per_column)
+
+    def draw(self, signal: Tensor) -> Tensor:
+        """Draw signal [B, L, T] as images [B, in_chans, H, W], 0 for paper and 1 for ink."""
+        self.check(signal)
+        signal = median_filter(signal[:, self.drawn], self.median)
+        image = draw_leads(signal, self.lead_height, self.samples_per_column, self.limit)
+        return image[:, None].expand(-1, self.in_chans, -1, -1)
+
+    def forward_features(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to the features of the image's patches, row by row [B, rows * columns, D']."""
+        features = self.network.forward_features(self.draw(signal))
+        if features.ndim != 4 or features.shape[1] != self.network.num_features:
+            raise ValueError(f"network: its features {tuple(features.shape)} are no [batch, channels, rows, columns]")
+        return features.flatten(2).transpose(1, 2)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Pool the features of patches [B, rows * columns, D'] to [B, D], as the network does."""
+        # Pooling over all patches does not depend on how they are arranged.
+        return self.network.forward_head(features.transpose(1, 2)[..., None])
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""
+
+        def inside(pattern: Any) -> Any:
+            if isinstance(pattern, str):
+                return rf"^network\.(?:{pattern.removeprefix('^').replace('|^', '|')})"
+            return [(inside(each), order) for each, order in pattern]
+
+        return {name: inside(pattern) for name, pattern in self.network.group_matcher(coarse).items()}
+
+
+def _create(network: str, weights: str | None, in_chans: int) -> Any:
+    import timm
+
+    if not timm.is_model(network):
+        near = ", ".join(timm.list_models(f"*{network}*")[:5]) or "resnet18, resnet50, resnet152"
+        raise ValueError(f"network={network!r}: timm knows no such network; choose for example {near}")
+    options: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0}
+    if weights is None:
+        return timm.create_model(network, **options)
+    if weights == "hub":
+        try:
+            return timm.create_model(network, pretrained=True, **options)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"weights='hub': the hub did not deliver {network!r} ({error}); "
+                "give the path of a safetensors file that holds them, or null for random weights"
+            ) from error
+    path = Path(weights)
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise ValueError(f"weights={weights!r}: choose null, hub, or the path of an existing .safetensors file")
+    tensors = load_file(path)
+    if missing := sorted(set(timm.create_model(network, **options).state_dict()) - set(tensors)):
+        raise ValueError(f"weights={weights!r}: lacks {len(missing)} tensors of {network!r}, such as {missing[0]}")
+    # timm leaves out the classifier and sums the colours of the first layer where the image has one channel.
+    return timm.create_model(network, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
+
+
+register("ecg_image", EcgImage)
