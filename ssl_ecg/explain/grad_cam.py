@@ -1,0 +1,89 @@
+"""Grad-CAM (Selvaraju et al., ICCV 2017): which moments of the signal speak for an output.
+
+The features of a layer are weighted by the mean gradient of the output over all steps, summed over channels, and cut
+off below 0; captum computes it. By default the layer is the last one that knows time, the step features of the
+backbone, for any backbone alike: 1-D networks, tokens of transformers, 2-D networks over the drawn ECG.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_ecg.explain.step_times import steps_to_samples
+from ssl_ecg.tasks.classifier import Classifier
+
+
+class _FromSteps(nn.Module):
+    """A classifier whose step features [B, D', N] are the output of a module that captum can watch."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model
+        self.steps = nn.Identity()
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Map signal [B, L, T] to logits [B, outputs]."""
+        encoder = self.model.encoder
+        steps = self.steps(encoder.forward_features(signal).transpose(1, 2))
+        return self.model.head(encoder.backbone.pool(steps.transpose(1, 2)))
+
+
+def grad_cam(
+    model: Classifier,
+    signal: Tensor,
+    target: int | str | None = None,
+    layer: nn.Module | None = None,
+    by_lead: bool = False,
+) -> Tensor:
+    """Map what speaks for an output of a model.
+
+    Args:
+        model: encoder and head, in eval mode.
+        signal: [B, L, T], normalised as the encoder expects.
+        target: number of the logit, or name of the class; None: the sum of all logits, such as those of the hazards
+            of all intervals.
+        layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features. Networks
+            of large stride, such as 32 samples, need an earlier layer to tell a P wave from its QRS complex.
+        by_lead: whether to keep leads apart, where steps are of one lead (``lead_wise``, ``vit1d_lead``,
+            ``ecg_image``); for other networks all leads then have the same map.
+
+    Returns:
+        float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 throughout where nothing
+        speaks for the output.
+
+    Raises:
+        ValueError: a model in training mode, or a class that it does not have.
+
+    Example:
+        >>> heat = grad_cam(load_classifier("runs/model"), signal, "low_lvef")
+    """
+    from captum.attr import LayerGradCam
+
+    if model.training:
+        raise ValueError("model is in training mode, in which a map depends on chance: call model.eval() first")
+    output = _output(model, target)
+    from_steps = _FromSteps(model).eval()
+    whole = from_steps if layer is None else model
+
+    def forward(signal: Tensor) -> Tensor:
+        logits = whole(signal)
+        return logits.sum(1) if output is None else logits[:, output]
+
+    cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)
+    with torch.enable_grad():
+        steps = cam.attribute(signal.detach(), relu_attributions=True, attr_dim_summation=True)
+    assert isinstance(steps, Tensor)
+    heat = steps_to_samples(model.encoder.backbone, steps.detach().reshape(len(signal), -1), signal.shape[2])
+    # A missing lead, 0 throughout, speaks for nothing.
+    heat = heat * (signal != 0).any(2, keepdim=True) if heat.shape[1] > 1 else heat
+    return heat.expand_as(signal) if by_lead else heat.mean(1)
+
+
+def _output(model: Classifier, target: int | str | None) -> int | None:
+    classes = model.task.classes
+    if isinstance(target, str):
+        if target not in classes:
+            raise ValueError(f"target={target!r}: choose one of {', '.join(classes)}")
+        return classes.index(target)
+    return target
