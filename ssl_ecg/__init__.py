@@ -23,6 +23,7 @@ _ROOMS = (
     "backbones",
     "comparison",
     "evaluation",
+    "explain",
     "objectives",
     "records",
     "report",
