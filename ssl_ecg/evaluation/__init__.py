@@ -1,5 +1,7 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
 
+from ssl_ecg.evaluation.calibration import brier_per_class, calibration_error, reliability
+from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
     Difference,
     Interval,
@@ -30,12 +32,17 @@ __all__ = [
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",
+    "best_thresholds",
     "bootstrap_metrics",
     "bootstrap_weights",
     "brier_at",
+    "brier_per_class",
     "calibration_at",
+    "calibration_error",
     "challenge_metric",
     "concordance_index",
+    "decision_metrics",
+    "f1_per_class",
     "holm",
     "integrated_brier",
     "interval",
@@ -46,6 +53,7 @@ __all__ = [
     "macro_metrics",
     "paired_difference",
     "rank_metrics",
+    "reliability",
     "risk_groups",
     "undefined_classes",
 ]
