@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ssl_ecg.archive.ingest import IngestReport
     from ssl_ecg.comparison import AblateSettings, CompareSettings, Variant
     from ssl_ecg.tasks import Task
-    from ssl_ecg.training import FinetuneSettings, PretrainSettings
+    from ssl_ecg.training import FinetuneSettings, PretrainSettings, WindowSettings
 
 __all__ = ["ablate", "compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
 
@@ -174,7 +174,8 @@ def probe(
         encoder: the encoder, or its folder.
         archive: the archive, or its folder.
         labels: label table.
-        out: folder for ``metrics.json``, ``predictions.csv`` and the other tables of the task, if wanted.
+        out: folder for ``metrics.json``, ``predictions.csv`` and the other tables of the task, if wanted; decisions
+            are tuned on validation.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
         task_options: options of the task.
         classes: columns of the table; all by default, or those that the task names.
@@ -188,6 +189,8 @@ def probe(
     encoder, archive, table, created, splits = _prepare(encoder, archive, labels, task, task_options, classes, split)
     features = FeatureCache(archive, table.rows).get("encoder", encoder)
     outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, created)
+    assert outcome.probe is not None
+    created = created.tuned(table.targets[splits.validation], outcome.probe.scores(features[splits.validation]))
     metrics = _test_metrics(created, table, splits, outcome.scores)
     metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
     if out is not None:
@@ -206,6 +209,7 @@ def finetune(
     classes: Sequence[str] | None = None,
     settings: FinetuneSettings | None = None,
     scratch: bool = False,
+    windows: WindowSettings | None = None,
     split: SplitSettings | None = None,
     progress: bool = True,
     **options: Any,
@@ -218,12 +222,14 @@ def finetune(
         labels: label table.
         out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
             ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, ``curve.csv`` and a
-            model card.
+            model card. The task that it keeps has its decisions tuned on validation.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
         task_options: options of the task.
         classes: columns of the table; all by default, or those that the task names.
         settings: all settings at once; otherwise give single ones by name.
         scratch: start from random weights instead of the encoder's: the supervised baseline.
+        windows: cut records into windows for the test scores, and for those that decisions are tuned on; the best
+            evaluation is chosen on whole records all the same.
         split: which records train, choose and test.
         progress: show a progress bar.
         options: fields of ``ssl_ecg.training.FinetuneSettings``; an unknown one is a TypeError.
@@ -233,11 +239,11 @@ def finetune(
     """
     from ssl_ecg.comparison.arms import random_encoder
     from ssl_ecg.tasks import save_classifier
-    from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
+    from ssl_ecg.training import FinetuneSettings, WindowSettings, patient_hash, predict_scores, predict_windows
     from ssl_ecg.training import finetune as run
     from ssl_ecg.training.card import finetuning_card
 
-    settings = _settings(FinetuneSettings, settings, options)
+    settings, windows = _settings(FinetuneSettings, settings, options), windows or WindowSettings()
     encoder, archive, table, created, splits = _prepare(encoder, archive, labels, task, task_options, classes, split)
     if scratch:
         encoder = random_encoder(encoder, settings.seed)
@@ -246,10 +252,18 @@ def finetune(
     # What this encoder has learned from must not test it later, under whatever split.
     learned = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
     finished.model.encoder.patients |= frozenset(map(patient_hash, learned.unique()))
-    scores = predict_scores(finished.model, archive, table.rows[splits.test])
+
+    def scores_of(rows: np.ndarray) -> np.ndarray:
+        if windows.seconds is None:
+            return predict_scores(finished.model, archive, rows)
+        return predict_windows(finished.model, archive, rows, windows)
+
+    created = finished.model.task = created.tuned(validation[1], scores_of(validation[0]))
+    scores = scores_of(table.rows[splits.test])
     metrics = {**_test_metrics(created, table, splits, scores), **finished.best}
     out = Path(out)
-    save_classifier(finished.model, out, finetuning_card(finished.model, settings, metrics, table, splits, scratch))
+    card = finetuning_card(finished.model, settings, metrics, table, splits, scratch, windows)
+    save_classifier(finished.model, out, card)
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
     _write_tables(out, archive, created, table, splits, scores, metrics)
     return metrics
@@ -426,6 +440,11 @@ def _write_tables(
     tables = task.tables(table.targets[splits.test], scores)
     record_ids = archive.manifest["record_id"].iloc[table.rows[splits.test]].to_numpy()
     tables["predictions"].insert(0, "record_id", record_ids)
+    if "per_class" in tables:
+        counts = pd.DataFrame({"class": table.outcomes})
+        for part in ("train", "validation"):
+            counts[f"positives_{part}"] = np.nansum(table.outcome[getattr(splits, part)], axis=0).astype(int)
+        tables["per_class"] = counts.merge(tables["per_class"], on="class", how="right")
     for name, content in tables.items():
         content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")

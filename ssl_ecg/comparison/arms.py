@@ -13,6 +13,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Task
+from ssl_ecg.tasks.registry import Probe
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import FinetuneSettings, extract_features, finetune, predict_scores
 
@@ -34,6 +35,7 @@ class Outcome:
         curve: a row an evaluation during training, of the chosen candidate.
         undetermined: indices of outcomes that the labels of this run cannot teach.
         model: the trained classifier; None for a probe.
+        probe: the fitted probe; None for a trained classifier.
     """
 
     scores: NDArray[np.float32]
@@ -42,6 +44,7 @@ class Outcome:
     curve: list[dict[str, float]]
     undetermined: list[int]
     model: Classifier | None = None
+    probe: Probe | None = None
 
 
 def random_encoder(encoder: Encoder, seed: int) -> Encoder:
@@ -80,6 +83,7 @@ def run_probe(
         chosen={"C": probe.C},
         curve=[],
         undetermined=_undetermined(task, targets[train]),
+        probe=probe,
     )
 
 

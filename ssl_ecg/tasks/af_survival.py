@@ -118,6 +118,14 @@ class AfSurvival:
         incident = survival_curve(logits[:, self._first :])
         return torch.cat([torch.sigmoid(-logits[:, : self._first]), incident], dim=1)
 
+    def for_training(self, targets: NDArray[Any]) -> AfSurvival:
+        """Return the task itself: its loss takes nothing from the whole of training."""
+        return self
+
+    def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> AfSurvival:
+        """Return the task itself: it decides nothing."""
+        return self
+
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which records say anything of an interval: not those with unknown or too short a follow-up."""
         survived, event_bin = self._encode(torch.from_numpy(np.asarray(targets)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,34 +12,56 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ssl_ecg.evaluation import (
     LinearProbe,
     auprc_per_class,
     auroc_per_class,
+    best_thresholds,
+    brier_per_class,
+    calibration_error,
+    decision_metrics,
+    f1_per_class,
     macro_auprc,
     macro_auroc,
     macro_metrics,
+    reliability,
 )
+from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight
 from ssl_ecg.tasks.registry import Probe, register
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"bce": bce, "weighted": bce, "focal": focal, "asymmetric": asymmetric}
+
+logger = logging.getLogger(__name__)
 
 
 class Arrhythmia:
-    """One logit a class, binary cross-entropy over the labels that are known.
+    """One logit a class, and a loss over the labels that are known.
 
     Args:
         classes: names of the C classes.
+        loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"`` or ``"asymmetric"``;
+            see ``ssl_ecg.tasks.losses``.
+        thresholds: C scores from which a class is named; by default ``tuned`` chooses them.
+
+    Raises:
+        ValueError: unknown loss, or thresholds that do not fit.
     """
 
     name = "arrhythmia"
     columns: tuple[str, ...] | None = None
     selection = "macro_auroc"
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], loss: str = "bce", thresholds: Sequence[float] | None = None) -> None:
+        if loss not in LOSSES:
+            raise ValueError(f"loss={loss!r}: choose one of {', '.join(LOSSES)}")
         self.classes: tuple[str, ...] = tuple(classes)
         self.outcomes = self.classes
-        self.options: Mapping[str, Any] = {}
+        self.options: Mapping[str, Any] = {"loss": loss}
+        self.thresholds: NDArray[np.float64] | None = None
+        self._positive_weight: Tensor | None = None
+        if thresholds is not None:
+            self._set(np.asarray(thresholds, dtype=np.float64))
 
     def head(self, width: int) -> nn.Linear:
         """Return a linear layer from features [B, width] to logits [B, C], starting at zero."""
@@ -47,19 +71,56 @@ class Arrhythmia:
         return head
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean binary cross-entropy over known labels, in float32; 0 where none is known.
+        """Return the mean loss over known labels, in float32; 0 where none is known.
 
         Args:
             logits: [B, C].
             targets: [B, C], 1, 0 or NaN (unknown: no loss and no gradient).
+
+        Raises:
+            ValueError: a weighted loss without the counts of training.
         """
-        known = ~targets.isnan()
-        each = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(), reduction="none")
-        return (each * known).sum() / known.sum().clamp(min=1)
+        name = self.options["loss"]
+        if name != "weighted":
+            return LOSSES[name](logits, targets)
+        if self._positive_weight is None:
+            raise ValueError("loss='weighted': the counts of training are not known; take for_training(targets)")
+        return bce(logits, targets, self._positive_weight.to(logits.device))
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return probabilities [B, C]."""
         return torch.sigmoid(logits.float())
+
+    def for_training(self, targets: NDArray[Any]) -> Arrhythmia:
+        """Return the task with the weights of its loss, where that has any."""
+        if self.options["loss"] != "weighted":
+            return self
+        task = copy.copy(self)
+        task._positive_weight = positive_weight(torch.from_numpy(np.asarray(targets, np.float32)))
+        return task
+
+    def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> Arrhythmia:
+        """Return the task with the thresholds that give the best F1 of each class on these validation records.
+
+        A class without a positive there keeps .5 and is named in the log. Thresholds that the task was made with stay.
+        """
+        if self.thresholds is not None:
+            return self
+        if absent := [name for name, column in zip(self.classes, np.asarray(targets).T) if not (column == 1).any()]:
+            logger.warning("threshold .5, since validation has no positive record: %s", ", ".join(absent))
+        task = copy.copy(self)
+        task._set(best_thresholds(targets, scores))
+        return task
+
+    def decide(self, scores: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which classes are named, [n, C], for scores [n, C].
+
+        Raises:
+            ValueError: no thresholds were tuned or given.
+        """
+        if self.thresholds is None:
+            raise ValueError("thresholds=None: tune them on validation with tuned(targets, scores)")
+        return np.asarray(scores) >= self.thresholds
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return every record: one without a known label still shapes the statistics of batch norms."""
@@ -70,38 +131,66 @@ class Arrhythmia:
         return np.asarray(targets, np.float32)
 
     def metrics(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, float]:
-        """Return macro AUROC and macro AUPRC over the classes that have both outcomes."""
-        return {"macro_auroc": macro_auroc(targets, scores), "macro_auprc": macro_auprc(targets, scores)}
+        """Return macro AUROC and AUPRC over classes with both outcomes; with thresholds F1 and subset accuracy too."""
+        found = {"macro_auroc": macro_auroc(targets, scores), "macro_auprc": macro_auprc(targets, scores)}
+        decided = self._decided(targets, scores, np.ones((len(targets), 1)))
+        return found | {name: float(value[0]) for name, value in decided.items() if not np.isnan(value[0])}
 
     def weighted_metrics(
         self, targets: NDArray[Any], scores: NDArray[Any], weights: NDArray[Any]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return macro AUROC and macro AUPRC under each of R weightings."""
-        return macro_metrics(targets, scores, weights)
+        """Return the same metrics under each of R weightings."""
+        return macro_metrics(targets, scores, weights) | self._decided(targets, scores, weights)
 
     def per_class(self, targets: NDArray[Any], scores: NDArray[Any]) -> pd.DataFrame:
-        """Return AUROC and AUPRC of each class; NaN where the records lack one outcome."""
-        return pd.DataFrame(
+        """Return the metrics of each class; ranking metrics and F1 are NaN where the records lack one outcome.
+
+        Columns: ``class``, ``positives_test``, ``auroc``, ``auprc``, ``brier``, ``calibration_error``, and with
+        thresholds ``threshold`` and ``f1``.
+        """
+        table = pd.DataFrame(
             {
                 "class": self.classes,
                 "positives_test": np.nansum(targets, axis=0).astype(int),
                 "auroc": auroc_per_class(targets, scores),
                 "auprc": auprc_per_class(targets, scores),
+                "brier": brier_per_class(targets, scores),
+                "calibration_error": calibration_error(targets, scores),
             }
         )
+        if self.thresholds is None:
+            return table
+        return table.assign(threshold=self.thresholds, f1=f1_per_class(targets, self.decide(scores))[:, 0])
 
     def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return "predictions": for each class its label and its probability."""
+        """Return "predictions" (for each class its label and its probability), "per_class" and "calibration"."""
         columns: dict[str, NDArray[Any]] = {}
         for c, name in enumerate(self.classes):
             columns |= {name: targets[:, c], f"{name}_score": scores[:, c]}
-        return {"predictions": pd.DataFrame(columns)}
+        return {
+            "predictions": pd.DataFrame(columns),
+            "per_class": self.per_class(targets, scores),
+            "calibration": reliability(targets, scores, self.classes),
+        }
 
     def fit_probe(
         self, train_x: NDArray[Any], train_y: NDArray[Any], validation_x: NDArray[Any], validation_y: NDArray[Any]
     ) -> Probe:
-        """Fit a logistic regression a class."""
+        """Fit a logistic regression a class, whatever the loss."""
         return LinearProbe().fit(train_x, train_y, validation_x, validation_y)
+
+    def _decided(
+        self, targets: NDArray[Any], scores: NDArray[Any], weights: NDArray[Any]
+    ) -> dict[str, NDArray[np.float64]]:
+        return {} if self.thresholds is None else decision_metrics(targets, self.decide(scores), weights)
+
+    def _set(self, thresholds: NDArray[np.float64]) -> None:
+        if thresholds.shape != (len(self.classes),) or not ((thresholds >= 0) & (thresholds <= 1)).all():
+            raise ValueError(
+                f"thresholds={thresholds.tolist()}: choose one between 0 and 1 for each of {len(self.classes)} classes"
+            )
+        self.thresholds = thresholds
+        self.options = {**self.options, "thresholds": thresholds.tolist()}
 
 
 register("arrhythmia", Arrhythmia)

@@ -65,7 +65,7 @@ def asymmetric(
 ) -> Tensor:
     """Asymmetric loss (Ridnik et al., ICCV 2021): negatives fade faster than positives, easy ones altogether.
 
-    A positive costs -(1 - p)^gamma_positive log(p), a negative -q^gamma_negative log(1 - q) with q = max(p - margin, 0).
+    A positive costs -(1 - p)^gamma_positive log(p), a negative -q^gamma_negative log(1 - q), q = max(p - margin, 0).
 
     Args:
         logits: [B, C].

@@ -62,6 +62,12 @@ class Task(Protocol):
     def scores(self, logits: Tensor) -> Tensor:
         """Turn logits [B, outputs] into scores [B, S] between 0 and 1."""
 
+    def for_training(self, targets: NDArray[Any]) -> Task:
+        """Return the task with what its loss takes from the targets [n, C] of training, or itself."""
+
+    def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> Task:
+        """Return the task with the decisions that it chooses on validation, or itself; never called with test."""
+
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which records [n] training can learn from; it leaves out the others."""
 

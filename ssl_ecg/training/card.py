@@ -16,6 +16,7 @@ from ssl_ecg.tasks import Classifier
 
 if TYPE_CHECKING:
     from ssl_ecg.training.finetune import FinetuneSettings
+    from ssl_ecg.training.windows import WindowSettings
 
 _CARD = """# ECG encoder: {backbone}, pretrained with {objective}
 
@@ -99,8 +100,8 @@ score was kept (step {step:.0f}); test was scored once, with that one.
 {metrics}
 
 ## Limits
-These numbers hold for records from where the test records come from. The scores are not calibrated, and no threshold
-was chosen. This is not a medical device.
+These numbers hold for records from where the test records come from. The scores were not calibrated afterwards.
+Thresholds, where the task has any, were tuned on validation. This is not a medical device.
 
 ## Settings
 ```json
@@ -116,6 +117,7 @@ def finetuning_card(
     labels: LabelTable,
     splits: Splits,
     scratch: bool,
+    windows: WindowSettings,
 ) -> str:
     """Return the model card of a finetuned classifier, as Markdown."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
@@ -133,6 +135,8 @@ def finetuning_card(
             for name, value in metrics.items()
             if f"{name}_low" in metrics
         ),
-        settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
+        settings=json.dumps(
+            {**asdict(settings), "windows": asdict(windows), "task": dict(model.task.options)}, indent=1
+        ),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )

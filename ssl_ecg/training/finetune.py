@@ -247,7 +247,7 @@ def finetune(
     train = train[0][informative], train[1][informative]
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
-    model = Classifier(copy.deepcopy(encoder), task)
+    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]))
     if settings.head == "probe":
         start_as_probe(model, archive, train, validation)
     module = FinetuneModule(model, settings)

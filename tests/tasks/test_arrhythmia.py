@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
 from ssl_ecg.tasks import create_task, list_tasks
+from ssl_ecg.tasks.losses import asymmetric, bce, focal
 from ssl_ecg.tasks.registry import register
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
@@ -68,7 +71,80 @@ def test_metrics_are_macro_means_and_name_the_one_for_selection() -> None:
     assert task.selection in metrics
 
 
+def test_every_loss_is_the_one_of_its_name() -> None:
+    logits, targets = 3 * torch.randn(7, 3), (torch.rand(7, 3) < 0.4).float()
+    for name, loss in (("bce", bce), ("focal", focal), ("asymmetric", asymmetric)):
+        task = create_task("arrhythmia", CLASSES, loss=name)
+        assert task.options == {"loss": name}
+        assert task.for_training(targets.numpy()) is task
+        assert torch.equal(task.loss(logits, targets), loss(logits, targets))
+
+
+def test_the_weighted_loss_takes_its_weights_from_training() -> None:
+    task = create_task("arrhythmia", CLASSES, loss="weighted")
+    logits, targets = 3 * torch.randn(7, 3), (torch.rand(7, 3) < 0.4).float()
+    with pytest.raises(ValueError, match=r"loss='weighted'.*for_training"):
+        task.loss(logits, targets)
+    train = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 1], [0, 1, 1], [0, np.nan, 1]], np.float32)
+    weights = torch.tensor([2.0, 1.0, 0.5])
+    expected = nn.BCEWithLogitsLoss(pos_weight=weights)(logits, targets)
+    torch.testing.assert_close(task.for_training(train).loss(logits, targets), expected)
+    with pytest.raises(ValueError, match="loss='weighted'"):  # the task itself, which other runs share, learned nothing
+        task.loss(logits, targets)
+
+
+def test_tuned_thresholds_decide_and_add_their_metrics(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 3)) < (0.1, 0.4, 0.3)).astype(np.float32)
+    scores = np.clip(0.3 * targets + 0.5 * rng.random((200, 3)), 0, 1).astype(np.float32)
+    validation, test = slice(0, 100), slice(100, 200)
+    targets[validation, 2] = 0
+    task = create_task("arrhythmia", CLASSES)
+    with caplog.at_level(logging.WARNING):
+        tuned = task.tuned(targets[validation], scores[validation])
+    assert [record.getMessage() for record in caplog.records] == [
+        "threshold .5, since validation has no positive record: lvh"
+    ]
+    thresholds = tuned.options["thresholds"]
+    assert thresholds[2] == 0.5
+    assert task.options == {"loss": "bce"}
+    assert set(task.metrics(targets, scores)) == {"macro_auroc", "macro_auprc"}
+    decisions = scores[test] >= np.array(thresholds)
+    assert (tuned.decide(scores[test]) == decisions).all()
+    metrics, f1 = tuned.metrics(targets[test], scores[test]), f1_score(targets[test], decisions, average=None)
+    assert metrics["macro_f1"] == pytest.approx(f1.mean())
+    assert metrics["subset_accuracy"] == pytest.approx(accuracy_score(targets[test], decisions))
+    weighted = tuned.weighted_metrics(targets[test], scores[test], np.ones((100, 2)))
+    assert {name: value[1] for name, value in weighted.items()} == pytest.approx(metrics)
+    table = tuned.per_class(targets[test], scores[test])
+    assert table["threshold"].tolist() == thresholds
+    np.testing.assert_allclose(table["f1"], f1)
+    again = create_task("arrhythmia", CLASSES, **tuned.options)
+    assert again.options == tuned.options
+    assert again.tuned(targets[test], scores[test]) is again
+    with pytest.raises(ValueError, match="thresholds=None"):
+        task.decide(scores)
+
+
+def test_a_class_without_positives_is_in_the_tables_and_not_in_the_averages() -> None:
+    rng = np.random.default_rng(0)
+    targets, scores = (rng.random((60, 3)) < 0.3).astype(float), rng.random((60, 3))
+    targets[:, 1] = 0
+    task = create_task("arrhythmia", CLASSES, thresholds=[0.5, 0.5, 0.5])
+    table = task.tables(targets, scores)["per_class"].set_index("class")
+    assert table.loc["atrial_fibrillation", "positives_test"] == 0
+    assert table.loc["atrial_fibrillation", ["auroc", "auprc", "f1"]].isna().all()
+    metrics = task.metrics(targets, scores)
+    for name in ("auroc", "auprc", "f1"):
+        assert metrics[f"macro_{name}"] == pytest.approx(table.loc[["sinus_rhythm", "lvh"], name].mean())
+
+
 def test_errors_name_argument_and_value() -> None:
+    with pytest.raises(ValueError, match=r"loss='hinge'.*weighted"):
+        create_task("arrhythmia", CLASSES, loss="hinge")
+    for wrong in ([0.5], [0.5, 0.5, 1.5], [0.5, 0.5, float("nan")]):
+        with pytest.raises(ValueError, match="thresholds="):
+            create_task("arrhythmia", CLASSES, thresholds=wrong)
     assert "arrhythmia" in list_tasks()
     with pytest.raises(ValueError, match=r"task='arythmia'.*arrhythmia"):
         create_task("arythmia", CLASSES)

@@ -56,7 +56,7 @@ def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None
 
 def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
     created = json.loads((folder / "task.json").read_text())
-    assert created.pop("options") == {}
+    assert created.pop("options") == {"loss": "bce"}
     (folder / "task.json").write_text(json.dumps(created))
     assert load_classifier(folder).task.classes == CLASSES
 

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score
+from torch import nn
+
+from ssl_ecg import api
+from ssl_ecg.evaluation import best_thresholds
+from ssl_ecg.tasks import Classifier, create_task, load_classifier
+from ssl_ecg.training import FinetuneSettings, WindowSettings, predict_scores, predict_windows
+
+if TYPE_CHECKING:
+    from conftest import Labelled
+
+CLASSES = ("sinus_rhythm", "sinus_bradycardia")
+
+
+@pytest.fixture(scope="module")
+def model(labelled: Labelled) -> Classifier:
+    torch.manual_seed(1)
+    made = Classifier(copy.deepcopy(labelled.encoder), create_task("arrhythmia", CLASSES))
+    nn.init.normal_(made.head.weight)
+    return made.eval()
+
+
+@pytest.mark.parametrize(("seconds", "stride", "starts"), [(2.5, 1.25, (0, 125, 250)), (2.0, 2.0, (0, 200, 300))])
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+@pytest.mark.parametrize("over", ["scores", "features"])
+def test_scores_are_those_of_the_windows_written_out(
+    labelled: Labelled,
+    model: Classifier,
+    seconds: float,
+    stride: float,
+    starts: tuple[int, ...],
+    aggregate: str,
+    over: str,
+) -> None:
+    rows = labelled.test[0][:5]
+    signal = torch.from_numpy(labelled.archive.read(rows))
+    width = round(100 * seconds)
+    with torch.inference_mode():
+        features = torch.stack([model.encoder.backbone(signal[..., start : start + width]) for start in starts])
+        reduce = {"max": lambda x: x.max(dim=0).values, "mean": lambda x: x.mean(dim=0)}[aggregate]
+        if over == "features":
+            expected = torch.sigmoid(model.head(reduce(features)))
+        else:
+            expected = reduce(torch.sigmoid(model.head(features)))
+    windows = WindowSettings(seconds, stride, aggregate, over)
+    found = predict_windows(model, labelled.archive, rows, windows, batch_size=2)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_one_window_is_the_whole_record(labelled: Labelled, model: Classifier) -> None:
+    rows = labelled.test[0]
+    for windows in (WindowSettings(), WindowSettings(5.0, 5.0)):
+        found = predict_windows(model, labelled.archive, rows, windows)
+        np.testing.assert_allclose(found, predict_scores(model, labelled.archive, rows), rtol=1e-4, atol=1e-6)
+
+
+def test_windows_that_do_not_fit_are_refused(labelled: Labelled, model: Classifier) -> None:
+    for wrong, named in (
+        ({"seconds": 2.0, "stride": 3.0}, "stride=3"),
+        ({"seconds": 2.0, "stride": 0.0}, "stride=0"),
+        ({"aggregate": "median"}, "aggregate='median'"),
+        ({"over": "logits"}, "over='logits'"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            WindowSettings(**wrong)
+    for windows in (WindowSettings(6.0), WindowSettings(2.0, 0.001)):
+        with pytest.raises(ValueError, match=r"records have 500 samples of 0.01 s"):
+            predict_windows(model, labelled.archive, labelled.test[0], windows)
+    survival = Classifier(
+        copy.deepcopy(labelled.encoder), create_task("af_survival", ("time_days", "event", "prevalent"))
+    )
+    with pytest.raises(ValueError, match=r"aggregate='max'.*af_survival"):
+        predict_windows(survival.eval(), labelled.archive, labelled.test[0], WindowSettings(2.5))
+
+
+@pytest.fixture(scope="module")
+def table(labelled: Labelled) -> pd.DataFrame:
+    """Labels with folds: 8 validates, 9 tests."""
+    parts = {0: labelled.train, 8: labelled.validation, 9: labelled.test}
+    frames = [
+        pd.DataFrame(targets, columns=list(CLASSES)).assign(
+            record_id=labelled.archive.manifest["record_id"].iloc[rows].to_numpy(), fold=fold
+        )
+        for fold, (rows, targets) in parts.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def probed(labelled: Labelled, table: pd.DataFrame, out: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+    split = api.SplitSettings(validation_folds=(8,), test_folds=(9,))
+    metrics = api.probe(labelled.encoder, labelled.archive, table, out, classes=CLASSES, split=split)
+    return metrics, pd.read_csv(out / "per_class.csv").set_index("class"), pd.read_csv(out / "predictions.csv")
+
+
+def test_a_probe_decides_by_thresholds_that_test_cannot_move(
+    labelled: Labelled, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    metrics, per_class, predictions = probed(labelled, table, tmp_path / "as_it_is")
+    scores = predictions[[f"{name}_score" for name in CLASSES]].to_numpy()
+    decisions, targets = scores >= per_class["threshold"].to_numpy(), predictions[list(CLASSES)].to_numpy()
+    f1 = f1_score(targets, decisions, average=None)
+    np.testing.assert_allclose(per_class["f1"], f1, atol=1e-5)
+    assert metrics["macro_f1"] == pytest.approx(f1.mean())
+    assert metrics["macro_f1_low"] <= metrics["macro_f1"] <= metrics["macro_f1_high"]
+    assert metrics["subset_accuracy"] == pytest.approx(accuracy_score(targets, decisions))
+    for fold, part in ((0, "train"), (8, "validation"), (9, "test")):
+        positives = table.loc[table["fold"] == fold, list(CLASSES)].sum().to_numpy()
+        np.testing.assert_array_equal(per_class[f"positives_{part}"], positives)
+    calibration = pd.read_csv(tmp_path / "as_it_is" / "calibration.csv")
+    assert calibration.groupby("class")["records"].sum().tolist() == [len(predictions)] * 2
+
+    other = table.copy()
+    other.loc[table["fold"] == 9, list(CLASSES)] = 1 - other.loc[table["fold"] == 9, list(CLASSES)]
+    _, moved, _ = probed(labelled, other, tmp_path / "test_flipped")
+    assert moved["threshold"].tolist() == per_class["threshold"].tolist()
+    assert (moved["f1"] != per_class["f1"]).all()
+
+
+def test_a_finetuned_model_keeps_thresholds_tuned_on_validation_windows(
+    labelled: Labelled, table: pd.DataFrame, tiny_finetuning: FinetuneSettings, tmp_path: Path
+) -> None:
+    windows = WindowSettings(2.5, 1.25)
+    metrics = api.finetune(
+        labelled.encoder,
+        labelled.archive,
+        table,
+        tmp_path,
+        classes=CLASSES,
+        task_options={"loss": "weighted"},
+        settings=replace(tiny_finetuning, steps=2, evaluations=1),
+        windows=windows,
+        split=api.SplitSettings(validation_folds=(8,), test_folds=(9,)),
+        progress=False,
+    )
+    kept = load_classifier(tmp_path)
+    scores = predict_windows(kept, labelled.archive, labelled.validation[0], windows)
+    expected = best_thresholds(labelled.validation[1], scores)
+    np.testing.assert_allclose(kept.task.thresholds, expected, atol=1e-5)
+    assert json.loads((tmp_path / "task.json").read_text())["options"]["loss"] == "weighted"
+    predictions = pd.read_csv(tmp_path / "predictions.csv")
+    rows = labelled.archive.rows(predictions["record_id"])
+    found = predict_windows(kept, labelled.archive, rows, windows)
+    np.testing.assert_allclose(predictions[[f"{name}_score" for name in CLASSES]], found, atol=1e-5)
+    assert metrics["macro_f1"] == pytest.approx(
+        f1_score(predictions[list(CLASSES)], kept.task.decide(found), average="macro")
+    )
