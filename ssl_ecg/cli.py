@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
@@ -133,9 +134,19 @@ def _named(node: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _task(config: DictConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Split the node of a task into its name, its options, and the classes to take, if it lets one choose."""
+    """Split the node of a task into its name, its options, and the classes to take, if it lets one choose.
+
+    Options that are all the task's defaults are left out, as in Python: folders of runs remember the options given, and
+    a task that gains one must still continue them.
+    """
+    from ssl_ecg.tasks.registry import TASKS
+
     task, options = _named(config.task)
-    return task, options, {"classes": options.pop("classes")} if "classes" in options else {}
+    classes = {"classes": options.pop("classes")} if "classes" in options else {}
+    defaults = signature(TASKS[task]).parameters if task in TASKS else {}
+    if all(name in defaults and defaults[name].default == value for name, value in options.items()):
+        options = {}
+    return task, options, classes
 
 
 def _rest(config: DictConfig, *taken: str) -> dict[str, Any]:

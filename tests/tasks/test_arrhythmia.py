@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
+from ssl_ecg import cli
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.losses import asymmetric, bce, focal
 from ssl_ecg.tasks.registry import register
@@ -152,3 +153,9 @@ def test_errors_name_argument_and_value() -> None:
         create_task("arrhythmia", ())
     with pytest.raises(ValueError, match="name='arrhythmia'"):
         register("arrhythmia", lambda classes: create_task("arrhythmia", classes))
+
+
+def test_the_command_line_gives_options_that_differ_from_the_defaults() -> None:
+    for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), {"loss": "focal"})):
+        config = cli.load_config("finetune", ["task=arrhythmia", *changes])
+        assert cli._task(config) == ("arrhythmia", options, {"classes": None})
