@@ -48,7 +48,8 @@ def test_beats_of_real_ecgs_are_mostly_those_of_another_detector(ecg_data: Path)
         other = xqrs_detect(signal[1], record.fs, verbose=False) / record.fs
         found = r_peaks(resample(signal, record.fs, 100), 100.0) / 100
         true, found = (beats[(beats > 0.5) & (beats < 9.5)] for beats in (other, found))
-        scores.append(agreement(found, true, 0.1))
+        if len(true):  # the other detector finds nothing in some short records
+            scores.append(agreement(found, true, 0.1))
     assert len(scores) >= 10
     assert np.mean(scores, axis=0) == pytest.approx(1, abs=0.05)
 

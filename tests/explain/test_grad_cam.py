@@ -112,7 +112,8 @@ def test_steps_lie_where_the_signal_moves_them(name: str) -> None:
         near = values > values.max() / 2
         errors.append(float((values * near * torch.arange(samples)).sum() / (values * near).sum()) - place)
     assert np.abs(errors).max() < 1.5 * stride
-    assert abs(np.mean(errors)) < 0.5 * stride
+    # Pooling over pairs of steps in shortcuts shifts them by up to half a step.
+    assert abs(np.mean(errors)) < 0.75 * stride
 
 
 def test_a_missing_lead_speaks_for_nothing() -> None:
