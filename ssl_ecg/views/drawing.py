@@ -58,10 +58,9 @@ def draw_leads(
     # Depth below the top of the strip, in pixels.
     depth = (lead_height - (lead_height - thickness) * (signal / limit).clamp(-1, 1)) / 2
     # A column shares the samples at its edges with its neighbours.
-    span = {"kernel_size": samples_per_column + 1, "stride": samples_per_column}
     depth = F.pad(depth, (0, -(signal.shape[2] - 1) % samples_per_column), mode="replicate")
-    bottom = F.max_pool1d(depth, **span) + thickness / 2  # [B, L, W]
-    top = -F.max_pool1d(-depth, **span) - thickness / 2
+    bottom = F.max_pool1d(depth, samples_per_column + 1, samples_per_column) + thickness / 2  # [B, L, W]
+    top = -F.max_pool1d(-depth, samples_per_column + 1, samples_per_column) - thickness / 2
     row = torch.arange(lead_height, device=signal.device, dtype=depth.dtype)[:, None]
     lowest, highest = torch.minimum(bottom[:, :, None], row + 1), torch.maximum(top[:, :, None], row)
     return (lowest - highest).clamp(0, 1).flatten(1, 2)
