@@ -68,7 +68,7 @@ class LeadWise(SignalBackbone):
         return {name: inside(pattern) for name, pattern in self.single.group_matcher(coarse).items()}
 
 
-def lead_wise(in_leads: int = 12, single: str = "xresnet1d18", **options: Any) -> LeadWise:
+def lead_wise(in_leads: int = 12, single: str = "clocs", **options: Any) -> LeadWise:
     """Build a lead-wise backbone.
 
     Args:
