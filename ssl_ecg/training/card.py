@@ -34,7 +34,7 @@ samples] to [batch, {width}] features.
 | patients | {patients:,} |
 | held out | {held_out_records:,} records of patients that pretraining did not see |
 | epochs | {epochs_run} run; these are the weights after epoch {epoch} (counted from 0) |
-| time | {seconds:.0f} s |
+| training steps | {seconds:.0f} s |
 
 Metrics at that epoch: {metrics}.
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -253,7 +252,6 @@ def pretrain(
     )
     per_epoch = data.steps_per_epoch
     module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch)
-    started = time.perf_counter()
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     # A run that diverged has no last weights worth keeping.
@@ -279,7 +277,8 @@ def pretrain(
         "held_out_records": len(archive) - len(rows),
         "epochs_run": len(table.rows),
         "epoch": int(chosen["epoch"]),
-        "seconds": round(time.perf_counter() - started, 1),
+        # Of training steps, also those before a kill.
+        "seconds": round(sum(data.records_per_epoch / row["ecg_per_second"] for row in table.rows), 2),
         "metrics": {
             name: chosen[name] for name in ("train_loss", "validation_loss", "effective_rank") if name in chosen
         },
@@ -308,6 +307,11 @@ class PretrainData(pl.LightningDataModule):
     def steps_per_epoch(self) -> int:
         """Training steps of one epoch."""
         return len(EpochBatches(len(self.train_data), self.settings.batch_size, self.settings.seed))
+
+    @property
+    def records_per_epoch(self) -> int:
+        """Records of the training steps of one epoch."""
+        return self.steps_per_epoch * min(self.settings.batch_size, len(self.train_data))
 
     def _loader(self, data: ArchiveBatches, seed: int | None) -> Any:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
