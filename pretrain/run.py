@@ -13,7 +13,7 @@ parser.add_argument("archive", help="archive to write, to continue or to add to"
 parser.add_argument("out", help="encoder folder to write or to continue")
 parser.add_argument("--holdout", help="label table whose test patients must not be seen")
 parser.add_argument("--backbone", default="xresnet1d18")
-parser.add_argument("--epochs", type=int, default=40)
+parser.add_argument("--epochs", type=int, default=16)
 
 
 def main() -> None:
