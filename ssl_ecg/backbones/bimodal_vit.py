@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.backbones.transformer import (
     embedding,
@@ -69,7 +70,7 @@ class Stream(nn.Module):
         return self.norm(x), outputs
 
 
-class BimodalViT(nn.Module):
+class BimodalViT(SignalBackbone):
     """Vision transformer over time patches and spectrum patches of an ECG.
 
     Args:
@@ -100,15 +101,13 @@ class BimodalViT(nn.Module):
         frequency: bool = True,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        if in_leads < 1:
-            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        super().__init__(in_leads, width)
         for name, value in (("depth", depth), ("joint_depth", joint_depth), ("patch", patch)):
             if value < 1:
                 raise ValueError(f"{name}={value}: choose at least 1")
         if samples < 2 * patch:
             raise ValueError(f"samples={samples}: choose at least two patches of {patch}")
-        self.in_leads, self.width, self.patch = in_leads, width, patch
+        self.patch = patch
         self.modalities = ("time", "frequency") if frequency else ("time",)
         middle = drop_path * depth / (depth + joint_depth)
         self.global_token = embedding(1, 1, width)
@@ -120,8 +119,7 @@ class BimodalViT(nn.Module):
 
     def patches(self, signal: Tensor) -> dict[str, Tensor]:
         """Cut signal [B, L, T] and its spectrum into patches [B, N, L * P] by modality."""
-        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
-            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        self.check(signal)
         made = {"time": patchify(signal, self.patch)}
         if "frequency" in self.modalities:
             made["frequency"] = patchify(magnitude_spectrum(signal), self.patch)
@@ -160,10 +158,6 @@ class BimodalViT(nn.Module):
         """Pool tokens [B, N, D] to their layer-normalised mean [B, D]."""
         # Without weights of its own: the linear head that follows has them, and pretraining would not train them.
         return F.layer_norm(features.mean(1), (self.width,))
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to one feature vector per record [B, D]."""
-        return self.pool(self.forward_features(signal))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import transformer
+from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.backbones.transformer import (
     embedding,
@@ -29,7 +30,7 @@ from ssl_ecg.views import take_tokens
 TOKENS = ("joint", "lead")
 
 
-class ViT1d(nn.Module):
+class ViT1d(SignalBackbone):
     """Vision transformer over time patches of all leads together, or of each lead.
 
     Where tokens are of one lead, a lead that is 0 throughout counts as missing: no token attends to it (its separators
@@ -68,16 +69,14 @@ class ViT1d(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        if in_leads < 1:
-            raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        super().__init__(in_leads, width)
         if tokens not in TOKENS:
             raise ValueError(f"tokens={tokens!r}: choose one of {', '.join(TOKENS)}")
         if depth < 1:
             raise ValueError(f"depth={depth}: choose at least one block")
         if not 1 <= patch <= samples:
             raise ValueError(f"patch={patch}, samples={samples}: choose a patch of at least 1 and at most all samples")
-        self.in_leads, self.tokens, self.patch, self.width = in_leads, tokens, patch, width
+        self.tokens, self.patch = tokens, patch
         self.rows, self.separators = (in_leads, 2 * in_leads) if tokens == "lead" else (1, 0)
         self.position = position_table(width, samples // patch)
         if self.separators:
@@ -94,8 +93,7 @@ class ViT1d(nn.Module):
         Raises:
             ValueError: another number of leads, or a signal shorter than a patch.
         """
-        if signal.ndim != 3 or signal.shape[1] != self.in_leads:
-            raise ValueError(f"signal {tuple(signal.shape)}: expected [batch, {self.in_leads} leads, samples]")
+        self.check(signal)
         patches = transformer.patchify(signal, self.patch)
         if not self.separators:
             return patches
@@ -162,10 +160,6 @@ class ViT1d(nn.Module):
             return features.mean(1)
         counted = (features != 0).any(2).sum(1, keepdim=True).clamp(min=1)
         return features.sum(1) / counted
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to one feature vector per record [B, D]."""
-        return self.pool(self.forward_features(signal))
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from ssl_ecg.backbones.bimodal_vit import BimodalViT, Encoded
 from ssl_ecg.backbones.transformer import unpatchify
 from ssl_ecg.objectives.masked_decoder import MaskedDecoder
-from ssl_ecg.objectives.masked_loss import check_normalised, masked_loss, normalise_patches, restore_patches
+from ssl_ecg.objectives.masked_loss import (
+    check_normalised,
+    check_ratio,
+    masked_loss,
+    normalise_patches,
+    restore_patches,
+)
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, random_mask
 
@@ -55,9 +61,8 @@ class BimodalMAE(nn.Module):
         super().__init__()
         if not isinstance(backbone, BimodalViT):
             raise ValueError(f"backbone={type(backbone).__name__}: bimodal_mae needs backbone=bimodal_vit")
-        for name, ratio in (("ratio_time", ratio_time), ("ratio_frequency", ratio_frequency)):
-            if not 0 < ratio < 1:
-                raise ValueError(f"{name}={ratio}: choose a share of hidden patches above 0 and below 1")
+        check_ratio("ratio_time", ratio_time)
+        check_ratio("ratio_frequency", ratio_frequency)
         for name, weight in (("time_weight", time_weight), ("frequency_weight", frequency_weight)):
             if weight < 0:
                 raise ValueError(f"{name}={weight}: must not be below 0")
@@ -71,7 +76,7 @@ class BimodalMAE(nn.Module):
         # Deepest first. The last joint block is what the decoder starts from.
         taps = [("joint", block) for block in range(joint)[1:-1:2]][::-1]
         taps += [("specific", block) for block in range(specific)[1::2]][::-1]
-        self.taps = taps[: max(0, decoder_depth - 1)] if connections else []
+        self.taps = taps[: decoder_depth - 1] if connections else []
         self.decoders = nn.ModuleDict()
         for name in backbone.modalities:
             stream = getattr(backbone, name)

@@ -25,7 +25,13 @@ from ssl_ecg.backbones.transformer import (
     transformer_blocks,
 )
 from ssl_ecg.backbones.vit1d import ViT1d
-from ssl_ecg.objectives.masked_loss import check_normalised, masked_loss, normalise_patches, restore_patches
+from ssl_ecg.objectives.masked_loss import (
+    check_normalised,
+    check_ratio,
+    masked_loss,
+    normalise_patches,
+    restore_patches,
+)
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, grid_mask, restore_tokens
 from ssl_ecg.views.masks import GRID_MASKS
@@ -120,8 +126,7 @@ class MaskedAutoencoder(nn.Module):
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(choices)}")
         if backbone.tokens != "lead" and (mask, decode) != ("random", "all"):
             raise ValueError(f"mask={mask!r}, decode={decode!r}: choose a backbone with tokens of one lead, vit1d_lead")
-        if not 0 < ratio < 1:
-            raise ValueError(f"ratio={ratio}: choose a share of hidden patches above 0 and below 1")
+        check_ratio("ratio", ratio)
         if normalise_targets:
             check_normalised(backbone.embedding.in_features)
         self.backbone = backbone

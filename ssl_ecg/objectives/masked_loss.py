@@ -23,6 +23,16 @@ def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
 
 
+def check_ratio(name: str, ratio: float) -> None:
+    """Refuse a mask ratio that hides nothing or everything.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    if not 0 < ratio < 1:
+        raise ValueError(f"{name}={ratio}: choose a share of hidden patches above 0 and below 1")
+
+
 def check_normalised(values: int) -> None:
     """Refuse to normalise patches of a single value, which have no deviation.
 
