@@ -1,6 +1,7 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
 
 from ssl_ecg.evaluation.calibration import brier_per_class, calibration_error, reliability
+from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
 from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
     Difference,
@@ -41,6 +42,8 @@ __all__ = [
     "calibration_error",
     "challenge_metric",
     "concordance_index",
+    "decision_curve",
+    "decision_curve_at",
     "decision_metrics",
     "f1_per_class",
     "holm",
