@@ -9,7 +9,7 @@ from statistics import median
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ssl_ecg.api import _shipped_options
+from ssl_ecg.api.shared import shipped_options
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
 
@@ -26,8 +26,8 @@ class Step:
     def __init__(self, autocast: bool) -> None:
         torch.manual_seed(0)
         self.autocast = autocast
-        backbone = create_backbone("xresnet1d18", **_shipped_options("backbone", "xresnet1d18"))
-        self.objective = create_objective("cmsc", backbone, 100.0, **_shipped_options("objective", "cmsc"))
+        backbone = create_backbone("xresnet1d18", **shipped_options("backbone", "xresnet1d18"))
+        self.objective = create_objective("cmsc", backbone, 100.0, **shipped_options("objective", "cmsc"))
         self.optimizer = torch.optim.AdamW(self.objective.parameters(), lr=1e-3)
         self.batch = {"signal": torch.randn(BATCH, 12, 1000), "patient": torch.arange(BATCH)}
 

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from ssl_ecg import api, cli
+from ssl_ecg.api.shared import settings_from
 from ssl_ecg.backbones import create_backbone, list_backbones
 from ssl_ecg.comparison import AblateSettings, CompareSettings
 from ssl_ecg.comparison.variants import check_variants
@@ -181,7 +182,7 @@ def test_python_pretrains_as_the_command_line_does(
         seen.append(settings)
         raise ValueError("enough")
 
-    monkeypatch.setattr(api, "_open", lambda archive: archive)
+    monkeypatch.setattr("ssl_ecg.api.pretraining.opened", lambda archive: archive)
     monkeypatch.setattr("ssl_ecg.training.pretrain", remember)
     with pytest.raises(ValueError, match="enough"):
         api.pretrain("in", "out", **options)
@@ -336,11 +337,11 @@ def test_misspelt_override_is_a_hydra_error() -> None:
 def test_settings_as_a_whole_and_single_options_do_not_mix(tmp_path: Path) -> None:
     settings = PretrainSettings(epochs=1)
     with pytest.raises(TypeError, match="settings and epochs: give all settings at once"):
-        api._settings(PretrainSettings, settings, {"epochs": 2})
-    assert api._settings(PretrainSettings, settings, {}) is settings
-    assert api._settings(PretrainSettings, None, {"epochs": 2}).epochs == 2
+        settings_from(PretrainSettings, settings, {"epochs": 2})
+    assert settings_from(PretrainSettings, settings, {}) is settings
+    assert settings_from(PretrainSettings, None, {"epochs": 2}).epochs == 2
     with pytest.raises(TypeError, match="epocs"):
-        api._settings(PretrainSettings, None, {"epocs": 2})
+        settings_from(PretrainSettings, None, {"epocs": 2})
 
 
 def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch) -> None:

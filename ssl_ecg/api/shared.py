@@ -1,0 +1,87 @@
+"""What the verbs share: how data are split and opened, and where settings come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from ssl_ecg.archive import Archive, open_archive
+from ssl_ecg.archive.labels import LabelTable
+from ssl_ecg.archive.splits import Splits, check_no_leakage, require_positives, split_by_fold, split_by_patient
+from ssl_ecg.backbones import Encoder
+
+ArchiveLike = Archive | str | Path
+EncoderLike = Encoder | str | Path
+TableLike = pd.DataFrame | str | Path
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """Which records train, choose and test.
+
+    Attributes:
+        validation_folds: folds of the label table's ``fold`` column that choose.
+        test_folds: folds that are scored once. Without folds, patients are drawn by ``seed``.
+        validation: share of patients that choose, where patients are drawn.
+        test: share of patients that test, where patients are drawn.
+        seed: of that draw.
+    """
+
+    validation_folds: tuple[int, ...] = ()
+    test_folds: tuple[int, ...] = ()
+    validation: float = 0.15
+    test: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.validation_folds) != bool(self.test_folds):
+            raise ValueError(
+                f"validation_folds={self.validation_folds}, test_folds={self.test_folds}: name both, or neither"
+            )
+
+    def split(self, labels: LabelTable) -> Splits:
+        """Return the splits of a label table, checked for leakage and for classes that cannot be tested."""
+        if self.test_folds:
+            splits = split_by_fold(labels, validation=self.validation_folds, test=self.test_folds)
+        else:
+            splits = split_by_patient(labels, self.seed, validation=self.validation, test=self.test)
+        check_no_leakage(labels, splits)
+        require_positives(labels, splits)
+        return splits
+
+
+def config_folder() -> Path:
+    """Return the folder of the YAML files: inside an installed package, beside it in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"configs: found neither in {package} nor in {package.parent}; reinstall ssl_ecg")
+
+
+def shipped_options(group: str, name: str) -> dict[str, Any]:
+    """Return the options in ``configs/group/name.yaml``, none where there is no such file."""
+    from omegaconf import OmegaConf
+
+    path = config_folder() / group / f"{name}.yaml"
+    options: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    return {key: value for key, value in options.items() if key != "name"}
+
+
+def settings_from(kind: type[S], settings: S | None, options: Mapping[str, Any]) -> S:
+    """Return the settings given as a whole, or made from single options; never a mixture that drops some."""
+    if settings is None:
+        return kind(**options)
+    if options:
+        raise TypeError(f"settings and {', '.join(options)}: give all settings at once, or single ones by name")
+    return settings
+
+
+def opened(archive: ArchiveLike) -> Archive:
+    """Return the archive, opened where its folder is given."""
+    return archive if isinstance(archive, Archive) else open_archive(archive)
