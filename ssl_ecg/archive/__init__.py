@@ -6,6 +6,7 @@ from ssl_ecg.archive.labels import LabelTable, read_labels
 from ssl_ecg.archive.splits import (
     Splits,
     check_no_leakage,
+    last_of_each_patient,
     nested_fractions,
     require_positives,
     split_by_fold,
@@ -22,6 +23,7 @@ __all__ = [
     "Splits",
     "check_no_leakage",
     "ingest",
+    "last_of_each_patient",
     "nested_fractions",
     "open_archive",
     "read_labels",

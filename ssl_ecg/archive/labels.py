@@ -29,6 +29,7 @@ class LabelTable:
         patient_id: Identifiers of the patients, object [n], or None.
         status: float32 [n, K], 1, 0 or NaN: what to stratify by where the targets are not labels; None where they are.
         status_names: Names of its K columns.
+        recorded_at: datetime64 [n], NaT where the archive does not know when, or None.
     """
 
     targets: NDArray[np.float32]
@@ -39,6 +40,7 @@ class LabelTable:
     patient_id: NDArray[np.object_] | None = None
     status: NDArray[np.float32] | None = None
     status_names: tuple[str, ...] = ()
+    recorded_at: NDArray[np.datetime64] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,6 +115,7 @@ def read_labels(
         patient=archive.patient[rows],
         fold=_folds(frame.loc[kept, "fold"], name) if "fold" in frame else None,
         patient_id=archive.manifest["patient_id"].to_numpy(object)[rows],
+        recorded_at=archive.manifest["recorded_at"].to_numpy("datetime64[us]")[rows],
     )
 
 

@@ -70,6 +70,25 @@ def split_by_patient(labels: LabelTable, seed: int, validation: float = 0.15, te
     return Splits(trained, chosen, tested)
 
 
+def last_of_each_patient(labels: LabelTable, indices: Indices) -> Indices:
+    """Keep one record of each patient: the last recorded one of which an outcome is known.
+
+    A record that no metric counts, such as one after the disease began, does not displace an earlier one. Records
+    without a date count as earlier than those with one; among equals the last in the table is kept.
+
+    Args:
+        labels: The label table.
+        indices: int64 [n], indices into it.
+
+    Returns:
+        Ascending indices, at most one a patient; patients of whom nothing is known are left out.
+    """
+    known = indices[~np.isnan(labels.outcome[indices]).all(axis=1)]
+    dates = np.full(len(labels), np.datetime64("NaT")) if labels.recorded_at is None else labels.recorded_at
+    latest_first = known[np.lexsort((known, dates[known].astype(np.int64)))[::-1]]  # NaT is the smallest integer
+    return np.sort(latest_first[np.unique(labels.patient[latest_first], return_index=True)[1]])
+
+
 def check_no_leakage(labels: LabelTable, splits: Splits) -> None:
     """Make sure that no patient stands in two splits.
 

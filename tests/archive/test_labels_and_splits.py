@@ -18,6 +18,7 @@ from ssl_ecg.archive import (
     LabelTable,
     Splits,
     check_no_leakage,
+    last_of_each_patient,
     nested_fractions,
     read_labels,
     require_positives,
@@ -255,3 +256,31 @@ def test_classes_that_a_split_lacks() -> None:
     ]
     with pytest.raises(ValueError, match=r"no class has both positive and negative records in test \(1 records\)"):
         require_positives(labels, Splits(np.array([0, 1]), np.array([2, 3]), np.array([4])))
+
+
+def test_last_record_of_a_patient_is_by_date_then_by_place_among_those_that_count() -> None:
+    nan, day = np.nan, np.datetime64("2020-01-01", "us")
+    rows: list[tuple[int, float, int | None]] = [  # patient, outcome, days after the first
+        (0, 0, 9),
+        (0, 1, 3),
+        (1, 0, 5),
+        (1, 1, 5),  # the same day: the later in the table
+        (2, 0, 2),
+        (2, nan, 8),  # not known, so it does not displace the earlier one
+        (3, 1, 1),
+        (3, 1, None),  # without a date
+        (4, 0, None),
+        (4, 0, None),
+        (5, nan, 4),
+    ]
+    patient, outcome, days = (np.array(column, dtype=float) for column in zip(*rows))
+    dates = np.array([np.datetime64("NaT") if np.isnan(d) else day + np.timedelta64(int(d), "D") for d in days])
+    labels = LabelTable(
+        outcome.astype(np.float32)[:, None], ("AF",), np.arange(11), patient.astype(np.int64), recorded_at=dates
+    )
+    everything = np.arange(11)
+    assert last_of_each_patient(labels, everything).tolist() == [0, 3, 4, 6, 9]
+    assert last_of_each_patient(labels, everything[::-1]).tolist() == [0, 3, 4, 6, 9]
+    assert last_of_each_patient(labels, np.array([1, 2, 10])).tolist() == [1, 2]
+    assert last_of_each_patient(replace(labels, recorded_at=None), everything).tolist() == [1, 3, 4, 7, 9]
+    assert last_of_each_patient(labels, everything[:0]).tolist() == []
