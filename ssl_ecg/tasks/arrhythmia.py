@@ -27,10 +27,16 @@ from ssl_ecg.evaluation import (
     macro_metrics,
     reliability,
 )
-from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight
+from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight, sign
 from ssl_ecg.tasks.registry import Probe, register
 
-LOSSES: dict[str, Callable[..., Tensor]] = {"bce": bce, "weighted": bce, "focal": focal, "asymmetric": asymmetric}
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "bce": bce,
+    "weighted": bce,
+    "focal": focal,
+    "asymmetric": asymmetric,
+    "sign": sign,
+}
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +46,8 @@ class Arrhythmia:
 
     Args:
         classes: names of the C classes.
-        loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"`` or ``"asymmetric"``;
-            see ``ssl_ecg.tasks.losses``.
+        loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"``, ``"asymmetric"`` or
+            ``"sign"``; see ``ssl_ecg.tasks.losses``.
         thresholds: C scores from which a class is named; by default ``tuned`` chooses them.
 
     Raises:

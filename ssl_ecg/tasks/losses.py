@@ -83,5 +83,21 @@ def asymmetric(
     return _mean(torch.where(label == 1, positive, negative), known)
 
 
+def sign(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sign loss (Zhu et al., Physiological Measurement 42:065008, 2021): labels on the right side of .5 count less.
+
+    The cross-entropy of a label, weighted by y - 2 p y + p^2 = (y - p)^2, below 1/4, where |y - p| < .5, and by 1
+    elsewhere. The weight jumps from 1/4 to 1 where a label changes sides, so the loss is not continuous there.
+
+    Args:
+        logits: [B, C].
+        targets: [B, C].
+    """
+    known, label = ~targets.isnan(), targets.nan_to_num()
+    towards = logits.float() * (2 * label - 1)  # the logit of the true label
+    weight = torch.where(towards > 0, torch.sigmoid(-towards) ** 2, 1.0)
+    return _mean(-weight * F.logsigmoid(towards), known)
+
+
 def _mean(each: Tensor, known: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)

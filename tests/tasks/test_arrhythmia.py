@@ -10,7 +10,7 @@ from torch import nn
 
 from ssl_ecg import cli
 from ssl_ecg.tasks import create_task, list_tasks
-from ssl_ecg.tasks.losses import asymmetric, bce, focal
+from ssl_ecg.tasks.losses import asymmetric, bce, focal, sign
 from ssl_ecg.tasks.registry import register
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
@@ -74,7 +74,7 @@ def test_metrics_are_macro_means_and_name_the_one_for_selection() -> None:
 
 def test_every_loss_is_the_one_of_its_name() -> None:
     logits, targets = 3 * torch.randn(7, 3), (torch.rand(7, 3) < 0.4).float()
-    for name, loss in (("bce", bce), ("focal", focal), ("asymmetric", asymmetric)):
+    for name, loss in (("bce", bce), ("focal", focal), ("asymmetric", asymmetric), ("sign", sign)):
         task = create_task("arrhythmia", CLASSES, loss=name)
         assert task.options == {"loss": name}
         assert task.for_training(targets.numpy()) is task

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight
+from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight, sign
 
 LOSSES = {
     "bce": bce,
@@ -16,6 +16,7 @@ LOSSES = {
     "focal": focal,
     "asymmetric": asymmetric,
     "asymmetric, both fading": partial(asymmetric, gamma_positive=1.0, gamma_negative=4.0, margin=0.0),
+    "sign": sign,
 }
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +69,15 @@ def test_losses_follow_the_formulas_of_their_papers(batch: tuple[Tensor, Tensor]
             lambda p, g=negative, m=margin: -(max(p - m, 0) ** g) * np.log(1 - max(p - m, 0)),
         )
         torch.testing.assert_close(asymmetric(*batch, positive, negative, margin), expected(*batch))
+    expected = written_out(
+        lambda p: -((1 - 2 * p + p**2) if 1 - p < 0.5 else 1) * np.log(p),
+        lambda p: -(p**2 if p < 0.5 else 1) * np.log(1 - p),
+    )
+    torch.testing.assert_close(sign(*batch), expected(*batch))
+
+
+def test_the_sign_loss_counts_labels_in_doubt_as_wrong() -> None:
+    torch.testing.assert_close(sign(torch.zeros(2, 1), torch.tensor([[0.0], [1.0]])), torch.tensor(2.0).log())
 
 
 def test_focal_and_asymmetric_without_their_exponents_are_cross_entropy(batch: tuple[Tensor, Tensor]) -> None:
