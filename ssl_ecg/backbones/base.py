@@ -18,10 +18,12 @@ class SignalBackbone(nn.Module):
     Attributes:
         width: size D of the pooled feature vector.
         in_leads: leads L.
+        leads: their names, None until an ``Encoder`` says which signal this is for.
         min_samples: shortest signal, in samples, that leaves a step to pool.
     """
 
     min_samples = 1
+    leads: tuple[str, ...] | None = None
 
     def __init__(self, in_leads: int, width: int) -> None:
         super().__init__()

@@ -58,6 +58,7 @@ class Encoder(nn.Module):
         self.origin = dict(origin or {})
         self.patients = patients
         self.backbone = create_backbone(name, in_leads=len(signal.leads), **options)
+        self.backbone.leads = signal.leads
         # What only a new network needs, such as a file of weights to start from, is no part of what it is.
         starting = getattr(self.backbone, "starting", ())
         self.options = {option: value for option, value in options.items() if option not in starting}

@@ -15,6 +15,7 @@ class Backbone(Protocol):
 
     width: int
     in_leads: int
+    leads: tuple[str, ...] | None
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T] to step or token features [B, N, D']."""

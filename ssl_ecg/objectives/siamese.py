@@ -69,7 +69,7 @@ class Siamese(nn.Module):
     """The same network on several views of every recording: adjacent time segments, each augmented for itself.
 
     Args:
-        backbone: signal [B, L, T] in, features [B, D] out.
+        backbone: signal [B, L, T] in, features [B, D] out; where it knows the names of its leads, so does augmentation.
         sampling_rate: Hz.
         leads: "joint": the network takes all leads of a recording together, a row each; "single": one at a time, every
             lead of every recording being a row of its own with the recording's patient (needs ``single_lead``).
@@ -102,7 +102,7 @@ class Siamese(nn.Module):
         self.backbone = backbone
         self.leads, self.segments = leads, segments
         self.projector = projector(self.network.width, projector_width, embedding, projector_layers)
-        self.augment = Augment(augment or {}, sampling_rate)
+        self.augment = Augment(augment or {}, sampling_rate, backbone.leads)
 
     @property
     def network(self) -> Any:

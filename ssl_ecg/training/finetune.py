@@ -152,7 +152,7 @@ class FinetuneModule(pl.LightningModule):
         self.model = model
         self.settings = settings
         encoder = model.encoder
-        self.augment = Augment(settings.augment, encoder.sampling_rate)
+        self.augment = Augment(settings.augment, encoder.sampling_rate, encoder.leads)
         wanted = encoder.samples if settings.crop is None else round(settings.crop * encoder.sampling_rate)
         self.crop = min(encoder.samples, wanted)
         self.curve: list[dict[str, float]] = []
