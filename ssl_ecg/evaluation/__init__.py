@@ -1,6 +1,6 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
 
-from ssl_ecg.evaluation.calibration import brier_per_class, calibration_error, reliability
+from ssl_ecg.evaluation.calibration import brier_per_class, brier_scores, calibration_error, reliability
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
 from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
@@ -23,7 +23,13 @@ from ssl_ecg.evaluation.metrics import (
     rank_metrics,
     undefined_classes,
 )
+from ssl_ecg.evaluation.operating_point import (
+    sensitivity_and_specificity,
+    sensitivity_at_specificity,
+    threshold_at_specificity,
+)
 from ssl_ecg.evaluation.probe import LinearProbe
+from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
 from ssl_ecg.evaluation.survival import auroc_at, brier_at, concordance_index, integrated_brier
 
 __all__ = [
@@ -38,6 +44,7 @@ __all__ = [
     "bootstrap_weights",
     "brier_at",
     "brier_per_class",
+    "brier_scores",
     "calibration_at",
     "calibration_error",
     "challenge_metric",
@@ -46,6 +53,7 @@ __all__ = [
     "decision_curve_at",
     "decision_metrics",
     "f1_per_class",
+    "group_by",
     "holm",
     "integrated_brier",
     "interval",
@@ -58,5 +66,9 @@ __all__ = [
     "rank_metrics",
     "reliability",
     "risk_groups",
+    "sensitivity_and_specificity",
+    "sensitivity_at_specificity",
+    "subgroup_metrics",
+    "threshold_at_specificity",
     "undefined_classes",
 ]

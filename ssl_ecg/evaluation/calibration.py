@@ -77,9 +77,25 @@ def brier_per_class(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]
     Returns:
         [C], NaN where no label is known.
     """
+    return brier_scores(labels, scores, np.ones((len(np.asarray(labels)), 1)))[:, 0]
+
+
+def brier_scores(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> NDArray[np.float64]:
+    """Brier score of each class under each of R weightings of the records.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C], probabilities.
+        weights: [n, R], not negative.
+
+    Returns:
+        [C, R], NaN where no label is known.
+    """
     label, score = _check(labels, scores)
-    known = (~np.isnan(label)).sum(axis=0)
-    return np.nansum((score - label) ** 2, axis=0) / np.where(known > 0, known, np.nan)
+    weight = np.asarray(weights, dtype=np.float64)
+    total = (~np.isnan(label)).T.astype(np.float64) @ weight
+    errors = np.nan_to_num((score - label) ** 2).T @ weight
+    return np.divide(errors, total, out=np.full_like(errors, np.nan), where=total > 0)
 
 
 def _binned(labels: ArrayLike, scores: ArrayLike, bins: int) -> tuple[NDArray[np.float64], ...]:

@@ -11,7 +11,8 @@ order.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -112,22 +113,9 @@ def rank_metrics(
     """
     label, score = _check(labels, scores)
     weight = np.ones((len(label), 1)) if weights is None else np.asarray(weights)
-    if weight.ndim != 2 or len(weight) != len(label):
-        raise ValueError(f"weights must be [{len(label)}, replicates], got shape {weight.shape}")
-    classes, replicates = label.shape[1], weight.shape[1]
-    auroc, precision = np.empty((2, classes, replicates))
-    step = max(1, _CHUNK // max(1, len(label)))
-    for c in range(classes):
-        known = np.flatnonzero(~np.isnan(label[:, c]))
-        order = known[np.argsort(-score[known, c], kind="stable")]
-        positive = label[order, c][:, None]
-        last_of_tie = np.append(np.flatnonzero(np.diff(score[order, c])), len(order) - 1)[: len(order)]
-        for start in range(0, replicates, step):
-            chunk = slice(start, start + step)
-            drawn = weight[order, chunk].astype(np.float64)
-            above = np.cumsum(drawn, axis=0)[last_of_tie]
-            true = np.cumsum(drawn * positive, axis=0)[last_of_tie]
-            auroc[c, chunk], precision[c, chunk] = _areas(true, above)
+    auroc, precision = np.empty((2, label.shape[1], weight.shape[-1]))
+    for c, chunk, true, above in _by_threshold(label, score, weight):
+        auroc[c, chunk], precision[c, chunk] = _areas(true, above)
     return auroc, precision
 
 
@@ -178,6 +166,26 @@ def challenge_metric(
 
     lowest, highest = reward_of(inactive), reward_of(label)
     return (reward_of(output) - lowest) / (highest - lowest) if highest != lowest else 0.0
+
+
+def _by_threshold(
+    label: NDArray[np.float64], score: NDArray[np.float64], weight: NDArray[Any]
+) -> Iterator[tuple[int, slice, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield class, weightings, and TP and TP + FP at each distinct threshold, [G, R], highest first; G may be 0."""
+    if weight.ndim != 2 or len(weight) != len(label):
+        raise ValueError(f"weights must be [{len(label)}, replicates], got shape {weight.shape}")
+    step = max(1, _CHUNK // max(1, len(label)))
+    for c in range(label.shape[1]):
+        known = np.flatnonzero(~np.isnan(label[:, c]))
+        order = known[np.argsort(-score[known, c], kind="stable")]
+        positive = label[order, c][:, None]
+        last_of_tie = np.append(np.flatnonzero(np.diff(score[order, c])), len(order) - 1)[: len(order)]
+        for start in range(0, weight.shape[1], step):
+            chunk = slice(start, start + step)
+            drawn = weight[order, chunk].astype(np.float64)
+            above = np.cumsum(drawn, axis=0)[last_of_tie]
+            true = np.cumsum(drawn * positive, axis=0)[last_of_tie]
+            yield c, chunk, true, above
 
 
 def _areas(

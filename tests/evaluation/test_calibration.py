@@ -6,7 +6,7 @@ import torch
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
-from ssl_ecg.evaluation import brier_per_class, calibration_error, reliability
+from ssl_ecg.evaluation import brier_per_class, brier_scores, calibration_error, reliability
 
 
 def records(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -62,3 +62,17 @@ def test_a_score_of_one_is_in_the_last_bin_and_others_are_refused() -> None:
         calibration_error([[1.0]], [[1.5]])
     with pytest.raises(ValueError, match="bins=0"):
         calibration_error([[1.0]], [[0.5]], bins=0)
+
+
+def test_brier_scores_are_scikit_learns_under_every_weighting() -> None:
+    rng = np.random.default_rng(3)
+    labels, scores = (rng.random((40, 2)) < 0.3).astype(float), rng.random((40, 2))
+    labels[::6, 1] = np.nan
+    weights = rng.integers(0, 3, (40, 5))
+    found = brier_scores(labels, scores, weights)
+    for c in range(2):
+        known = ~np.isnan(labels[:, c])
+        for r in range(5):
+            expected = brier_score_loss(labels[known, c], scores[known, c], sample_weight=weights[known, r])
+            assert found[c, r] == pytest.approx(expected)
+    assert np.isnan(brier_scores(labels, scores, np.zeros((40, 1)))).all()
