@@ -101,7 +101,8 @@ class Encoder(nn.Module):
                 + ". Ingest the data with the encoder's settings."
             )
 
-    def _check_shape(self, signal: Tensor) -> None:
+    def check_shape(self, signal: Tensor) -> None:
+        """Refuse a signal of another shape than [B, L, T]."""
         if signal.ndim != 3 or signal.shape[1:] != (len(self.leads), self.samples):
             raise ValueError(
                 f"signal {tuple(signal.shape)}: the encoder expects [batch, {len(self.leads)} leads "
@@ -110,12 +111,12 @@ class Encoder(nn.Module):
 
     def forward_features(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T] to step features [B, N, D']."""
-        self._check_shape(signal)
+        self.check_shape(signal)
         return self.backbone.forward_features(signal)
 
     def forward(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T], normalised as ``signal`` says, to features [B, D]."""
-        self._check_shape(signal)
+        self.check_shape(signal)
         return self.backbone(signal)
 
 
