@@ -59,14 +59,20 @@ def test_probe_reports_what_its_predictions_say(paths: tuple[str, str, str], tmp
 
 def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, str], tmp_path: Path) -> None:
     options = ("task.encoding=ecg_ai", "task.prevalent=bin", "training.one_per_patient=true", "training.head=zero")
+    options += ("task.auxiliary.age=.1", "task.auxiliary.sex=.1")
     steps = [f"training.{step}" for step in STEPS]
     assert main(["finetune", *paths, str(tmp_path), *TASK, *options, *steps, *SPLIT]) == 0
     archive, model = ssl_ecg.open_archive(paths[1]), load_classifier(tmp_path)
-    assert model.task.options == {"horizon_days": 1460.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin"}
+    auxiliary = {"age": 0.1, "sex": 0.1, "prevalent": 0.0}
+    given = {"horizon_days": 1460.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin", "auxiliary": auxiliary}
+    assert model.task.options == given
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     again = predict_scores(model, archive, archive.rows(predictions["record_id"]))
     np.testing.assert_allclose(predictions["survival_1460"], again[:, -1], atol=1e-5)
     np.testing.assert_allclose(predictions["prevalent_score"], 1 - again[:, 0], atol=1e-5)
+    manifest = archive.manifest.set_index("record_id").loc[predictions["record_id"]]
+    np.testing.assert_allclose(predictions["age"], manifest["age"], rtol=1e-6)
+    np.testing.assert_array_equal(predictions["sex"], manifest["sex"] == "male")
     curve = pd.read_csv(tmp_path / "curve.csv")
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["step"] == curve.loc[curve["validation_c_index"].idxmax(), "step"]

@@ -73,7 +73,8 @@ def read_labels(
         archive: The archive that holds the records.
         classes: Columns to take, in this order; by default all but ``record_id`` and ``fold``.
         unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
-        numbers: Take any numbers, not only 1 and 0.
+        numbers: Take any numbers, not only 1 and 0. Of the columns ``age`` and ``sex`` those that the table lacks come
+            from the archive's manifest; "female" counts as 0 and "male" as 1.
 
     Returns:
         The labels, in the order of the table.
@@ -92,16 +93,18 @@ def read_labels(
     classes = (
         [str(column) for column in frame if column not in ("record_id", "fold")] if classes is None else list(classes)
     )
+    ids = frame["record_id"].astype(str)
+    rows = archive.find(ids)
+    if numbers:
+        frame = _with_person(frame, classes, archive, rows)
     if missing := [column for column in classes if column not in frame]:
         raise ValueError(f"{name} has no column {', '.join(missing)}")
     if not classes:
         raise ValueError(f"{name} has no column of labels")
-    ids = frame["record_id"].astype(str)
     if len(twice := ids[ids.duplicated()].unique()):
         raise ValueError(f"{name} holds {len(twice)} record ids more than once: {', '.join(twice[:5])}")
     targets = np.column_stack([_target(frame[column], ids, name, numbers) for column in classes])
 
-    rows = archive.find(ids)
     kept = rows >= 0
     if not kept.all():
         _account_for(ids[~kept], archive, name, unknown)
@@ -127,6 +130,19 @@ def _read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     raise ValueError(f"label table must be .csv or .parquet, got {path}")
+
+
+def _with_person(frame: pd.DataFrame, classes: list[str], archive: Archive, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Add the age and sex of the manifest where they are wanted and the table has none; put numbers for the sexes."""
+    added = {
+        name: archive.manifest[name].reindex(rows).set_axis(frame.index)
+        for name in ("age", "sex")
+        if name in classes and name not in frame
+    }
+    frame = frame.assign(**added)
+    if "sex" not in classes or pd.api.types.is_numeric_dtype(frame["sex"]):
+        return frame
+    return frame.assign(sex=frame["sex"].astype(object).replace({"female": 0, "male": 1}))
 
 
 def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ Discrete time without proportional hazards (Gensheimer & Narasimhan, PeerJ 2019;
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,10 +21,12 @@ from ssl_ecg.evaluation import (
     brier_at,
     calibration_at,
     concordance_index,
+    decision_curve_at,
     integrated_brier,
     kaplan_meier_by_group,
     risk_groups,
 )
+from ssl_ecg.tasks.auxiliary import WEIGHTS, Auxiliary
 from ssl_ecg.tasks.hazard_probe import HazardProbe
 from ssl_ecg.tasks.registry import Probe, register
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode, encode_survival, survival_at, survival_curve
@@ -44,12 +47,14 @@ class AfSurvival:
     for records without it.
 
     Args:
-        classes: the columns of the targets, ``COLUMNS``.
+        classes: the columns of the targets, ``COLUMNS`` and those of auxiliary targets; nothing else is possible.
         horizon_days: end of the last interval.
         bins: intervals of equal length.
         encoding: ``"gensheimer"`` or ``"ecg_ai"``, see ``encode_survival``.
         prevalent: what to learn from AF before the ECG: nothing (``"exclude"``), or its own column (``"bin"``, which
             only ``ecg_ai`` has).
+        auxiliary: weights of further losses, of ``"age"``, ``"sex"`` and ``"prevalent"``, each with an output of its
+            own after the intervals; see ``ssl_ecg.tasks.auxiliary``. Scores are of survival alone.
 
     Raises:
         ValueError: other columns, or an impossible option.
@@ -61,14 +66,17 @@ class AfSurvival:
 
     def __init__(
         self,
-        classes: Sequence[str] = COLUMNS,
+        classes: Sequence[str] | None = None,
         horizon_days: float = 1825.0,
         bins: int = 25,
         encoding: str = "gensheimer",
         prevalent: str = "exclude",
+        auxiliary: Mapping[str, float] = WEIGHTS,
     ) -> None:
-        if tuple(classes) != COLUMNS:
-            raise ValueError(f"classes={list(classes)}: task 'af_survival' needs {', '.join(COLUMNS)}")
+        self._auxiliary = Auxiliary(auxiliary)
+        self.columns = self.classes = tuple(dict.fromkeys((*COLUMNS, *self._auxiliary.names)))
+        if classes is not None and tuple(classes) != self.classes:
+            raise ValueError(f"classes={list(classes)}: task 'af_survival' needs {', '.join(self.classes)}")
         if horizon_days <= 0 or bins < 1:
             raise ValueError(f"horizon_days={horizon_days:g}, bins={bins}: both must be above 0")
         if prevalent not in PREVALENT:
@@ -77,59 +85,73 @@ class AfSurvival:
             raise ValueError(
                 f"prevalent='bin', encoding={encoding!r}: only encoding='ecg_ai' has a bin for prevalent AF"
             )
-        self.classes: tuple[str, ...] = COLUMNS
+        self._learned_beside = [self.classes.index(name) for name in self._auxiliary.names]
         self.horizon, self.encoding, self.prevalent = float(horizon_days), encoding, prevalent
         self.options: Mapping[str, Any] = {
             "horizon_days": self.horizon,
             "bins": bins,
             "encoding": encoding,
             "prevalent": prevalent,
+            "auxiliary": self._auxiliary.weights,
         }
         self.breaks = np.linspace(0, self.horizon, bins + 1)
         self._first = int(encoding == "ecg_ai")  # column of the first interval
         # The columns of ecg_ai end one break earlier.
         edges = np.append(self.breaks, self.horizon + self.breaks[1]) if self._first else self.breaks
         encode_survival([], [], edges, encoding)
-        self._edges = torch.from_numpy(edges)
+        self._edges, self._intervals = torch.from_numpy(edges), len(edges) - 1
         self.outcomes: tuple[str, ...] = ("af", "af_by_horizon")
 
     def head(self, width: int) -> nn.Linear:
-        """Return a linear layer from features [B, width] to logits [B, intervals], starting at a low risk for all."""
-        head = nn.Linear(width, len(self._edges) - 1)
+        """Return a linear layer from features [B, width] to logits [B, outputs], starting at a low risk for all.
+
+        The outputs are the intervals and after them the auxiliary targets.
+        """
+        head = nn.Linear(width, self._intervals + len(self._learned_beside))
         nn.init.zeros_(head.weight)
-        hazard = 1 - (1 - START_RISK) ** (1 / len(head.bias))
-        nn.init.constant_(head.bias, float(np.log(hazard / (1 - hazard))))
+        nn.init.zeros_(head.bias)
+        hazard = 1 - (1 - START_RISK) ** (1 / self._intervals)
+        nn.init.constant_(head.bias[: self._intervals], float(np.log(hazard / (1 - hazard))))
         return head
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean negative log-likelihood over the records that carry information; 0 where none does.
 
+        The weighted losses of auxiliary targets are added to it.
+
         Args:
-            logits: [B, intervals].
-            targets: [B, 3], days to AF or to the end of follow-up, whether AF, whether AF before the ECG; NaN: unknown.
+            logits: [B, outputs].
+            targets: [B, C], days to AF or to the end of follow-up, whether AF, whether AF before the ECG, auxiliary
+                targets; NaN: unknown.
         """
         survived, event_bin = self._encode(targets)
         known = ((survived + event_bin) > 0).any(dim=1).sum()
-        return discrete_survival_nll(logits, survived, event_bin, "sum") / known.clamp(min=1)
+        nll = discrete_survival_nll(logits[:, : self._intervals], survived, event_bin, "sum") / known.clamp(min=1)
+        return nll + self._auxiliary.loss(logits[:, self._intervals :], targets[:, self._learned_beside])
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return survival probabilities [B, intervals], see the class."""
+        logits = logits[:, : self._intervals]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         incident = survival_curve(logits[:, self._first :])
         return torch.cat([torch.sigmoid(-logits[:, : self._first]), incident], dim=1)
 
     def for_training(self, targets: NDArray[Any]) -> AfSurvival:
-        """Return the task itself: its loss takes nothing from the whole of training."""
-        return self
+        """Return the task with the scale of age in training, where age is learned beside survival."""
+        task = copy.copy(self)
+        task._auxiliary = self._auxiliary.for_training(targets[:, self._learned_beside])
+        return task
 
     def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> AfSurvival:
         """Return the task itself: it decides nothing."""
         return self
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which records say anything of an interval: not those with unknown or too short a follow-up."""
-        survived, event_bin = self._encode(torch.from_numpy(np.asarray(targets)))
-        return ((survived + event_bin) > 0).any(dim=1).numpy()
+        """Return which records say anything of an interval, or have an auxiliary target.
+
+        Records with unknown or too short a follow-up say nothing of any interval.
+        """
+        return self._followed(targets) | self._auxiliary.known(np.asarray(targets)[:, self._learned_beside])
 
     def outcome(self, targets: NDArray[Any]) -> NDArray[np.float32]:
         """Return two outcomes of records without prevalent AF, NaN for the others.
@@ -138,9 +160,10 @@ class AfSurvival:
         before the horizon without AF.
 
         Raises:
-            ValueError: events other than 0 and 1, or negative times without prevalent AF.
+            ValueError: events other than 0 and 1, negative times without prevalent AF, or impossible auxiliary targets.
         """
-        time, event, prevalent = np.asarray(targets).T
+        time, event, prevalent = np.asarray(targets).T[:3]
+        self._auxiliary.check(np.asarray(targets)[:, self._learned_beside])
         encode_survival(time, event, self.breaks, "gensheimer", prevalent)
         known = self._known(targets)
         case = (event == 1) & (time <= self.horizon)
@@ -200,9 +223,9 @@ class AfSurvival:
         )
 
     def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return "predictions", "calibration" at the horizon by tenth, and "kaplan_meier" by quarter of the risk."""
+        """Return "predictions", and of the risk at the horizon "calibration", "kaplan_meier" and "decision_curve"."""
         curve = scores[:, self._first :]
-        predictions = {**dict(zip(COLUMNS, np.asarray(targets).T)), "risk_at_horizon": 1 - curve[:, -1]}
+        predictions = {**dict(zip(self.classes, np.asarray(targets).T)), "risk_at_horizon": 1 - curve[:, -1]}
         if self._first:
             predictions["prevalent_score"] = 1 - scores[:, 0]
         predictions |= {f"survival_{day:g}": curve[:, j] for j, day in enumerate(self.breaks[1:])}
@@ -212,13 +235,14 @@ class AfSurvival:
             "predictions": pd.DataFrame(predictions),
             "calibration": calibration_at(time, event, risk, self.horizon),
             "kaplan_meier": kaplan_meier_by_group(time, event, risk_groups(risk), self.breaks),
+            "decision_curve": decision_curve_at(time, event, risk, self.horizon),
         }
 
     def fit_probe(
         self, train_x: NDArray[Any], train_y: NDArray[Any], validation_x: NDArray[Any], validation_y: NDArray[Any]
     ) -> Probe:
         """Fit a linear discrete-time hazard; its strength has the best C-index of the risk at the horizon."""
-        learnt = self.informative(train_y)
+        learnt = self._followed(train_y)
         survived, event_bin = self._encode(torch.from_numpy(train_y[learnt]))
 
         def judge(scores: NDArray[np.float64]) -> float:
@@ -227,15 +251,20 @@ class AfSurvival:
         return HazardProbe(self.scores).fit(train_x[learnt], survived, event_bin, validation_x, judge)
 
     def _encode(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        time, event, prevalent = targets.unbind(1)
+        time, event, prevalent = targets[:, :3].unbind(1)
         survived, event_bin = encode(time, event, prevalent, self._edges.to(time), self.encoding)
         if self.prevalent == "exclude":
             event_bin = event_bin * (prevalent == 0)[:, None]
         return survived, event_bin
 
+    def _followed(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether a record says anything of an interval."""
+        survived, event_bin = self._encode(torch.from_numpy(np.asarray(targets)))
+        return ((survived + event_bin) > 0).any(dim=1).numpy()
+
     def _known(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Whether follow-up for incident AF is known."""
-        time, event, prevalent = np.asarray(targets).T
+        time, event, prevalent = np.asarray(targets).T[:3]
         return (prevalent == 0) & ~np.isnan(time) & ~np.isnan(event)
 
     def _tested(self, targets: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], ...]:
@@ -243,7 +272,7 @@ class AfSurvival:
         known = self._known(targets)
         if not known.any():
             raise ValueError(f"targets: the follow-up of none of {len(known)} records is known")
-        time, event, _ = np.asarray(targets, np.float64)[known].T
+        time, event = np.asarray(targets, np.float64)[known].T[:2]
         return time, event, np.asarray(scores, np.float64)[known, self._first :], known
 
 

@@ -43,7 +43,10 @@ class Task(Protocol):
 
     name: str
     columns: tuple[str, ...] | None
-    """Columns of numbers that the task reads from the label table; None: a column of 1, 0 or blank a class."""
+    """Columns of numbers that the task reads from the label table; None: a column of 1, 0 or blank a class.
+
+    A task that names its columns can be made without ``classes``, and its options may add to the columns.
+    """
     classes: tuple[str, ...]
     """Names of the C columns of the targets."""
     outcomes: tuple[str, ...]
@@ -147,15 +150,16 @@ def read_task(
     Raises:
         ValueError: the table lacks what the task needs; the message names it.
     """
-    columns: tuple[str, ...] | None = getattr(_factory(name), "columns", None)
-    if columns is None:
+    factory, options = _factory(name), options or {}
+    if getattr(factory, "columns", None) is None:
         labels = read_labels(table, archive, classes)
-    elif classes is not None and tuple(classes) != columns:
-        raise ValueError(f"classes={list(classes)}: task {name!r} reads the columns {', '.join(columns)}")
+        task = create_task(name, labels.classes, **options)
     else:
-        labels = read_labels(table, archive, columns, numbers=True)
-    task = create_task(name, labels.classes, **(options or {}))
-    if columns is not None:
+        task = factory(**options)
+        assert task.columns is not None
+        if classes is not None and tuple(classes) != task.columns:
+            raise ValueError(f"classes={list(classes)}: task {name!r} reads the columns {', '.join(task.columns)}")
+        labels = read_labels(table, archive, task.columns, numbers=True)
         labels = replace(labels, status=task.outcome(labels.targets), status_names=task.outcomes)
     if silent := np.count_nonzero(~task.informative(labels.targets)):
         logger.warning("%d of %d records carry no information that %s could learn from", silent, len(labels), name)

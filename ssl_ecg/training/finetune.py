@@ -9,6 +9,7 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +23,8 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import supervised_contrastive_loss
-from ssl_ecg.tasks import Classifier, Task
+from ssl_ecg.tasks import Classifier, Task, WindowSettings
+from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
 from ssl_ecg.training.engine import is_decayed, make_trainer, seed_step, warmup_cosine
 from ssl_ecg.views import Augment, random_crop
@@ -48,9 +50,14 @@ class FinetuneSettings:
         head: "probe" starts the head as the linear probe on the encoder's features, "zero" at zero.
         freeze_norm: keep the batch norms' running statistics instead of those of small batches.
         crop: seconds of a random crop during training, or None for whole records.
+        windows: how records are cut for the scores of the finished model. Windows whose features are pooled before the
+            head are part of the network, in training (in place of the crop) and in the choice of the best evaluation;
+            otherwise that is chosen on whole records.
         augment: augmentation name to strength, during training.
         supervised_contrastive: weight of the supervised contrastive loss, by which features of records with common
             labels attract each other, beside the task's; 0 is off. For tasks whose targets are labels.
+        attention: weight of xECGNet's attention regulariser (``ssl_ecg.tasks.attention``), by which features are large
+            where the head finds the true classes; 0 is off. For labels, and backbones that pool steps.
         one_per_patient: one random record of each patient an epoch, so that nobody counts more for more ECGs.
         evaluations: how often validation is scored, evenly over the steps.
         precision: "auto", "32-true", "bf16-mixed" or "16-mixed".
@@ -66,8 +73,10 @@ class FinetuneSettings:
     head: str = "probe"
     freeze_norm: bool = False
     crop: float | None = 2.5
+    windows: WindowSettings = WindowSettings()
     augment: dict[str, float] = field(default_factory=dict)
     supervised_contrastive: float = 0.0
+    attention: float = 0.0
     one_per_patient: bool = False
     evaluations: int = 15
     precision: str = "auto"
@@ -81,8 +90,9 @@ class FinetuneSettings:
             raise ValueError(f"crop={self.crop}: must be above 0 seconds, or None for whole records")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay={self.layer_decay}: must be above 0 and at most 1")
-        if self.supervised_contrastive < 0:
-            raise ValueError(f"supervised_contrastive={self.supervised_contrastive}: must be at least 0")
+        for name in ("supervised_contrastive", "attention"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
         if self.head not in HEADS:
             raise ValueError(f"head={self.head!r}: choose one of {', '.join(HEADS)}")
 
@@ -102,7 +112,6 @@ class Finetuned:
     best: dict[str, float]
 
 
-@torch.inference_mode()
 def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
     """Return the frozen encoder's features, float32 [n, D], of archive rows [n].
 
@@ -110,23 +119,33 @@ def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size:
         ValueError: the archive was prepared otherwise than the encoder expects.
     """
     encoder.check(archive.settings)
-    was_training = encoder.training
-    encoder.eval()
-    device = next(encoder.parameters()).device
-    parts = [
-        encoder(torch.from_numpy(archive.read(rows[start : start + batch_size])).to(device)).float().cpu().numpy()
-        for start in range(0, len(rows), batch_size)
-    ]
-    encoder.train(was_training)
-    return np.concatenate(parts) if parts else np.empty((0, encoder.width), np.float32)
+    return _in_batches(encoder, encoder, archive, rows, batch_size)
+
+
+def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
+    """Return the classifier's scores, float32 [n, S] between 0 and 1, of archive rows [n], over its windows.
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    model.encoder.check(archive.settings)
+    return _in_batches(model, model.scores, archive, rows, batch_size)
 
 
 @torch.inference_mode()
-def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
-    """Return the classifier's scores, float32 [n, C] between 0 and 1, of archive rows [n]."""
-    features = torch.from_numpy(extract_features(model.encoder, archive, rows, batch_size))
-    head = model.head.to("cpu").eval()
-    return model.task.scores(head(features)).numpy()
+def _in_batches(
+    module: nn.Module, function: Callable[[Tensor], Tensor], archive: Archive, rows: Rows, batch_size: int
+) -> Targets:
+    """Return what a function of signals [B, L, T] gives for archive rows [n], with the module in eval mode."""
+    was_training = module.training
+    module.eval()
+    device = next(module.parameters()).device
+    parts = [
+        function(torch.from_numpy(archive.read(rows[start : start + batch_size])).to(device)).float().cpu().numpy()
+        for start in range(0, max(len(rows), 1), batch_size)  # no rows are one empty batch
+    ]
+    module.train(was_training)
+    return np.concatenate(parts)
 
 
 def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str, Any]]:
@@ -153,8 +172,9 @@ class FinetuneModule(pl.LightningModule):
         self.settings = settings
         encoder = model.encoder
         self.augment = Augment(settings.augment, encoder.sampling_rate, encoder.leads)
-        wanted = encoder.samples if settings.crop is None else round(settings.crop * encoder.sampling_rate)
-        self.crop = min(encoder.samples, wanted)
+        self.crop = encoder.samples
+        if settings.crop is not None and not settings.windows.of_features:
+            self.crop = min(encoder.samples, round(settings.crop * encoder.sampling_rate))
         self.curve: list[dict[str, float]] = []
         self.best_state: dict[str, Tensor] = {}
         self._losses: list[Tensor] = []
@@ -176,16 +196,20 @@ class FinetuneModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the task's loss on augmented crops."""
         signal = self.augment(random_crop(batch["signal"], self.crop))
-        features = self.model.encoder.backbone(signal)
+        steps = self.model.steps(signal) if self.settings.attention else None
+        features = self.model.features(signal) if steps is None else self.model.pool(steps)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])
         if self.settings.supervised_contrastive:
             attraction = supervised_contrastive_loss(features, batch["targets"])
             loss = loss + self.settings.supervised_contrastive * attraction
+        if steps is not None:
+            apart = attention_loss(steps.flatten(1, 2), self.model.head.weight, batch["targets"])
+            loss = loss + self.settings.attention * apart
         self._losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Collect logits of whole records."""
+        """Collect logits of records."""
         self._outputs.append((self.model(batch["signal"]).float(), batch["targets"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -236,18 +260,17 @@ def finetune(
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, or a setting
-            that the task has no use for.
+            that the task has no use for or the records do not allow.
     """
     encoder.check(archive.settings)
-    if settings.supervised_contrastive and task.columns is not None:
-        raise ValueError(
-            f"supervised_contrastive={settings.supervised_contrastive}: task {task.name!r} has no labels to attract by"
-        )
+    for name in ("supervised_contrastive", "attention"):
+        if getattr(settings, name) and task.columns is not None:
+            raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
     informative = task.informative(train[1])
     train = train[0][informative], train[1][informative]
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
-    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]))
+    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows)
     if settings.head == "probe":
         start_as_probe(model, archive, train, validation)
     module = FinetuneModule(model, settings)
@@ -284,15 +307,17 @@ def finetune(
 def start_as_probe(
     model: Classifier, archive: Archive, train: tuple[Rows, Targets], validation: tuple[Rows, Targets]
 ) -> None:
-    """Set a linear head to the linear probe on the encoder's features.
+    """Set a linear head to the linear probe on the encoder's features; outputs that the probe lacks stay as they are.
 
     Raises:
         ValueError: the task's head is not linear.
     """
     if not isinstance(model.head, nn.Linear):
         raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
-    train_x, validation_x = (extract_features(model.encoder, archive, rows) for rows in (train[0], validation[0]))
+    train_x, validation_x = (
+        _in_batches(model, model.features, archive, rows, EVALUATION_BATCH) for rows in (train[0], validation[0])
+    )
     probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
     with torch.no_grad():
-        model.head.weight.copy_(torch.from_numpy(probe.coef))
-        model.head.bias.copy_(torch.from_numpy(probe.intercept))
+        model.head.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
+        model.head.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)

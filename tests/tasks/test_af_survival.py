@@ -7,7 +7,14 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from ssl_ecg.evaluation import auroc_at, bootstrap_metrics, brier_at, concordance_index, paired_difference
+from ssl_ecg.evaluation import (
+    auroc_at,
+    bootstrap_metrics,
+    brier_at,
+    concordance_index,
+    kaplan_meier,
+    paired_difference,
+)
 from ssl_ecg.tasks import create_task, discrete_survival_nll, encode_survival
 from ssl_ecg.tasks.hazard_probe import HazardProbe
 
@@ -219,6 +226,11 @@ def test_tables_have_a_row_a_record_and_the_figures_behind_them() -> None:
     assert tables["calibration"]["records"].sum() == known.sum()
     start = tables["kaplan_meier"].query("time == 0")
     assert (len(start), start["at_risk"].sum()) == (4, known.sum())
+    risk = 1 - scores[known, -1]
+    curve = tables["decision_curve"].set_index("threshold")
+    np.testing.assert_allclose(curve["named"], [(risk >= cut).mean() for cut in curve.index])
+    everyone = 1 - kaplan_meier(targets[known, 0], targets[known, 1], [1825])["survival"][0]
+    np.testing.assert_allclose(curve["treat_all"], everyone - (1 - everyone) * curve.index / (1 - curve.index))
 
 
 @pytest.mark.parametrize(
@@ -230,6 +242,9 @@ def test_tables_have_a_row_a_record_and_the_figures_behind_them() -> None:
         ({"encoding": "cox"}, "encoding='cox'"),
         ({"prevalent": "keep"}, "prevalent='keep': choose one of exclude, bin"),
         ({"prevalent": "bin"}, "prevalent='bin', encoding='gensheimer': only"),
+        ({"auxiliary": {"age": 1}}, "needs time_days, event, prevalent, age"),
+        ({"auxiliary": {"height": 1}}, r"auxiliary=\['height'\]: choose among age, sex, prevalent"),
+        ({"auxiliary": {"sex": -1}}, r"auxiliary=\{'sex': -1\}: weights must be at least 0"),
     ],
 )
 def test_impossible_options_are_named(given: dict[str, Any], message: str) -> None:
