@@ -1,6 +1,7 @@
 """Many ECGs: ingest, the memory-mapped archive, label tables, splits by patient, PTB-XL, the synthetic archive."""
 
 from ssl_ecg.archive.archive import Archive, ArchiveError, open_archive
+from ssl_ecg.archive.columns import read_columns
 from ssl_ecg.archive.ingest import IngestReport, ingest
 from ssl_ecg.archive.labels import LabelTable, read_labels
 from ssl_ecg.archive.splits import (
@@ -26,6 +27,7 @@ __all__ = [
     "last_of_each_patient",
     "nested_fractions",
     "open_archive",
+    "read_columns",
     "read_labels",
     "require_positives",
     "split_by_fold",

@@ -62,6 +62,7 @@ def read_labels(
     classes: Sequence[str] | None = None,
     unknown: str = "error",
     numbers: bool = False,
+    others: Sequence[str] = (),
 ) -> LabelTable:
     """Read a label table and find its records in an archive.
 
@@ -71,10 +72,11 @@ def read_labels(
         table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold``, and a column a class with
             1, 0 or blank.
         archive: The archive that holds the records.
-        classes: Columns to take, in this order; by default all but ``record_id`` and ``fold``.
+        classes: Columns to take, in this order; by default all but ``record_id``, ``fold`` and ``others``.
         unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
         numbers: Take any numbers, not only 1 and 0. Of the columns ``age`` and ``sex`` those that the table lacks come
             from the archive's manifest; "female" counts as 0 and "male" as 1.
+        others: Columns that are no classes unless ``classes`` names them.
 
     Returns:
         The labels, in the order of the table.
@@ -87,18 +89,18 @@ def read_labels(
     if unknown not in ("error", "skip"):
         raise ValueError(f"unknown must be 'error' or 'skip', got {unknown!r}")
     name = "the label table" if isinstance(table, pd.DataFrame) else str(table)
-    frame = table if isinstance(table, pd.DataFrame) else _read_table(Path(table))
+    frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
     if "record_id" not in frame:
         raise ValueError(f"{name} has no column record_id, only {', '.join(map(str, frame.columns[:8]))}")
-    classes = (
-        [str(column) for column in frame if column not in ("record_id", "fold")] if classes is None else list(classes)
-    )
+    if classes is None:
+        classes = [str(column) for column in frame if column not in ("record_id", "fold", *others)]
+    classes = list(classes)
     ids = frame["record_id"].astype(str)
     rows = archive.find(ids)
     if numbers:
         frame = _with_person(frame, classes, archive, rows)
     if missing := [column for column in classes if column not in frame]:
-        raise ValueError(f"{name} has no column {', '.join(missing)}")
+        raise ValueError(f"{name} has no column {', '.join(missing)}; a column may be blank where nothing is known")
     if not classes:
         raise ValueError(f"{name} has no column of labels")
     if len(twice := ids[ids.duplicated()].unique()):
@@ -122,7 +124,8 @@ def read_labels(
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV or Parquet file with record ids as text."""
     if not path.is_file():
         raise FileNotFoundError(f"label table {path} is not there")
     if path.suffix == ".csv":

@@ -114,19 +114,28 @@ def require_positives(labels: LabelTable, splits: Splits) -> list[str]:
     Raises:
         ValueError: If a split has not one class with both positives and negatives.
     """
-    warnings = []
-    for name, indices in vars(splits).items():
-        outcome = labels.outcome[indices]
-        usable = np.ones(len(labels.outcomes), dtype=bool)
-        for value, word in ((1, "positive"), (0, "negative")):
-            there = (outcome == value).any(axis=0)
-            usable &= there
-            if lacking := [labels.outcomes[c] for c in np.flatnonzero(~there)]:
-                warnings.append(f"{name} has no {word} record of {len(lacking)} classes: {', '.join(lacking)}")
-        if not usable.any():
-            raise ValueError(f"no class has both positive and negative records in {name} ({len(indices)} records)")
+    warnings = [line for name, indices in vars(splits).items() for line in lacking(labels, name, indices)]
     for warning in warnings:
         log.warning(warning)
+    return warnings
+
+
+def lacking(labels: LabelTable, name: str, indices: Indices) -> list[str]:
+    """Say which classes have no positive or no negative among the records ``indices``, called ``name``.
+
+    Raises:
+        ValueError: If not one class has both.
+    """
+    warnings = []
+    outcome = labels.outcome[indices]
+    usable = np.ones(len(labels.outcomes), dtype=bool)
+    for value, word in ((1, "positive"), (0, "negative")):
+        there = (outcome == value).any(axis=0)
+        usable &= there
+        if absent := [labels.outcomes[c] for c in np.flatnonzero(~there)]:
+            warnings.append(f"{name} has no {word} record of {len(absent)} classes: {', '.join(absent)}")
+    if not usable.any():
+        raise ValueError(f"no class has both positive and negative records in {name} ({len(indices)} records)")
     return warnings
 
 

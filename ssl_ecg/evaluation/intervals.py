@@ -104,6 +104,12 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     return Interval(float(point), float(min(low, point)), float(max(high, point)))
 
 
+def bounded_interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
+    """``interval`` of a metric that lies between 0 and 1, cut off there."""
+    mean, low, high = interval(values, point, level)
+    return Interval(mean, max(low, 0.0), min(high, max(mean, 1.0)))
+
+
 def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
     """Macro AUROC and macro AUPRC over the classes that have both outcomes, each [R].
 
@@ -148,8 +154,7 @@ def bootstrap_metrics(
         An interval for each metric that is defined on these records; the others are named in the log.
     """
     points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed, metrics, outcome)
-    found = {name: interval(draws[0][name], point, level) for name, point in points[0].items()}
-    return {name: Interval(mean, max(low, 0.0), min(high, max(mean, 1.0))) for name, (mean, low, high) in found.items()}
+    return {name: bounded_interval(draws[0][name], point, level) for name, point in points[0].items()}
 
 
 def paired_difference(

@@ -134,6 +134,7 @@ def read_task(
     archive: Archive,
     classes: Sequence[str] | None = None,
     options: Mapping[str, Any] | None = None,
+    others: Sequence[str] = (),
 ) -> tuple[LabelTable, Task]:
     """Read what a task needs from a label table, and build the task.
 
@@ -143,6 +144,7 @@ def read_task(
         archive: holds its records.
         classes: columns of the table; by default all, or those that the task names.
         options: of the task.
+        others: columns that are no classes unless ``classes`` names them.
 
     Returns:
         The labels, with the outcomes that splits are stratified by, and the task.
@@ -152,7 +154,7 @@ def read_task(
     """
     factory, options = _factory(name), options or {}
     if getattr(factory, "columns", None) is None:
-        labels = read_labels(table, archive, classes)
+        labels = read_labels(table, archive, classes, others=others)
         task = create_task(name, labels.classes, **options)
     else:
         task = factory(**options)
