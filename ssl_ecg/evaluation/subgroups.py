@@ -131,7 +131,7 @@ def _age_bands(values: pd.Series) -> pd.Categorical:
     years = pd.to_numeric(values, errors="coerce").astype(np.float64)
     if (bad := years.isna() & values.notna()).any() or (years < 0).any():
         wrong = values[bad | (years < 0)].iloc[0]
-        raise ValueError(f"subgroups='age': {wrong!r} is no age in years; name another column")
+        raise ValueError(f"subgroups='age': {str(wrong)!r} is no age in years; name another column")
     bands = pd.cut(years, [*AGE_BANDS.values(), np.inf], right=False, labels=list(AGE_BANDS))
     return pd.Categorical(bands).remove_unused_categories()
 
