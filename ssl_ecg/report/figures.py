@@ -41,13 +41,19 @@ _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 METRIC_LABELS = {
     "macro_auroc": "macro AUROC",
     "macro_auprc": "macro AUPRC",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "sensitivity_at_specificity": "sensitivity at the wanted specificity",
+    "sensitivity": "sensitivity at the tuned threshold",
+    "specificity": "specificity at the tuned threshold",
     "c_index": "C-index",
     "c_index_ipcw": "C-index, weighted against censoring",
     "auroc_at_horizon": "AUROC at the horizon",
     "brier_at_horizon": "Brier score at the horizon",
     "integrated_brier": "integrated Brier score",
 }
-LOWER_IS_BETTER = ("brier_at_horizon", "integrated_brier")
+LOWER_IS_BETTER = ("brier", "brier_at_horizon", "integrated_brier")
 
 
 def arm_label(arm: str) -> str:

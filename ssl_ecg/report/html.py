@@ -27,6 +27,11 @@ _MEANINGS = {
     "macro_auroc": "The chance that a record with a finding scores above one without it, averaged over classes; .5 is "
     "guessing.",
     "macro_auprc": "Average precision, averaged over classes; guessing gives the share of positives.",
+    "auroc": "The chance that a record with the outcome scores above one without it; .5 is guessing.",
+    "auprc": "Average precision; guessing gives the share of positives.",
+    "brier": "Mean squared error of the predicted risk; lower is better.",
+    "sensitivity_at_specificity": "Share of the outcomes that are found where the threshold just keeps the wanted "
+    "specificity on the tested records.",
     "c_index": "The chance that of two records the one with the earlier event has the higher risk; .5 is guessing.",
     "c_index_ipcw": "The same, with weights that make up for those whose follow-up ended early.",
     "auroc_at_horizon": "The chance that a record with an event by the horizon has a higher risk than one known to be "
