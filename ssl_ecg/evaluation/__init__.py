@@ -1,6 +1,7 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
 
 from ssl_ecg.evaluation.calibration import brier_per_class, brier_scores, calibration_error, reliability
+from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
 from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
@@ -49,6 +50,7 @@ __all__ = [
     "calibration_error",
     "challenge_metric",
     "concordance_index",
+    "cox_regression",
     "decision_curve",
     "decision_curve_at",
     "decision_metrics",

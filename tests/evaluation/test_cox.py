@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from ssl_ecg.evaluation.cox import cox_regression
+
+
+def follow_up(records: int, seed: int = 0, whole_days: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two covariates of different scale, days and events under known proportional hazards."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(records, 2)) * [1, 30] + [0, 100]
+    onset = rng.exponential(60 * np.exp(-(0.8 * x[:, 0] - 0.02 * (x[:, 1] - 100))))
+    end = rng.uniform(1, 150, records)
+    time = np.minimum(onset, end)
+    return x, np.ceil(time) if whole_days else time, onset <= end
+
+
+def efron(b: np.ndarray, x: np.ndarray, time: np.ndarray, event: np.ndarray) -> float:
+    """Minus the partial log-likelihood, as Efron's paper writes it."""
+    total = 0.0
+    for day in np.unique(time[event]):
+        tied = event & (time == day)
+        at_risk, dying = np.exp(x[time >= day] @ b).sum(), np.exp(x[tied] @ b).sum()
+        total += (x[tied] @ b).sum() - np.log(at_risk - np.arange(tied.sum()) / tied.sum() * dying).sum()
+    return -total
+
+
+@pytest.mark.parametrize("whole_days", [True, False])
+def test_coefficients_maximise_the_partial_likelihood(whole_days: bool) -> None:
+    x, time, event = follow_up(300, whole_days=whole_days)
+    assert (len(np.unique(time)) < 300) == whole_days
+    given = (x - [0, 100], time, event)
+    best = minimize(efron, [0.5, 0.0], args=given, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}).x
+    np.testing.assert_allclose(cox_regression(x, time, event), best, rtol=1e-4)
+
+
+def test_true_hazards_are_found_among_many_records() -> None:
+    np.testing.assert_allclose(cox_regression(*follow_up(5000, seed=1)), [0.8, -0.02], rtol=0.1)
+
+
+def test_all_events_and_ties_of_everybody_are_defined() -> None:
+    x, time, _ = follow_up(100)
+    assert np.isfinite(cox_regression(x, time, np.ones(100))).all()
+    assert np.isfinite(cox_regression(x, np.zeros(100), np.arange(100) < 50)).all()
+
+
+@pytest.mark.parametrize(
+    ("covariates", "time", "event", "message"),
+    [
+        (np.ones((3, 1)), [1, 2, 3], [1, 0, 1], "column 0 is the same for all 3 records"),
+        (np.arange(3)[:, None], [1, 2, 3], [0, 0, 0], "event: none of 3 records has one"),
+        (np.arange(3)[:, None], [1, 2, np.nan], [1, 0, 0], "must be finite"),
+        (np.arange(3)[:, None], [1, 2, 3], [1, 0, 2], "event 0 or 1"),
+        (np.arange(3), [1, 2, 3], [1, 0, 1], r"covariates \(3,\)"),
+        (np.arange(3)[:, None], [1, 2], [1, 0], r"time \(2,\)"),
+    ],
+)
+def test_what_cannot_be_regressed_is_named(covariates, time, event, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        cox_regression(covariates, time, event)
