@@ -222,7 +222,7 @@ def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: 
 
 def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Finetune, then show the metrics."""
-    from ssl_ecg.training import FinetuneSettings, WindowSettings
+    from ssl_ecg.training import FinetuneSettings
 
     task, task_options, classes = _task(config)
     metrics = api.finetune(
@@ -234,7 +234,6 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
         task_options=task_options,
         settings=typed(FinetuneSettings, config.training),
         scratch=config.scratch,
-        windows=typed(WindowSettings, config.windows),
         split=typed(api.SplitSettings, config.split),
         **classes,
     )

@@ -6,6 +6,7 @@ from pkgutil import iter_modules
 from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
 from ssl_ecg.tasks.registry import Task, create_task, list_tasks, read_task
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode_survival, survival_at, survival_curve
+from ssl_ecg.tasks.windows import WindowSettings
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -13,6 +14,7 @@ for _module in iter_modules(__path__):
 __all__ = [
     "Classifier",
     "Task",
+    "WindowSettings",
     "create_task",
     "discrete_survival_nll",
     "encode_survival",

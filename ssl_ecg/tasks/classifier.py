@@ -3,20 +3,23 @@
 The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 
     head.safetensors    weights of the head
-    task.json           task name, classes and options
+    task.json           task name, classes and options, and the windows that records are cut into
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.tasks.registry import Task, create_task
+from ssl_ecg.tasks.windows import WindowSettings
 
 
 class Classifier(nn.Module):
@@ -25,17 +28,52 @@ class Classifier(nn.Module):
     Args:
         encoder: features [B, D].
         task: gives the head.
+        windows: how records are cut for their scores; by default not at all.
+
+    Raises:
+        ValueError: windows that do not fit the encoder's records, or the highest of scores that are not of classes.
     """
 
-    def __init__(self, encoder: Encoder, task: Task) -> None:
+    def __init__(self, encoder: Encoder, task: Task, windows: WindowSettings | None = None) -> None:
         super().__init__()
         self.encoder = encoder
         self.task = task
+        self.windows = windows = windows or WindowSettings()
         self.head = task.head(encoder.width)
+        windows.cut(torch.empty(0, 0, encoder.samples), encoder.sampling_rate)
+        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and task.columns is not None:
+            raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to logits [B, outputs]."""
-        return self.head(self.encoder(signal))
+        """Map records [B, L, T] to logits [B, outputs]: of the whole, or of what windows give before the head."""
+        self.encoder.check_shape(signal)
+        return self.head(self.features(signal))
+
+    def scores(self, signal: Tensor) -> Tensor:
+        """Map records [B, L, T] to the task's scores [B, S], over windows where there are any."""
+        if self.windows.seconds is None or self.windows.of_features:
+            return self.task.scores(self(signal))
+        self.encoder.check_shape(signal)
+        crops = self.windows.cut(signal, self.encoder.sampling_rate)
+        each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
+        return self.windows.reduce(each.unflatten(0, crops.shape[:2]))
+
+    def features(self, signal: Tensor) -> Tensor:
+        """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""
+        crops = self._crops(signal)
+        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]))
+
+    def steps(self, signal: Tensor) -> Tensor:
+        """Map the same to step features [B, W, N, D'] of W windows, or of one whole."""
+        crops = self._crops(signal)
+        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+
+    def pool(self, steps: Tensor) -> Tensor:
+        """Pool step features [B, W, N, D'] to what the head sees, [B, D]."""
+        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, steps.shape[:2]))
+
+    def _crops(self, signal: Tensor) -> Tensor:
+        return self.windows.cut(signal, self.encoder.sampling_rate) if self.windows.of_features else signal[:, None]
 
 
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
@@ -43,7 +81,12 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     folder = save_encoder(model.encoder, folder, card)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
     save_file(head, folder / "head.safetensors")
-    task = {"task": model.task.name, "classes": list(model.task.classes), "options": dict(model.task.options)}
+    task = {
+        "task": model.task.name,
+        "classes": list(model.task.classes),
+        "options": dict(model.task.options),
+        "windows": asdict(model.windows),
+    }
     (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
     return folder
 
@@ -62,9 +105,14 @@ def load_classifier(folder: str | Path) -> Classifier:
     try:
         created = json.loads(path.read_text(encoding="utf-8"))
         task = create_task(created["task"], created["classes"], **created.get("options", {}))
+        windows = WindowSettings(**created.get("windows", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no task can be made from this ({error!r})") from error
-    model = Classifier(load_encoder(folder), task)
+    encoder = load_encoder(folder)
+    try:
+        model = Classifier(encoder, task, windows)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     try:
         model.head.load_state_dict(load_file(folder / "head.safetensors"))
     except (RuntimeError, SafetensorError) as error:

@@ -2,17 +2,14 @@
 
 from ssl_ecg.training.finetune import Finetuned, FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.pretrain import PretrainSettings, patient_hash, pretrain
-from ssl_ecg.training.windows import WindowSettings, predict_windows
 
 __all__ = [
     "FinetuneSettings",
     "Finetuned",
     "PretrainSettings",
-    "WindowSettings",
     "extract_features",
     "finetune",
     "patient_hash",
     "predict_scores",
-    "predict_windows",
     "pretrain",
 ]

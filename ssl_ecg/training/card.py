@@ -16,7 +16,6 @@ from ssl_ecg.tasks import Classifier
 
 if TYPE_CHECKING:
     from ssl_ecg.training.finetune import FinetuneSettings
-    from ssl_ecg.training.windows import WindowSettings
 
 _CARD = """# ECG encoder: {backbone}, pretrained with {objective}
 
@@ -117,7 +116,6 @@ def finetuning_card(
     labels: LabelTable,
     splits: Splits,
     scratch: bool,
-    windows: WindowSettings,
 ) -> str:
     """Return the model card of a finetuned classifier, as Markdown."""
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
@@ -135,8 +133,6 @@ def finetuning_card(
             for name, value in metrics.items()
             if f"{name}_low" in metrics
         ),
-        settings=json.dumps(
-            {**asdict(settings), "windows": asdict(windows), "task": dict(model.task.options)}, indent=1
-        ),
+        settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )

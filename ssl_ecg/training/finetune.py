@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, Task, WindowSettings
 from ssl_ecg.tasks.attention import attention_loss
@@ -73,7 +74,7 @@ class FinetuneSettings:
     head: str = "probe"
     freeze_norm: bool = False
     crop: float | None = 2.5
-    windows: WindowSettings = WindowSettings()
+    windows: WindowSettings = field(default_factory=WindowSettings)
     augment: dict[str, float] = field(default_factory=dict)
     supervised_contrastive: float = 0.0
     attention: float = 0.0
@@ -266,6 +267,8 @@ def finetune(
     for name in ("supervised_contrastive", "attention"):
         if getattr(settings, name) and task.columns is not None:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
+    if settings.attention and type(encoder.backbone).forward is not SignalBackbone.forward:
+        raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")
     informative = task.informative(train[1])
     train = train[0][informative], train[1][informative]
     if not len(train[0]):

@@ -13,7 +13,7 @@ from torch import nn
 
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.tasks import Classifier, create_task, load_classifier, save_classifier
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier, save_classifier
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
 
@@ -50,13 +50,27 @@ def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None
     options = {"horizon_days": 730.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin"}
     task = create_task("af_survival", ("time_days", "event", "prevalent"), **options)
     loaded = load_classifier(save_classifier(Classifier(model.encoder, task), tmp_path, "# A card\n"))
-    assert loaded.task.options == options
+    assert loaded.task.options == task.options
+    assert options.items() <= loaded.task.options.items()
     assert loaded(torch.randn(2, 12, 500)).shape == (2, 11)
+
+
+@pytest.mark.parametrize("over", ["scores", "features"])
+def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
+    windows = WindowSettings(2.0, 1.5, "mean", over)
+    cut = Classifier(model.encoder, model.task, windows).eval()
+    cut.head.load_state_dict(model.head.state_dict())
+    loaded, signal = load_classifier(save_classifier(cut, tmp_path, "# A card\n")), torch.randn(3, 12, 500)
+    assert loaded.windows == windows
+    with torch.inference_mode():
+        assert torch.equal(loaded.scores(signal), cut.scores(signal))
+        assert not torch.allclose(loaded.scores(signal), model.scores(signal))
 
 
 def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
     created = json.loads((folder / "task.json").read_text())
     assert created.pop("options") == {"loss": "bce"}
+    assert created.pop("windows")["seconds"] is None
     (folder / "task.json").write_text(json.dumps(created))
     assert load_classifier(folder).task.classes == CLASSES
 
@@ -80,6 +94,8 @@ def write_task(text: str) -> Callable[[Path], None]:
         (write_task('["arrhythmia"]'), r"task\.json: "),
         (write_task('{"task": "arrhythmia"}'), r"task\.json: .*classes"),
         (write_task('{"task": "arrhythmia", "classes": ["a"], "options": {"bins": 3}}'), r"task\.json: .*bins"),
+        (write_task(json.dumps({"task": "arrhythmia", "classes": CLASSES, "windows": {"over": "x"}})), r"over='x'"),
+        (write_task(json.dumps({"task": "arrhythmia", "classes": CLASSES, "windows": {"seconds": 9}})), r"500 samples"),
         (write_task(json.dumps({"task": "stroke", "classes": CLASSES})), r"task\.json: .*task='stroke'.*arrhythmia"),
         (write_task(json.dumps({"task": "arrhythmia", "classes": CLASSES[:2]})), r"head\.safetensors: .*do not fit"),
         (lambda folder: os.truncate(folder / "head.safetensors", 20), r"head\.safetensors: .*do not fit"),

@@ -13,7 +13,7 @@ import torch
 from ssl_ecg.archive import Archive, open_archive, read_labels, split_by_patient
 from ssl_ecg.archive.synthetic import synthesize
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks import Task, WindowSettings, create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 
 
@@ -94,8 +94,10 @@ def tiny_finetuning() -> FinetuneSettings:
         head="probe",
         freeze_norm=True,
         crop=None,
+        windows=WindowSettings(),
         augment={},
         supervised_contrastive=0.0,
+        attention=0.0,
         one_per_patient=False,
         evaluations=4,
         precision="32-true",

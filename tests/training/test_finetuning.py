@@ -16,7 +16,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import LinearProbe
 from ssl_ecg.objectives import supervised_contrastive_loss
-from ssl_ecg.tasks import Classifier, create_task, read_task
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, read_task
+from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups
 
@@ -90,6 +91,34 @@ def test_records_with_common_labels_attract_each_other_where_wanted(
     attraction = supervised_contrastive_loss(labelled.encoder(batch["signal"]), targets)
     assert float(attraction.detach()) > 0.5
     torch.testing.assert_close(with_it, without + 0.3 * attraction)
+
+
+@pytest.mark.parametrize("windows", [WindowSettings(), WindowSettings(2.5, over="features")])
+def test_attention_is_pulled_to_the_true_classes_where_wanted(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, windows: WindowSettings
+) -> None:
+    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task, windows)
+    nn.init.normal_(model.head.weight)
+    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
+    batch = {"signal": torch.from_numpy(labelled.archive.read(rows.numpy())), "targets": targets}
+    without, with_it = (
+        FinetuneModule(model, replace(tiny_finetuning, windows=windows, attention=weight)).training_step(batch, 0)
+        for weight in (0.0, 0.3)
+    )
+    starts = (0, 125, 250) if windows.of_features else (0,)
+    crops = [batch["signal"][..., start : start + (250 if windows.of_features else 500)] for start in starts]
+    steps = torch.cat([labelled.encoder.backbone.forward_features(crop) for crop in crops], dim=1)
+    apart = attention_loss(steps, model.head.weight, targets)
+    assert float(apart.detach()) > 0.01
+    torch.testing.assert_close(with_it, without + 0.3 * apart)
+
+
+def test_attention_needs_steps_that_are_pooled_and_nothing_else(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings
+) -> None:
+    encoder = Encoder("lead_wise", {"single": "xresnet1d10", "width": 8}, labelled.archive.settings)
+    with pytest.raises(ValueError, match=r"attention=0.1: backbone 'lead_wise'"):
+        run(labelled, replace(tiny_finetuning, attention=0.1), encoder)
 
 
 def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
@@ -312,6 +341,7 @@ def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: F
         {"head": "random"},
         {"crop": 0.0},
         {"supervised_contrastive": -0.1},
+        {"attention": -1.0},
     ],
 )
 def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None:

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_ecg import api
 from ssl_ecg.evaluation import best_thresholds
-from ssl_ecg.tasks import Classifier, create_task, load_classifier
-from ssl_ecg.training import FinetuneSettings, WindowSettings, predict_scores, predict_windows
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier
+from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 
 if TYPE_CHECKING:
     from conftest import Labelled
@@ -29,6 +29,12 @@ def model(labelled: Labelled) -> Classifier:
     torch.manual_seed(1)
     made = Classifier(copy.deepcopy(labelled.encoder), create_task("arrhythmia", CLASSES))
     nn.init.normal_(made.head.weight)
+    return made.eval()
+
+
+def with_windows(model: Classifier, windows: WindowSettings) -> Classifier:
+    made = Classifier(model.encoder, model.task, windows)
+    made.head.load_state_dict(model.head.state_dict())
     return made.eval()
 
 
@@ -54,16 +60,23 @@ def test_scores_are_those_of_the_windows_written_out(
             expected = torch.sigmoid(model.head(reduce(features)))
         else:
             expected = reduce(torch.sigmoid(model.head(features)))
-    windows = WindowSettings(seconds, stride, aggregate, over)
-    found = predict_windows(model, labelled.archive, rows, windows, batch_size=2)
+    cut = with_windows(model, WindowSettings(seconds, stride, aggregate, over))
+    found = predict_scores(cut, labelled.archive, rows, batch_size=2)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def test_one_window_is_the_whole_record(labelled: Labelled, model: Classifier) -> None:
     rows = labelled.test[0]
-    for windows in (WindowSettings(), WindowSettings(5.0, 5.0)):
-        found = predict_windows(model, labelled.archive, rows, windows)
-        np.testing.assert_allclose(found, predict_scores(model, labelled.archive, rows), rtol=1e-4, atol=1e-6)
+    whole = predict_scores(model, labelled.archive, rows)
+    for over in ("scores", "features"):
+        found = predict_scores(with_windows(model, WindowSettings(5.0, 5.0, over=over)), labelled.archive, rows)
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_records_of_another_length_are_refused_with_windows_too(model: Classifier) -> None:
+    for over in ("scores", "features"):
+        with pytest.raises(ValueError, match="500 samples"):
+            with_windows(model, WindowSettings(2.5, over=over)).scores(torch.zeros(1, 12, 400))
 
 
 def test_windows_that_do_not_fit_are_refused(labelled: Labelled, model: Classifier) -> None:
@@ -77,12 +90,61 @@ def test_windows_that_do_not_fit_are_refused(labelled: Labelled, model: Classifi
             WindowSettings(**wrong)
     for windows in (WindowSettings(6.0), WindowSettings(2.0, 0.001)):
         with pytest.raises(ValueError, match=r"records have 500 samples of 0.01 s"):
-            predict_windows(model, labelled.archive, labelled.test[0], windows)
-    survival = Classifier(
-        copy.deepcopy(labelled.encoder), create_task("af_survival", ("time_days", "event", "prevalent"))
-    )
+            with_windows(model, windows)
+    survival = create_task("af_survival", ("time_days", "event", "prevalent"))
     with pytest.raises(ValueError, match=r"aggregate='max'.*af_survival"):
-        predict_windows(survival.eval(), labelled.archive, labelled.test[0], WindowSettings(2.5))
+        Classifier(labelled.encoder, survival, WindowSettings(2.5))
+    Classifier(labelled.encoder, survival, WindowSettings(2.5, over="features"))
+
+
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+def test_windows_of_features_are_trained_on_and_chosen_on(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, aggregate: str
+) -> None:
+    seen: list[tuple[bool, tuple[int, ...]]] = []
+    encoder = copy.deepcopy(labelled.encoder)
+    encoder.backbone.register_forward_pre_hook(
+        lambda module, given: seen.append((module.training, tuple(given[0].shape)))
+    )
+    windows = WindowSettings(2.5, 1.25, aggregate, "features")
+    settings = replace(tiny_finetuning, crop=2.0, windows=windows, steps=2, evaluations=1)
+    finished = finetune(encoder, labelled.task, labelled.archive, labelled.train, labelled.validation, settings)
+    assert {shape for training, shape in seen if training} == {(3 * 32, 12, 250)}
+    assert {shape[2] for _, shape in seen} == {250}
+    scores = predict_scores(finished.model, labelled.archive, labelled.validation[0])
+    metrics = labelled.task.metrics(labelled.validation[1], scores)
+    assert metrics["macro_auroc"] == pytest.approx(finished.best["validation_macro_auroc"], abs=1e-6)
+
+    # The head starts as the probe on the same features.
+    def pooled(rows: np.ndarray) -> np.ndarray:
+        signal = torch.from_numpy(labelled.archive.read(rows))
+        with torch.inference_mode():
+            each = [labelled.encoder.backbone(signal[..., start : start + 250]) for start in (0, 125, 250)]
+        stacked = torch.stack(each)
+        return (stacked.amax(0) if aggregate == "max" else stacked.mean(0)).numpy()
+
+    (rows, train), (validation_rows, validation) = labelled.train, labelled.validation
+    probe = labelled.task.fit_probe(pooled(rows), train, pooled(validation_rows), validation)
+    expected = labelled.task.metrics(validation, probe.scores(pooled(validation_rows)))["macro_auroc"]
+    assert finished.curve[0]["validation_macro_auroc"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_windows_of_scores_are_no_part_of_the_training(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    parts = labelled.encoder, labelled.task, labelled.archive, labelled.train, labelled.validation
+    settings = replace(tiny_finetuning, steps=2, evaluations=1)
+    whole, cut = finetune(*parts, settings), finetune(*parts, replace(settings, windows=WindowSettings(2.5)))
+    assert cut.curve[1:] == whole.curve[1:]
+    weights: dict[str, Tensor] = whole.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in cut.model.state_dict().items())
+    scores = [predict_scores(made.model, labelled.archive, labelled.test[0]) for made in (whole, cut)]
+    assert not np.allclose(*scores)
+
+
+def test_features_without_a_head_know_no_windows(labelled: Labelled, model: Classifier) -> None:
+    rows = labelled.test[0][:3]
+    cut = with_windows(model, WindowSettings(2.5, over="features"))
+    whole = extract_features(labelled.encoder, labelled.archive, rows)
+    np.testing.assert_allclose(extract_features(cut.encoder, labelled.archive, rows), whole, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -139,19 +201,19 @@ def test_a_finetuned_model_keeps_thresholds_tuned_on_validation_windows(
         tmp_path,
         classes=CLASSES,
         task_options={"loss": "weighted"},
-        settings=replace(tiny_finetuning, steps=2, evaluations=1),
-        windows=windows,
+        settings=replace(tiny_finetuning, steps=2, evaluations=1, windows=windows),
         split=api.SplitSettings(validation_folds=(8,), test_folds=(9,)),
         progress=False,
     )
     kept = load_classifier(tmp_path)
-    scores = predict_windows(kept, labelled.archive, labelled.validation[0], windows)
+    assert kept.windows == windows
+    scores = predict_scores(kept, labelled.archive, labelled.validation[0])
     expected = best_thresholds(labelled.validation[1], scores)
     np.testing.assert_allclose(kept.task.thresholds, expected, atol=1e-5)
     assert json.loads((tmp_path / "task.json").read_text())["options"]["loss"] == "weighted"
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     rows = labelled.archive.rows(predictions["record_id"])
-    found = predict_windows(kept, labelled.archive, rows, windows)
+    found = predict_scores(kept, labelled.archive, rows)
     np.testing.assert_allclose(predictions[[f"{name}_score" for name in CLASSES]], found, atol=1e-5)
     assert metrics["macro_f1"] == pytest.approx(
         f1_score(predictions[list(CLASSES)], kept.task.decide(found), average="macro")
