@@ -8,11 +8,15 @@ terms that exist:
     other rows of the same patient, above the diagonal: -mean_{i<j} p_ij;   below it: -mean_{i>j} q_ij
 
 Positives stay in the denominators. Over V views it is the mean over all V (V - 1) / 2 pairs of views.
+
+With weights w_ij of -p_ij, those of -q_ij being w_ji, and r_i = sum_j w_ij, a pair of views costs
+sum_i r_i (logsumexp_k s_ik + logsumexp_k s_ki) - sum_ij (w_ij + w_ji) s_ij. The first part needs all similarities; the
+second only sums of embeddings by patient, since w takes one value for rows of one patient, and another for i = j.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +25,8 @@ from torch.autograd.function import once_differentiable
 REDUCTIONS = ("clocs", "pooled")
 # Similarities held at a time: 4 MB, near what a core's cache takes.
 CELLS = 2**20
+# exp(+-70) and sums of 10^8 of them are normal float32 numbers.
+SAFE_EXPONENT = 70
 
 
 def patient_contrastive_loss(
@@ -75,38 +81,80 @@ def multiview_contrastive_loss(
         raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
     # float32 even under autocast: exponentials of similarities / 0.1 need it.
     with torch.autocast(views.device.type, enabled=False):
-        unit = unit_length(views.float())
-        return _MeanOverPairs.apply(unit, _cell_weights(patient, reduction), temperature)
+        unit = unit_length(views.float()).contiguous()
+        cells = _cells(patient, reduction)
+        of_patient = unit.new_zeros(unit.shape).index_add(1, cells.code, unit)  # [V, at most B patients, D]
+        attraction = cells.own * _products(unit) + cells.shared * _products(of_patient)
+        denominators = _Denominators.apply(unit, cells.reach, temperature)
+        return (denominators - attraction / temperature) / (len(views) * (len(views) - 1) / 2)
 
 
-class _MeanOverPairs(torch.autograd.Function):
-    """The loss of unit vectors [V, B, D] and, in the same go, its gradient.
+class _Cells(NamedTuple):
+    """Weights w_ij of every -p_ij, whose mirror image is those of -q_ij; together they sum to 1.
 
-    With weights w_ij of -p_ij [B, B], and their mirror image for -q_ij, the loss of a pair of views is
-    sum_i a_i (logsumexp_k s_ik + logsumexp_k s_ki) - sum_ij (w_ij + w_ji) s_ij with a_i = sum_j w_ij, and its gradient
-    by s_ij is a_i exp(p_ij) + a_j exp(q_ij) - w_ij - w_ji. So V views need the similarities of a few pairs at a time
-    only: several times faster than all at once, where these leave the cache, and of constant memory.
+    Attributes:
+        code: patient of every row, counted from 0 [B].
+        reach: sum_j w_ij of every row [B].
+        own, shared: w_ij + w_ji is ``shared`` where i and j are of one patient, and ``own`` more where i = j.
+    """
+
+    code: Tensor
+    reach: Tensor
+    own: Tensor
+    shared: Tensor
+
+
+def _cells(patient: Tensor, reduction: str) -> _Cells:
+    """Weigh the cells [B, B] without making them, and without a synchronisation."""
+    rows = len(patient)
+    ordered, order = patient.sort(stable=True)
+    place = torch.arange(rows, device=patient.device)
+    code, rank = torch.empty_like(place), torch.empty_like(place)
+    code[order] = torch.nn.functional.pad((ordered[1:] != ordered[:-1]).cumsum(0), (1, 0))
+    rank[order] = place
+    count = torch.zeros_like(place).index_add_(0, code, torch.ones_like(place))
+    if reduction == "pooled":
+        shared = 1 / count.square().sum()
+        return _Cells(code, count[code] * shared / 2, torch.zeros_like(shared), shared)
+    later = count.cumsum(0)[code] - 1 - rank  # further rows of the same patient
+    pairs = later.sum()
+    # Where no patient repeats two of the four terms do not exist.
+    terms = 2 + 2 * (pairs > 0)
+    shared = (pairs > 0) / (pairs.clamp(min=1) * terms)
+    return _Cells(code, 1 / (rows * terms) + later * shared, 2 / (rows * terms) - shared, shared)
+
+
+def _products(views: Tensor) -> Tensor:
+    """Return the sum of a_i b_i over rows i and all pairs a, b of views [V, B, D]."""
+    later = torch.ones(2 * views.shape[:1], device=views.device).triu(1)  # [V, V], from a view to those after it
+    return (views.flatten(1) * (later @ views.flatten(1))).sum()
+
+
+class _Denominators(torch.autograd.Function):
+    """Sum of the log-sum-exps of unit vectors [V, B, D] and, in the same go, its gradient.
+
+    Weighted with the reach r_i of rows and columns, over all pairs of views; its gradient by s_ij is r_i exp(p_ij) +
+    r_j exp(q_ij). So the similarities of a few pairs of views are held at a time, near what a cache takes.
     """
 
     @staticmethod
-    def forward(ctx: Any, unit: Tensor, weight: Tensor, temperature: float) -> Tensor:
-        views, rows, _ = unit.shape
-        first, second = torch.triu_indices(views, views, 1, device=unit.device)
-        reach, attraction = weight.sum(1), weight + weight.T
-        loss, gradient = unit.new_zeros(()), torch.zeros_like(unit)
-        together = max(1, CELLS // rows**2)
-        for i, j in zip(first.split(together), second.split(together)):
-            a, b = unit[i], unit[j]
-            similarity = (a @ b.mT).div_(temperature)  # [pairs, B, B]
-            by_row, by_column = similarity.logsumexp(2), similarity.logsumexp(1)
-            loss += ((by_row + by_column) @ reach - similarity.flatten(1) @ attraction.flatten()).sum()
-            if ctx.needs_input_grad[0]:
-                slope = (similarity - by_row[:, :, None]).exp_().mul_(reach[:, None])
-                slope += similarity.sub_(by_column[:, None]).exp_().mul_(reach)
-                slope -= attraction
-                gradient.index_add_(0, i, slope @ b).index_add_(0, j, slope.mT @ a)
-        ctx.save_for_backward(gradient / (temperature * len(first)))
-        return loss / len(first)
+    def forward(ctx: Any, unit: Tensor, reach: Tensor, temperature: float) -> Tensor:
+        rows, together = len(reach), max(1, CELLS // len(reach) ** 2)
+        total, gradient = unit.new_zeros(()), torch.zeros_like(unit)
+        for first in range(len(unit) - 1):
+            a = unit[first] / temperature
+            for start in range(first + 1, len(unit), together):
+                others = slice(start, start + together)
+                b = unit[others].flatten(0, 1)
+                similarity = (a @ b.T).view(rows, -1, rows)  # [B, others, B]
+                by_row, by_column, slope = _log_sums(similarity, reach, 1 / temperature)
+                total += (reach @ by_row).sum() + (by_column @ reach).sum()
+                if ctx.needs_input_grad[0]:
+                    slope = slope.view(rows, -1)
+                    gradient[first].addmm_(slope, b, alpha=1 / temperature)
+                    gradient[others].view_as(b).addmm_(slope.T, a)
+        ctx.save_for_backward(gradient)
+        return total
 
     @staticmethod
     @once_differentiable
@@ -114,17 +162,23 @@ class _MeanOverPairs(torch.autograd.Function):
         return outer * ctx.saved_tensors[0], None, None
 
 
-def _cell_weights(patient: Tensor, reduction: str) -> Tensor:
-    """Return the weight of every cell's -p_ij [B, B]; that of -q_ij is the transpose, and together they sum to 1."""
-    same = (patient[:, None] == patient[None, :]).float()
-    if reduction == "pooled":
-        return same / (2 * same.sum())
-    above = same.triu(1)
-    pairs = above.sum()
-    # Where no patient repeats two of the four terms do not exist; decided on the device, without a synchronisation.
-    terms = 2 + 2 * (pairs > 0)
-    diagonal = torch.eye(len(same), device=same.device) / len(same)
-    return (diagonal + above / pairs.clamp(min=1)) / terms
+def _log_sums(similarity: Tensor, reach: Tensor, largest: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the log-sum-exps by rows [B, N] and by columns [N, B] of s [B, N, B], and what they change with s.
+
+    Args:
+        similarity: of B rows of a view with those of N others; overwritten.
+        reach: weight of every row [B], and of every column.
+        largest: no similarity is beyond this, either way.
+    """
+    if largest < SAFE_EXPONENT:
+        # Neither exponentials nor their sums leave float32: rows and columns can share them without loss.
+        power = similarity.exp_()
+        row, column = power.sum(2), power.sum(0)
+        share = (reach[:, None] / row)[:, :, None] + reach / column
+        return row.log(), column.log(), power.mul_(share)
+    by_row, by_column = similarity.logsumexp(2), similarity.logsumexp(0)
+    slope = (similarity - by_row[:, :, None]).exp_().mul_(reach[:, None, None])
+    return by_row, by_column, slope.add_(similarity.sub_(by_column).exp_().mul_(reach))
 
 
 def unit_length(vectors: Tensor) -> Tensor:
