@@ -21,10 +21,11 @@ def cox_regression(covariates: ArrayLike, time: ArrayLike, event: ArrayLike) -> 
         event: [n], 1 event, 0 censored.
 
     Returns:
-        [P]: a difference of 1 in covariate p multiplies the hazard by exp(b_p).
+        [P]: a difference of 1 in covariate p multiplies the hazard by exp(b_p); 0 for a covariate that is the same for
+        all.
 
     Raises:
-        ValueError: sizes differ, a value is not known, a covariate is the same for all, or there is no event.
+        ValueError: sizes differ, a value is not known, or there is no event.
     """
     from torchsurv.loss.cox import neg_partial_log_likelihood
 
@@ -35,9 +36,7 @@ def cox_regression(covariates: ArrayLike, time: ArrayLike, event: ArrayLike) -> 
         raise ValueError("covariates and time must be finite and event 0 or 1: leave out records that lack one")
     if not happened.any():
         raise ValueError(f"event: none of {len(days)} records has one, so there is nothing to regress on")
-    spread = x.std(axis=0)
-    if (constant := np.flatnonzero(spread == 0)).size:
-        raise ValueError(f"covariates: column {constant[0]} is the same for all {len(x)} records")
+    spread = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), np.inf)
     standardised = torch.from_numpy((x - x.mean(axis=0)) / spread)
     followed, occurred = torch.from_numpy(days), torch.from_numpy(happened == 1)
     coefficient = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)

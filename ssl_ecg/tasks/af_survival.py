@@ -192,7 +192,7 @@ class AfSurvival:
         C-index (Harrell's, and weighted against censoring) and AUROC of the risk at the horizon, Brier score there and
         its mean over all breaks.
         """
-        time, event, curve, known = self._tested(targets, scores)
+        time, event, curve, known = self.tested(targets, scores)
         weight, risk = np.asarray(weights)[known], 1 - curve[:, -1]
         step = max(1, _CELLS // max(1, len(weight)))
         parts = []
@@ -211,7 +211,7 @@ class AfSurvival:
 
     def per_class(self, targets: NDArray[Any], scores: NDArray[Any]) -> pd.DataFrame:
         """Return the time-dependent AUROC at one, two and five years, as far as the horizon reaches."""
-        time, event, curve, _ = self._tested(targets, scores)
+        time, event, curve, _ = self.tested(targets, scores)
         days = [day for day in YEARS if day <= self.horizon] or [self.horizon]
         return pd.DataFrame(
             {
@@ -229,7 +229,7 @@ class AfSurvival:
         if self._first:
             predictions["prevalent_score"] = 1 - scores[:, 0]
         predictions |= {f"survival_{day:g}": curve[:, j] for j, day in enumerate(self.breaks[1:])}
-        time, event, curve, _ = self._tested(targets, scores)
+        time, event, curve, _ = self.tested(targets, scores)
         risk = 1 - curve[:, -1]
         return {
             "predictions": pd.DataFrame(predictions),
@@ -267,7 +267,7 @@ class AfSurvival:
         time, event, prevalent = np.asarray(targets).T[:3]
         return (prevalent == 0) & ~np.isnan(time) & ~np.isnan(event)
 
-    def _tested(self, targets: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    def tested(self, targets: NDArray[Any], scores: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Days, event and predicted curve [m, bins] of the records that metrics are computed on, and which they are."""
         known = self._known(targets)
         if not known.any():

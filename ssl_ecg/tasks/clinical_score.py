@@ -1,0 +1,114 @@
+"""What an ECG adds to a clinical score, such as CHARGE-AF, and the score to the ECG.
+
+The score is a column of numbers that the user computed; higher need not mean a higher risk. Cox regression combines it
+with the logit of the predicted risk (ECG-AI: Khurshid et al., Circulation 2022), on validation; test only ranks.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import logit
+
+from ssl_ecg.evaluation import bootstrap_metrics, concordance_index, cox_regression, paired_difference
+from ssl_ecg.tasks.af_survival import AfSurvival
+
+MODELS = ("score", "ecg", "score_and_ecg")
+_NEVER = 1e-9  # a risk of 0 or 1 has no logit
+
+logger = logging.getLogger(__name__)
+
+
+class Scored(NamedTuple):
+    """Records with what a model and a clinical score say of them.
+
+    Attributes:
+        targets: [n, C], of the task.
+        scores: [n, S], of the task.
+        clinical: [n], the clinical score; NaN where it is not known.
+    """
+
+    targets: NDArray[np.floating]
+    scores: NDArray[np.floating]
+    clinical: NDArray[np.floating]
+
+
+def combine_clinical(
+    task: AfSurvival,
+    validation: Scored,
+    test: Scored,
+    patient: NDArray[np.int64],
+    replicates: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Rank test records by a clinical score, by the ECG, and by both, as Cox regression on validation weighs them.
+
+    Records whose score or follow-up is not known are left out of all three. Follow-up counts up to the horizon.
+
+    Args:
+        task: whose scores these are.
+        validation: records that the coefficients come from.
+        test: records that are ranked.
+        patient: [n], patients of the test records.
+        replicates: bootstrap draws of patients.
+        seed: of these.
+
+    Returns:
+        A row a model, "score", "ecg" and "score_and_ecg". ``coefficient_score`` and ``coefficient_ecg``, of the score
+        and of the logit of the risk at the horizon, with ``hazard_ratio_score`` and ``hazard_ratio_ecg`` of one
+        standard deviation among the validation records; ``c_index`` with ``c_index_low`` and ``c_index_high``; ``gain``
+        in C-index over the score alone, with ``gain_low``, ``gain_high`` and ``gain_p_value``;
+        ``records_validation``, ``events_validation``, ``records_test`` and ``events_test``.
+
+    Raises:
+        ValueError: validation has no event, or in test nothing can be ranked.
+    """
+    time, event, numbers, _ = _numbers(task, validation, "validation")
+    tested_time, tested_event, tested, kept = _numbers(task, test, "test")
+    spread = numbers.std(axis=0)
+    outcome = task.outcome(test.targets)[kept]
+    given = {
+        "patient": patient[kept],
+        "replicates": replicates,
+        "seed": seed,
+        "metrics": lambda follow_up, risk, weights: {"c_index": concordance_index(*follow_up.T, risk[:, 0], weights)},
+        "outcome": outcome,
+    }
+    follow_up = np.column_stack([tested_time, tested_event])
+    rows, risks = [], {}
+    for model, columns in zip(MODELS, ([0], [1], [0, 1])):
+        coefficients = np.full(2, np.nan)
+        coefficients[columns] = cox_regression(numbers[:, columns], time, event)
+        risks[model] = tested[:, columns] @ coefficients[columns][:, None]  # [n, 1]
+        found = bootstrap_metrics(follow_up, risks[model], **given)["c_index"]
+        row = {"model": model}
+        for name, value, deviation in zip(("score", "ecg"), coefficients, spread):
+            row |= {f"coefficient_{name}": value, f"hazard_ratio_{name}": np.exp(value * deviation)}
+        row |= {"c_index": found.mean, "c_index_low": found.low, "c_index_high": found.high}
+        if model != "score":
+            gain = paired_difference(follow_up, risks[model], risks["score"], **given)["c_index"]
+            row |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "gain_p_value": gain.p_value}
+        rows.append(row)
+    return pd.DataFrame(rows).assign(
+        records_validation=len(time),
+        events_validation=int(event.sum()),
+        records_test=len(tested_time),
+        events_test=int(tested_event.sum()),
+    )
+
+
+def _numbers(task: AfSurvival, part: Scored, name: str) -> tuple[NDArray[np.float64], ...]:
+    """Days and event up to the horizon, [score, logit of the risk] where all are known, and which records these are."""
+    time, event, curve, followed = task.tested(part.targets, part.scores)
+    clinical = np.asarray(part.clinical, np.float64)
+    known = ~np.isnan(clinical[followed])
+    if not known.all():
+        logger.warning("%d of %d records of %s have no clinical score", (~known).sum(), len(known), name)
+    risk = np.clip(1 - curve[known, -1], _NEVER, 1 - _NEVER)
+    numbers = np.column_stack([clinical[followed][known], logit(risk)])
+    event = event * (time <= task.horizon)
+    return np.minimum(time, task.horizon)[known], event[known], numbers, np.flatnonzero(followed)[known]

@@ -1,0 +1,103 @@
+"""A clinical score beside the ECG: coefficients from validation, C-index and gain on test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from ssl_ecg.evaluation import concordance_index
+from ssl_ecg.tasks import create_task
+from ssl_ecg.tasks.af_survival import AfSurvival
+from ssl_ecg.tasks.clinical_score import Scored, combine_clinical
+
+TASK = AfSurvival()
+
+
+def draw(records: int, seed: int) -> Scored:
+    """Independent score and ECG, of which each says half; some scores, some follow-up not known, some prevalent."""
+    rng = np.random.default_rng(seed)
+    score, ecg = rng.normal(size=(2, records))
+    onset, end = rng.exponential(365.25 / (0.06 * np.exp(0.8 * (score + ecg)))), rng.uniform(1, 4000, records)
+    prevalent = rng.random(records) < 0.1
+    time = np.ceil(np.minimum(onset, end))
+    time[rng.random(records) < 0.05] = np.nan
+    targets = np.column_stack([time, onset <= end, prevalent])
+    curves = np.exp(-np.outer(0.05 * np.exp(0.8 * ecg), TASK.breaks[1:] / 365.25))
+    score[rng.random(records) < 0.1] = np.nan
+    return Scored(targets, curves, -3 * score + 20)  # of a scale and a direction of its own
+
+
+def known(part: Scored) -> tuple[np.ndarray, ...]:
+    """Days and event up to the horizon, score and logit of the risk, of the records that have all."""
+    kept = (part.targets[:, 2] == 0) & ~np.isnan(part.targets[:, 0]) & ~np.isnan(part.clinical)
+    time, event, _ = part.targets[kept].T
+    risk = 1 - part.scores[kept, -1]
+    early = (event == 1) & (time <= 1825)
+    return np.minimum(time, 1825), early, part.clinical[kept], np.log(risk / (1 - risk))
+
+
+def partial_likelihood(b: np.ndarray, x: np.ndarray, time: np.ndarray, event: np.ndarray) -> float:
+    """Minus Cox's, with Efron's ties."""
+    total = 0.0
+    for day in np.unique(time[event]):
+        tied = event & (time == day)
+        at_risk, dying = np.exp(x[time >= day] @ b).sum(), np.exp(x[tied] @ b).sum()
+        total += (x[tied] @ b).sum() - np.log(at_risk - np.arange(tied.sum()) / tied.sum() * dying).sum()
+    return -total
+
+
+def test_models_are_weighed_on_validation_and_ranked_on_test() -> None:
+    validation, test = draw(400, 0), draw(600, 1)
+    table = combine_clinical(TASK, validation, test, np.arange(600) // 2, replicates=200).set_index("model")
+    time, event, score, risk = known(validation)
+    x = np.column_stack([score - 20, risk])
+    best = minimize(partial_likelihood, [-0.2, 0.8], args=(x, time, event), method="Nelder-Mead").x
+    both = table.loc["score_and_ecg"]
+    np.testing.assert_allclose(both[["coefficient_score", "coefficient_ecg"]].astype(float), best, rtol=0.01)
+    ratios = both[["hazard_ratio_score", "hazard_ratio_ecg"]].astype(float)
+    np.testing.assert_allclose(ratios, np.exp(best * x.std(axis=0)), rtol=0.01)
+    assert table["coefficient_ecg"].isna().tolist() == [True, False, False]
+    assert (table["records_validation"] == len(time)).all()
+    assert (table["events_validation"] == event.sum()).all()
+
+    time, event, score, risk = known(test)
+    for model, ranked in (("score", -score), ("ecg", risk), ("score_and_ecg", score * best[0] + risk * best[1])):
+        expected = concordance_index(time, event, ranked)[0]
+        assert table.loc[model, "c_index"] == pytest.approx(expected, abs=1e-3)
+        assert table.loc[model, "c_index_low"] < expected < table.loc[model, "c_index_high"]
+    assert both["gain"] == pytest.approx(both["c_index"] - table.loc["score", "c_index"])
+    assert 0 < both["gain_low"] < both["gain"] < both["gain_high"]
+    assert both["gain_p_value"] == pytest.approx(2 / 201)
+    assert np.isnan(table.loc["score", "gain"])
+
+
+def test_a_score_without_information_and_an_ecg_without_any_are_defined(caplog) -> None:
+    validation, test = draw(300, 2), draw(300, 3)
+    flat = [part._replace(scores=np.full_like(part.scores, 0.9)) for part in (validation, test)]
+    table = combine_clinical(TASK, *flat, np.arange(300), replicates=50).set_index("model")
+    assert table.loc["ecg", "c_index"] == 0.5
+    assert table.loc["score_and_ecg", "c_index"] == table.loc["score", "c_index"] > 0.6
+    assert table.loc["score_and_ecg", "gain"] == 0
+    assert "records of validation have no clinical score" in caplog.text
+    certain = [part._replace(scores=np.where(part.scores > 0.8, 1.0, 0.0)) for part in (validation, test)]
+    assert np.isfinite(combine_clinical(TASK, *certain, np.arange(300), replicates=50)["c_index"]).all()
+
+
+def test_no_event_to_weigh_by_is_refused() -> None:
+    validation, test = draw(100, 4), draw(100, 5)
+    validation.targets[:, 1] = 0
+    with pytest.raises(ValueError, match=r"event: none of .* records has one"):
+        combine_clinical(TASK, validation, test, np.arange(100))
+
+
+def test_the_prevalent_column_of_the_other_encoding_is_no_risk() -> None:
+    validation, test = draw(300, 6), draw(300, 7)
+    shifted = [part._replace(scores=np.column_stack([np.full(300, 0.3), part.scores])) for part in (validation, test)]
+    other = create_task("af_survival", TASK.classes, encoding="ecg_ai")
+    assert isinstance(other, AfSurvival)
+    ours, theirs = (
+        combine_clinical(task, *parts, np.arange(300), replicates=20)
+        for task, parts in ((TASK, (validation, test)), (other, shifted))
+    )
+    np.testing.assert_array_equal(ours["c_index"], theirs["c_index"])
