@@ -2,6 +2,7 @@
 
 from ssl_ecg.api.archives import ingest, synthesize
 from ssl_ecg.api.comparing import ablate, compare
+from ssl_ecg.api.evaluating import evaluate
 from ssl_ecg.api.pretraining import pretrain
 from ssl_ecg.api.shared import SplitSettings, config_folder
 from ssl_ecg.api.supervised import finetune, probe
@@ -13,6 +14,7 @@ __all__ = [
     "ablate",
     "compare",
     "config_folder",
+    "evaluate",
     "finetune",
     "ingest",
     "load_encoder",

@@ -1,57 +1,123 @@
-"""What is measured and written of tested records."""
+"""What is measured, written and drawn of tested records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ssl_ecg.archive import Archive
+from ssl_ecg.api.shared import TableLike
+from ssl_ecg.archive import Archive, read_columns
 from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Task
 
 
-def tested_metrics(task: Task, table: LabelTable, splits: Splits, scores: np.ndarray) -> dict[str, float]:
-    """Return the task's metrics of the scores of the test records, each with the ends of its interval."""
-    from ssl_ecg.evaluation import bootstrap_metrics
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The records that test, and into which groups they fall.
 
-    test = splits.test
-    found = bootstrap_metrics(
-        table.targets[test], scores, table.patient[test], metrics=task.weighted_metrics, outcome=table.outcome[test]
-    )
-    return {
-        name if part == "mean" else f"{name}_{part}": value
-        for name, interval in found.items()
-        for part, value in interval._asdict().items()
-    }
+    Attributes:
+        archive: holds them.
+        labels: what is known of them, and of others.
+        index: int64 [n], where they stand in ``labels``.
+        groups: by column, the group of each of them [n].
+    """
+
+    archive: Archive
+    labels: LabelTable
+    index: NDArray[np.int64]
+    groups: Mapping[str, pd.Categorical] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the tested records in the archive, int64 [n]."""
+        return self.labels.rows[self.index]
+
+    def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
+        """Return the task's metrics of scores [n, S], each with the ends of its interval."""
+        from ssl_ecg.evaluation import bootstrap_metrics
+
+        labels, index = self.labels, self.index
+        found = bootstrap_metrics(
+            labels.targets[index],
+            scores,
+            labels.patient[index],
+            metrics=task.weighted_metrics,
+            outcome=labels.outcome[index],
+        )
+        return {
+            name if part == "mean" else f"{name}_{part}": value
+            for name, interval in found.items()
+            for part, value in interval._asdict().items()
+        }
+
+    def write(
+        self,
+        out: Path,
+        task: Task,
+        scores: np.ndarray,
+        metrics: Mapping[str, float],
+        learned: Mapping[str, NDArray[np.int64]] | None = None,
+    ) -> list[str]:
+        """Write metrics, the task's tables, the subgroups and figures of all of them.
+
+        Args:
+            out: folder.
+            task: with the decisions that its tables report.
+            scores: [n, S].
+            metrics: for ``metrics.json``.
+            learned: by name of a split that learned or chose, where its records stand in ``labels``.
+
+        Returns:
+            Names of the figures.
+        """
+        from ssl_ecg.evaluation import subgroup_metrics
+        from ssl_ecg.report import draw_task
+
+        out.mkdir(parents=True, exist_ok=True)
+        labels, index = self.labels, self.index
+        tables = task.tables(labels.targets[index], scores)
+        tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
+        if "per_class" in tables and learned:
+            counts = pd.DataFrame({"class": labels.outcomes})
+            for part, those in learned.items():
+                counts[f"positives_{part}"] = np.nansum(labels.outcome[those], axis=0).astype(int)
+            tables["per_class"] = counts.merge(tables["per_class"], on="class", how="right")
+        if self.groups:
+            tables["subgroups"] = subgroup_metrics(
+                labels.targets[index],
+                scores,
+                labels.patient[index],
+                self.groups,
+                task.weighted_metrics,
+                labels.outcome[index],
+                labels.outcomes,
+            )
+        for name, content in tables.items():
+            content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
+        (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")
+        return draw_task(out)
 
 
-def write_tables(
-    out: Path,
-    archive: Archive,
-    task: Task,
-    table: LabelTable,
-    splits: Splits,
-    scores: np.ndarray,
-    metrics: Mapping[str, float],
-) -> None:
-    """Write the metrics and the task's tables of the test records."""
-    out.mkdir(parents=True, exist_ok=True)
-    tables = task.tables(table.targets[splits.test], scores)
-    record_ids = archive.manifest["record_id"].iloc[table.rows[splits.test]].to_numpy()
-    tables["predictions"].insert(0, "record_id", record_ids)
-    if "per_class" in tables:
-        counts = pd.DataFrame({"class": table.outcomes})
-        for part in ("train", "validation"):
-            counts[f"positives_{part}"] = np.nansum(table.outcome[getattr(splits, part)], axis=0).astype(int)
-        tables["per_class"] = counts.merge(tables["per_class"], on="class", how="right")
-    for name, content in tables.items():
-        content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
-    (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")
+def tested(
+    archive: Archive, table: TableLike, labels: LabelTable, index: NDArray[np.int64], subgroups: Sequence[str]
+) -> Tested:
+    """Return the tested records, grouped by columns of their label table or of the archive's manifest.
+
+    Raises:
+        ValueError: a column that is not there or makes no groups.
+    """
+    from ssl_ecg.evaluation import group_by
+
+    if isinstance(subgroups, str):
+        raise ValueError(f"subgroups={subgroups!r}: give a list of columns, [{subgroups!r}]")
+    columns = read_columns(table, archive, labels.rows[index], subgroups)
+    return Tested(archive, labels, index, {name: group_by(columns[name]) for name in subgroups})

@@ -90,8 +90,8 @@ def finetune(
         archive: the archive, or its folder.
         labels: label table.
         out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
-            ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, figures, ``curve.csv``
-            and a model card. The task that it keeps has its decisions tuned on validation.
+            ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, figures,
+            ``curve.csv`` and a model card. The task that it keeps has its decisions tuned on validation.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
         task_options: options of the task.
         classes: columns of the table; all by default, or those that the task names.

@@ -125,7 +125,13 @@ class Experiment:
         return self.labels.rows[index], self.labels.targets[index]
 
 
-def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], allow: bool = False) -> None:
+def check_unseen(
+    encoder: Encoder,
+    archive: Archive,
+    rows: NDArray[np.int64],
+    allow: bool = False,
+    remedy: str = "pretrain with this label table and split as holdout",
+) -> None:
     """Refuse to test on patients that pretraining, or finetuning, has seen.
 
     Args:
@@ -133,6 +139,7 @@ def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], al
         archive: knows the patient of every row.
         rows: archive rows of the test records.
         allow: log instead of refusing.
+        remedy: what to do about it, for the message.
 
     Raises:
         ValueError: with hashes of some of the patients.
@@ -141,7 +148,7 @@ def check_unseen(encoder: Encoder, archive: Archive, rows: NDArray[np.int64], al
     if seen := sorted(hashes & encoder.patients):
         message = (
             f"{len(seen)} of {len(hashes)} test patients are among those the encoder learned from "
-            f"(hashes {', '.join(seen[:3])}); pretrain with this label table and split as holdout"
+            f"(hashes {', '.join(seen[:3])}); {remedy}"
         )
         if not allow:
             raise ValueError(message)

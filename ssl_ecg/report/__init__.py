@@ -8,11 +8,13 @@ from ssl_ecg.report.figures import (
     learning_curves_figure,
 )
 from ssl_ecg.report.html import write_report
+from ssl_ecg.report.task_figures import draw_task
 
 __all__ = [
     "Finding",
     "collapse_figure",
     "difference_figure",
+    "draw_task",
     "findings",
     "headline",
     "label_efficiency_figure",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,7 +99,7 @@ score was kept (step {step:.0f}); test was scored once, with that one.
 |---|---|---|
 {metrics}
 
-## Limits
+{figures}## Limits
 These numbers hold for records from where the test records come from. The scores were not calibrated afterwards.
 Thresholds, where the task has any, were tuned on validation. This is not a medical device.
 
@@ -116,8 +117,19 @@ def finetuning_card(
     labels: LabelTable,
     splits: Splits,
     scratch: bool,
+    figures: Sequence[str] = (),
 ) -> str:
-    """Return the model card of a finetuned classifier, as Markdown."""
+    """Return the model card of a finetuned classifier, as Markdown.
+
+    Args:
+        model: what was made.
+        settings: how.
+        metrics: of the test records; an interval lies under the names with ``_low`` and ``_high``.
+        labels: for the counts.
+        splits: of them.
+        scratch: whether it started from random weights.
+        figures: names of the figures beside the card.
+    """
     parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     positives = [np.nansum(labels.outcome[index], axis=0).astype(int) for index in parts.values()]
     return _FINETUNED.format(
@@ -133,6 +145,7 @@ def finetuning_card(
             for name, value in metrics.items()
             if f"{name}_low" in metrics
         ),
+        figures="".join(f"![{Path(name).stem.replace('_', ' ')}]({name})\n\n" for name in figures),
         settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )
