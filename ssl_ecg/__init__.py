@@ -1,6 +1,7 @@
 """Self-supervised pretraining on 12-lead ECG archives, and an honest comparison with supervised baselines.
 
-The same verbs here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``compare``, ``ablate``.
+The same verbs here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``evaluate``,
+``compare``, ``ablate``.
 Everything is imported where it is used, so that ``import ssl_ecg`` stays fast.
 """
 
@@ -14,9 +15,31 @@ from ssl_ecg._torchvision import declare_missing_operators
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ssl_ecg.api import ablate, compare, finetune, ingest, load_encoder, open_archive, pretrain, probe, synthesize
+    from ssl_ecg.api import (
+        ablate,
+        compare,
+        evaluate,
+        finetune,
+        ingest,
+        load_encoder,
+        open_archive,
+        pretrain,
+        probe,
+        synthesize,
+    )
 
-__all__ = ["ablate", "compare", "finetune", "ingest", "load_encoder", "open_archive", "pretrain", "probe", "synthesize"]
+__all__ = [
+    "ablate",
+    "compare",
+    "evaluate",
+    "finetune",
+    "ingest",
+    "load_encoder",
+    "open_archive",
+    "pretrain",
+    "probe",
+    "synthesize",
+]
 
 _ROOMS = (
     "archive",

@@ -37,6 +37,7 @@ PATHS = {
     "pretrain": ("archive", "out"),
     "probe": ("encoder", "archive", "labels", "out"),
     "finetune": ("encoder", "archive", "labels", "out"),
+    "evaluate": ("model", "archive", "labels", "out"),
     "compare": ("encoder", "archive", "labels", "out"),
     "ablate": ("archive", "labels", "out"),
 }
@@ -46,6 +47,7 @@ SUMMARIES = {
     "pretrain": "unlabelled archive -> an encoder",
     "probe": "frozen encoder + labels -> linear-probe metrics",
     "finetune": "encoder + labels -> a classifier with its metrics and predictions",
+    "evaluate": "finetuned model + a second archive and its labels -> metrics and figures, nothing tuned",
     "compare": "does pretraining pay here? arms x label fractions x seeds -> curves, CSV, HTML report",
     "ablate": "which pretraining is better? variants x seeds -> probe and finetuning, differences, CSV, Markdown",
 }
@@ -69,6 +71,20 @@ class Synthesis:
     seed: int = 0
     sampling_rate: float = 100.0
     duration: float = 10.0
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """Columns by which ``probe``, ``finetune`` and ``evaluate`` report metrics of groups."""
+
+    subgroups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation(Subgroups):
+    """How ``evaluate`` runs."""
+
+    allow_seen_patients: bool = False
 
 
 @dataclass(frozen=True)
@@ -217,7 +233,19 @@ def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: 
     """Probe, then show the metrics."""
     task, task_options, classes = _task(config)
     split = typed(api.SplitSettings, config.split)
-    _show(api.probe(encoder, archive, labels, out, task=task, task_options=task_options, split=split, **classes))
+    subgroups = typed(Subgroups, {"subgroups": config.subgroups}).subgroups
+    metrics = api.probe(
+        encoder,
+        archive,
+        labels,
+        out,
+        task=task,
+        task_options=task_options,
+        split=split,
+        subgroups=subgroups,
+        **classes,
+    )
+    _show(metrics)
 
 
 def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
@@ -235,10 +263,17 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
         settings=typed(FinetuneSettings, config.training),
         scratch=config.scratch,
         split=typed(api.SplitSettings, config.split),
+        subgroups=typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
         **classes,
     )
     _show(metrics)
     console.print(f"the model lies in {out}")
+
+
+def run_evaluate(config: DictConfig, model: str, archive: str, labels: str, out: str, command: str) -> None:
+    """Evaluate, then show the metrics and where the figures lie."""
+    _show(api.evaluate(model, archive, labels, out, **asdict(typed(Evaluation, config))))
+    console.print(f"tables and figures lie in {out}")
 
 
 def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
@@ -326,6 +361,7 @@ RUN: dict[str, Callable[..., None]] = {
     "pretrain": run_pretrain,
     "probe": run_probe,
     "finetune": run_finetune,
+    "evaluate": run_evaluate,
     "compare": run_compare,
     "ablate": run_ablate,
 }
