@@ -4,6 +4,15 @@ from ssl_ecg.explain.attention import attention_rollout
 from ssl_ecg.explain.beats import beat_shares, r_peaks
 from ssl_ecg.explain.ecg_paper import ecg_figure
 from ssl_ecg.explain.grad_cam import grad_cam
+from ssl_ecg.explain.label_attention import label_attention
 from ssl_ecg.explain.reconstruction import reconstruction_figure
 
-__all__ = ["attention_rollout", "beat_shares", "ecg_figure", "grad_cam", "r_peaks", "reconstruction_figure"]
+__all__ = [
+    "attention_rollout",
+    "beat_shares",
+    "ecg_figure",
+    "grad_cam",
+    "label_attention",
+    "r_peaks",
+    "reconstruction_figure",
+]
