@@ -27,7 +27,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.ptbxl import DATABASE, PTBXL, TASKS
+from ssl_ecg.archive.cpsc2018 import CPSC2018
+from ssl_ecg.archive.ludb import LUDB, TABLE
+from ssl_ecg.archive.ptbxl import DATABASE, PTBXL
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, quantise
 from ssl_ecg.records import READERS, QualityLimits, RecordError, check_quality, read_record
 from ssl_ecg.signals import SignalSettings, condition
@@ -93,7 +95,8 @@ def ingest(
     """Read every recording below a folder into an archive.
 
     The same call continues after a kill, and a call with another source adds to a finished archive. Folders in the
-    layout of PTB-XL, at any depth, bring patients, age, sex and label tables with them.
+    layout of PTB-XL, at any depth, bring patients, age, sex and label tables with them, those of CPSC 2018 and LUDB
+    label tables.
 
     A record's id is its path relative to ``source`` without suffix; it is kept, so paths must not hold names. A patient
     id is prefixed with the name of the data set's folder; a record without one is a patient of its own.
@@ -123,6 +126,7 @@ def ingest(
     if secret is not None and not secret:
         raise ValueError("salt must not be empty")
     databases = [PTBXL.read(folder, settings.sampling_rate) for folder in _folders_with(source, DATABASE)]
+    labelled = [*databases, *(LUDB.read(folder) for folder in _folders_with(source, TABLE)), *_cpsc2018(source)]
     jobs = _jobs(source, databases)
 
     origin = {"quality": asdict(limits), "patient_ids": _scheme(secret)}
@@ -141,7 +145,7 @@ def ingest(
                 part.append(next(outcomes))
                 bar.advance(task)
             _commit(writer, part)
-    _write_labels(writer.folder / "labels", source, databases)
+    _write_labels(writer.folder / "labels", source, labelled)
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
     opened = writer.finish()
     report = IngestReport(len(opened) - len(writer.finished), sum(reasons.values()), skipped, reasons, opened)
@@ -151,6 +155,11 @@ def ingest(
 
 def _folders_with(source: Path, name: str) -> list[Path]:
     return sorted(Path(folder) for folder, _, files in os.walk(source) if name in files)
+
+
+def _cpsc2018(source: Path) -> list[CPSC2018]:
+    found = (CPSC2018.read(Path(folder), files) for folder, _, files in sorted(os.walk(source)))
+    return [labels for labels in found if labels is not None]
 
 
 def _jobs(source: Path, databases: list[PTBXL]) -> list[_Job]:
@@ -295,13 +304,12 @@ def _commit(writer: ArchiveWriter, outcomes: list[_Outcome]) -> None:
     writer.write_part(np.stack(signals) if signals else empty, manifest, rejected)
 
 
-def _write_labels(folder: Path, source: Path, databases: list[PTBXL]) -> None:
-    for database in databases:
-        below = database.folder.relative_to(source).as_posix()
+def _write_labels(folder: Path, source: Path, labelled: list[PTBXL | LUDB | CPSC2018]) -> None:
+    for labels in labelled:
+        below = labels.folder.relative_to(source).as_posix()
         folder.mkdir(parents=True, exist_ok=True)
-        for task in TASKS:
-            table = database.label_table(task, "" if below == "." else f"{below}/")
-            path = folder / f"ptbxl_{task}.csv"
+        for name, table in labels.label_tables("" if below == "." else f"{below}/").items():
+            path = folder / f"{name}.csv"
             if path.exists():
                 table = pd.concat([pd.read_csv(path), table]).drop_duplicates("record_id", keep="last")
             table.to_csv(path, index=False)

@@ -100,6 +100,10 @@ class PTBXL:
                 rows.append([prefix + record.path, record.fold, *(int(name in present) for name in classes)])
         return pd.DataFrame(rows, columns=["record_id", "fold", *classes])
 
+    def label_tables(self, prefix: str = "") -> dict[str, pd.DataFrame]:
+        """Make the label tables of all tasks, ``"ptbxl_all"`` and so on; see ``label_table``."""
+        return {f"ptbxl_{task}": self.label_table(task, prefix) for task in TASKS}
+
     def _label_of(self, task: str) -> dict[str, str]:
         """Return the class of each SCP-ECG code that belongs to a task."""
         if task not in TASKS:
