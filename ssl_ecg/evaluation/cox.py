@@ -38,7 +38,7 @@ def cox_regression(covariates: ArrayLike, time: ArrayLike, event: ArrayLike) -> 
         raise ValueError(f"event: none of {len(days)} records has one, so there is nothing to regress on")
     spread = np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), np.inf)
     standardised = torch.from_numpy((x - x.mean(axis=0)) / spread)
-    followed, occurred = torch.from_numpy(days), torch.from_numpy(happened == 1)
+    followed, occurred = torch.tensor(days), torch.from_numpy(happened == 1)
     coefficient = torch.zeros(x.shape[1], dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [coefficient], max_iter=200, tolerance_grad=1e-8, tolerance_change=1e-12, line_search_fn="strong_wolfe"
