@@ -4,6 +4,7 @@ from ssl_ecg.archive.archive import Archive, ArchiveError, open_archive
 from ssl_ecg.archive.columns import read_columns
 from ssl_ecg.archive.ingest import IngestReport, ingest
 from ssl_ecg.archive.labels import LabelTable, read_labels
+from ssl_ecg.archive.lvef import lvef_labels
 from ssl_ecg.archive.splits import (
     Splits,
     check_no_leakage,
@@ -25,6 +26,7 @@ __all__ = [
     "check_no_leakage",
     "ingest",
     "last_of_each_patient",
+    "lvef_labels",
     "nested_fractions",
     "open_archive",
     "read_columns",

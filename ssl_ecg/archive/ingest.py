@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import math
 import multiprocessing
@@ -29,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.cpsc2018 import CPSC2018
 from ssl_ecg.archive.ludb import LUDB, TABLE
+from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme
 from ssl_ecg.archive.ptbxl import DATABASE, PTBXL
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, quantise
 from ssl_ecg.records import READERS, QualityLimits, RecordError, check_quality, read_record
@@ -122,14 +121,12 @@ def ingest(
     source, settings, limits = Path(source), settings or SignalSettings(), limits or QualityLimits()
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    secret = salt.encode() if isinstance(salt, str) else salt
-    if secret is not None and not secret:
-        raise ValueError("salt must not be empty")
+    secret = as_secret(salt)
     databases = [PTBXL.read(folder, settings.sampling_rate) for folder in _folders_with(source, DATABASE)]
     labelled = [*databases, *(LUDB.read(folder) for folder in _folders_with(source, TABLE)), *_cpsc2018(source)]
     jobs = _jobs(source, databases)
 
-    origin = {"quality": asdict(limits), "patient_ids": _scheme(secret)}
+    origin = {"quality": asdict(limits), "patient_ids": id_scheme(secret)}
     writer = ArchiveWriter(archive, settings, run=str(source.resolve()), origin=origin)
     jobs = [_refuse_duplicate(job, writer.sources) for job in jobs]
     skipped = sum(job.record_id in writer.finished and job.reason is None for job in jobs)
@@ -223,10 +220,9 @@ def _read(job: _Job, source: Path, settings: SignalSettings, limits: QualityLimi
         log.debug("%s", job.path, exc_info=True)
         return _Outcome(job.path, f"unreadable: {type(error).__name__}")
     patient = job.patient_id or record.patient_id
-    identity = f"{job.patients}/{patient or job.record_id}"
     row = {
         "record_id": job.record_id,
-        "patient_id": hmac.new(secret, identity.encode(), hashlib.sha256).hexdigest() if secret else identity,
+        "patient_id": archived_id(f"{job.patients}/{patient or job.record_id}", secret),
         "source": job.source,
         "age": record.age if job.age is None else job.age,
         "sex": record.sex if job.sex is None else job.sex,
@@ -313,13 +309,6 @@ def _write_labels(folder: Path, source: Path, labelled: list[PTBXL | LUDB | CPSC
             if path.exists():
                 table = pd.concat([pd.read_csv(path), table]).drop_duplicates("record_id", keep="last")
             table.to_csv(path, index=False)
-
-
-def _scheme(secret: bytes | None) -> str:
-    """Say how patient ids were made, so that one archive never mixes two ways."""
-    if secret is None:
-        return "plain"
-    return "hmac-sha256, key " + hmac.new(secret, b"ssl_ecg patient ids", hashlib.sha256).hexdigest()[:8]
 
 
 def _bar(progress: bool) -> Progress:

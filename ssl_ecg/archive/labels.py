@@ -125,14 +125,14 @@ def read_labels(
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file with record ids as text."""
+    """Read a CSV or Parquet file with the ids of records and patients as text."""
     if not path.is_file():
-        raise FileNotFoundError(f"label table {path} is not there")
+        raise FileNotFoundError(f"table {path} is not there")
     if path.suffix == ".csv":
-        return pd.read_csv(path, dtype={"record_id": str})
+        return pd.read_csv(path, dtype={"record_id": str, "patient_id": str})
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
-    raise ValueError(f"label table must be .csv or .parquet, got {path}")
+    raise ValueError(f"a table must be .csv or .parquet, got {path}")
 
 
 def _with_person(frame: pd.DataFrame, classes: list[str], archive: Archive, rows: NDArray[np.int64]) -> pd.DataFrame:
