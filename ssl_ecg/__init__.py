@@ -1,7 +1,7 @@
 """Self-supervised pretraining on 12-lead ECG archives, and an honest comparison with supervised baselines.
 
 The same verbs here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``evaluate``,
-``compare``, ``ablate``.
+``compare``, ``ablate``, ``label_lvef``.
 Everything is imported where it is used, so that ``import ssl_ecg`` stays fast.
 """
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         evaluate,
         finetune,
         ingest,
+        label_lvef,
         load_encoder,
         open_archive,
         pretrain,
@@ -34,6 +35,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "ingest",
+    "label_lvef",
     "load_encoder",
     "open_archive",
     "pretrain",

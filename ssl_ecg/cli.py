@@ -34,6 +34,7 @@ T = TypeVar("T")
 PATHS = {
     "ingest": ("source", "archive"),
     "synthesize": ("archive",),
+    "label_lvef": ("archive", "measurements", "out"),
     "pretrain": ("archive", "out"),
     "probe": ("encoder", "archive", "labels", "out"),
     "finetune": ("encoder", "archive", "labels", "out"),
@@ -44,6 +45,7 @@ PATHS = {
 SUMMARIES = {
     "ingest": "many ECG files -> one training-ready archive, with a report of what was rejected and why",
     "synthesize": "the embedded synthetic archive, with labels and ground truth",
+    "label_lvef": "archive + measured ejection fractions -> a label table, with a count of what was left out",
     "pretrain": "unlabelled archive -> an encoder",
     "probe": "frozen encoder + labels -> linear-probe metrics",
     "finetune": "encoder + labels -> a classifier with its metrics and predictions",
@@ -71,6 +73,18 @@ class Synthesis:
     seed: int = 0
     sampling_rate: float = 100.0
     duration: float = 10.0
+
+
+@dataclass(frozen=True)
+class LvefLabels:
+    """What ``label_lvef`` calls a low ejection fraction, and of which ECGs."""
+
+    threshold: float = 40.0
+    window_days: int = 183
+    cohort: str | None = None
+    cohort_class: str | None = None
+    data_set: str | None = None
+    salt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +208,16 @@ def run_synthesize(config: DictConfig, archive: str, command: str) -> None:
     """Write the synthetic archive."""
     made = api.synthesize(archive, **asdict(typed(Synthesis, config)))
     console.print(f"{len(made)} synthetic records; the archive lies in {archive}, label tables in {archive}/labels")
+
+
+def run_label_lvef(config: DictConfig, archive: str, measurements: str, out: str, command: str) -> None:
+    """Label, then show what was left out and why."""
+    counts = api.label_lvef(archive, measurements, out, **asdict(typed(LvefLabels, config)))
+    table = Table("of", "what", "count")
+    for of, what, count in counts.itertuples(index=False):
+        table.add_row(of, what, str(count))
+    console.print(table)
+    console.print(f"the labels lie in {out}")
 
 
 def pretrain_settings(config: DictConfig) -> PretrainSettings:
@@ -358,6 +382,7 @@ def _show(metrics: dict[str, float]) -> None:
 RUN: dict[str, Callable[..., None]] = {
     "ingest": run_ingest,
     "synthesize": run_synthesize,
+    "label_lvef": run_label_lvef,
     "pretrain": run_pretrain,
     "probe": run_probe,
     "finetune": run_finetune,

@@ -3,6 +3,7 @@
 from ssl_ecg.api.archives import ingest, synthesize
 from ssl_ecg.api.comparing import ablate, compare
 from ssl_ecg.api.evaluating import evaluate
+from ssl_ecg.api.labelling import label_lvef
 from ssl_ecg.api.pretraining import pretrain
 from ssl_ecg.api.shared import SplitSettings, config_folder
 from ssl_ecg.api.supervised import finetune, probe
@@ -17,6 +18,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "ingest",
+    "label_lvef",
     "load_encoder",
     "open_archive",
     "pretrain",

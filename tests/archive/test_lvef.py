@@ -10,6 +10,7 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg.archive import Archive, ArchiveWriter, ingest, lvef_labels, read_labels
+from ssl_ecg.cli import main
 from ssl_ecg.signals import SignalSettings
 
 DAY = pd.Timestamp("2020-01-01 15:00")
@@ -180,3 +181,25 @@ def test_synthetic_patients_get_back_their_own_labels(tmp_path: Path) -> None:
     labels, _ = lvef_labels(archive, echo, window_days=0)
     assert labels["low_lvef"].tolist() == truth["low_lvef"].tolist()
     assert read_labels(labels, archive, ["low_lvef"]).targets.sum() == truth["low_lvef"].sum() > 0
+
+
+def test_the_command_writes_the_labels_and_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    archive = ssl_ecg.synthesize(tmp_path / "archive", records=60, seed=0, duration=5)
+    truth = pd.read_parquet(archive.folder / "truth.parquet")
+    echo = truth[["patient_id", "lvef"]].assign(measured_at=truth["recorded_at"])
+    echo.to_csv(tmp_path / "echo.csv", index=False)
+    conditions, out = archive.folder / "labels" / "conditions.csv", tmp_path / "labels" / "lvef.csv"
+    paths = [str(archive.folder), str(tmp_path / "echo.csv"), str(out)]
+    selected = [f"cohort={conditions}", "cohort_class=premature_ventricular_contraction"]
+    assert main(["label_lvef", *paths, "threshold=50", *selected]) == 0
+    shown = capsys.readouterr().out
+    expected = truth[truth["premature_ventricular_contraction"] == 1]
+    labels = pd.read_csv(out)
+    assert labels["record_id"].tolist() == expected["record_id"].tolist()
+    assert labels["low_lvef"].tolist() == (expected["lvef"] <= 50).astype(int).tolist()
+    assert (labels["days_to_measurement"] == 0).all()
+    counts = counted(pd.read_csv(tmp_path / "labels" / "lvef_exclusions.csv"), "records")
+    assert counts["not in the cohort"] + counts["labelled"] == counts["in the archive"] == 60
+    assert "not in the cohort" in shown
+    assert main(["label_lvef", *paths[:2], "labels.parquet"]) == 2
+    assert "out='labels.parquet': name a .csv file" in capsys.readouterr().err
