@@ -1,6 +1,7 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
 
 from ssl_ecg.evaluation.calibration import brier_per_class, brier_scores, calibration_error, reliability
+from ssl_ecg.evaluation.challenge import challenge_metric, challenge_metrics
 from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
 from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
@@ -18,7 +19,6 @@ from ssl_ecg.evaluation.kaplan_meier import calibration_at, kaplan_meier, kaplan
 from ssl_ecg.evaluation.metrics import (
     auprc_per_class,
     auroc_per_class,
-    challenge_metric,
     macro_auprc,
     macro_auroc,
     rank_metrics,
@@ -49,6 +49,7 @@ __all__ = [
     "calibration_at",
     "calibration_error",
     "challenge_metric",
+    "challenge_metrics",
     "concordance_index",
     "cox_regression",
     "decision_curve",

@@ -105,9 +105,9 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
 
 
 def bounded_interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
-    """``interval`` of a metric that lies between 0 and 1, cut off there."""
+    """``interval``, not beyond 0 and 1 unless the metric itself goes beyond, in a replicate or at the point."""
     mean, low, high = interval(values, point, level)
-    return Interval(mean, max(low, 0.0), min(high, max(mean, 1.0)))
+    return Interval(mean, max(low, min(np.min(values), mean, 0.0)), min(high, max(np.max(values), mean, 1.0)))
 
 
 def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
@@ -147,7 +147,7 @@ def bootstrap_metrics(
         replicates: Bootstrap draws.
         seed: Of the bootstrap.
         level: Coverage aimed at.
-        metrics: What to compute, each between 0 and 1.
+        metrics: What to compute; most lie between 0 and 1, and so do then their intervals.
         outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
 
     Returns:

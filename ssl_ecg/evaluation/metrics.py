@@ -1,4 +1,4 @@
-"""Ranking metrics per class and their macro averages, and the PhysioNet/CinC challenge metric.
+"""Ranking metrics per class and their macro averages.
 
 Labels are 1, 0 or NaN (unknown: that record is left out of that class). A class without a known positive or without a
 known negative has no AUROC and no AUPRC: it is NaN per class and left out of macro averages, never counted as .5.
@@ -11,7 +11,7 @@ order.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,55 +117,6 @@ def rank_metrics(
     for c, chunk, true, above in _by_threshold(label, score, weight):
         auroc[c, chunk], precision[c, chunk] = _areas(true, above)
     return auroc, precision
-
-
-def challenge_metric(
-    labels: ArrayLike,
-    outputs: ArrayLike,
-    classes: Sequence[str | Iterable[str]],
-    weights: ArrayLike,
-    normal_class: str = "426783006",
-) -> float:
-    """The PhysioNet/CinC Challenge 2020/2021 metric: 1 for perfect outputs, 0 for always naming the normal class.
-
-    A_jk sums, over the records with label j and output k, 1 / max(number of classes in labels or outputs, 1). The
-    observed sum of W * A is scaled so that outputs equal to the labels give 1 and outputs of the normal class alone
-    give 0 (Reyna et al., Computing in Cardiology 2021).
-
-    Args:
-        labels: [n, C], 0 or 1.
-        outputs: [n, C], 0 or 1, decisions rather than scores.
-        classes: C class codes; classes scored as one are a collection of codes or "code|code".
-        weights: [C, C], rewards with rows for labels and columns for outputs, in the order of ``classes``.
-        normal_class: Code of the class that an inactive classifier names.
-
-    Returns:
-        The metric, 0 where the inactive classifier is perfect already and the scale is undefined.
-
-    Raises:
-        ValueError: Shapes differ, values are not 0 or 1, or ``normal_class`` is not among ``classes``.
-    """
-    label, output = _check(labels, outputs)
-    reward = np.asarray(weights, dtype=np.float64)
-    codes = [frozenset(c.split("|") if isinstance(c, str) else c) for c in classes]
-    if not (np.isin(label, (0, 1)).all() and np.isin(output, (0, 1)).all()):
-        raise ValueError("challenge_metric needs labels and outputs of 0 or 1: threshold scores, fill unknown labels")
-    if label.shape[1] != len(codes) or reward.shape != (len(codes), len(codes)):
-        raise ValueError(
-            f"labels have {label.shape[1]} classes, classes {len(codes)}, weights shape {reward.shape}: they must agree"
-        )
-    normal = [i for i, code in enumerate(codes) if normal_class in code]
-    if not normal:
-        raise ValueError(f"normal_class {normal_class!r} is not among classes {[sorted(code) for code in codes]}")
-    inactive = np.zeros_like(label)
-    inactive[:, normal] = 1
-
-    def reward_of(decided: NDArray[np.float64]) -> float:
-        size = np.maximum(np.maximum(label, decided).sum(axis=1, keepdims=True), 1)
-        return float((reward * (label.T @ (decided / size))).sum())
-
-    lowest, highest = reward_of(inactive), reward_of(label)
-    return (reward_of(output) - lowest) / (highest - lowest) if highest != lowest else 0.0
 
 
 def _by_threshold(

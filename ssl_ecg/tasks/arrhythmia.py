@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ssl_ecg.evaluation import (
     best_thresholds,
     brier_per_class,
     calibration_error,
+    challenge_metrics,
     decision_metrics,
     f1_per_class,
     macro_auprc,
@@ -49,16 +51,25 @@ class Arrhythmia:
         loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"``, ``"asymmetric"`` or
             ``"sign"``; see ``ssl_ecg.tasks.losses``.
         thresholds: C scores from which a class is named; by default ``tuned`` chooses them.
+        challenge_weights: rewards of the PhysioNet/CinC challenges of 2020 and 2021, a row a label and a column an
+            output, both named as the classes: their CSV file, or what it holds, by row and column. With thresholds the
+            metrics then have ``challenge_metric``.
 
     Raises:
-        ValueError: unknown loss, or thresholds that do not fit.
+        ValueError: unknown loss, or thresholds or rewards that do not fit.
     """
 
     name = "arrhythmia"
     columns: tuple[str, ...] | None = None
     selection = "macro_auroc"
 
-    def __init__(self, classes: Sequence[str], loss: str = "bce", thresholds: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        loss: str = "bce",
+        thresholds: Sequence[float] | None = None,
+        challenge_weights: str | Path | Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
         if loss not in LOSSES:
             raise ValueError(f"loss={loss!r}: choose one of {', '.join(LOSSES)}")
         self.classes: tuple[str, ...] = tuple(classes)
@@ -66,6 +77,9 @@ class Arrhythmia:
         self.options: Mapping[str, Any] = {"loss": loss}
         self.thresholds: NDArray[np.float64] | None = None
         self._positive_weight: Tensor | None = None
+        self._rewards: NDArray[np.float64] | None = None
+        if challenge_weights is not None:
+            self._reward(challenge_weights)
         if thresholds is not None:
             self._set(np.asarray(thresholds, dtype=np.float64))
 
@@ -137,7 +151,7 @@ class Arrhythmia:
         return np.asarray(targets, np.float32)
 
     def metrics(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, float]:
-        """Return macro AUROC and AUPRC over classes with both outcomes; with thresholds F1 and subset accuracy too."""
+        """Return macro AUROC and AUPRC over classes with both outcomes; with thresholds those of decisions too."""
         found = {"macro_auroc": macro_auroc(targets, scores), "macro_auprc": macro_auprc(targets, scores)}
         decided = self._decided(targets, scores, np.ones((len(targets), 1)))
         return found | {name: float(value[0]) for name, value in decided.items() if not np.isnan(value[0])}
@@ -188,7 +202,30 @@ class Arrhythmia:
     def _decided(
         self, targets: NDArray[Any], scores: NDArray[Any], weights: NDArray[Any]
     ) -> dict[str, NDArray[np.float64]]:
-        return {} if self.thresholds is None else decision_metrics(targets, self.decide(scores), weights)
+        if self.thresholds is None:
+            return {}
+        decisions = self.decide(scores)
+        found = decision_metrics(targets, decisions, weights)
+        if self._rewards is not None:
+            complete = ~np.isnan(targets).any(axis=1)
+            known = targets[complete], decisions[complete], self.classes, self._rewards, weights[complete]
+            found["challenge_metric"] = challenge_metrics(*known)
+        return found
+
+    def _reward(self, given: str | Path | Mapping[str, Mapping[str, float]]) -> None:
+        table = pd.read_csv(given, index_col=0) if isinstance(given, str | Path) else pd.DataFrame(given).T
+        table.index = table.index.map(str)
+        if set(table.index) != set(self.classes) or set(table.columns) != set(self.classes):
+            raise ValueError(
+                f"challenge_weights: the rows are {', '.join(table.index)}, the columns {', '.join(table.columns)}; "
+                f"both must be the classes of the label table, {', '.join(self.classes)}"
+            )
+        table = table.loc[list(self.classes), list(self.classes)].astype(float)
+        self._rewards = table.to_numpy()
+        # What is kept with a model does not depend on a file.
+        self.options = {**self.options, "challenge_weights": table.to_dict("index")}
+        nobody = np.zeros((0, len(self.classes)))
+        challenge_metrics(nobody, nobody, self.classes, self._rewards, nobody)  # the normal class must be there
 
     def _set(self, thresholds: NDArray[np.float64]) -> None:
         if thresholds.shape != (len(self.classes),) or not ((thresholds >= 0) & (thresholds <= 1)).all():

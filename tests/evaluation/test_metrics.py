@@ -1,15 +1,12 @@
-import json
 import logging
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssl_ecg.evaluation import (
     auprc_per_class,
     auroc_per_class,
-    challenge_metric,
     macro_auprc,
     macro_auroc,
     rank_metrics,
@@ -110,35 +107,3 @@ def test_published_ptbxl_model(oracles):
         labels, scores = published["labels"], published["scores"]
     assert macro_auroc(labels, scores) == pytest.approx(0.92544, abs=1e-5)
     assert macro_auprc(labels, scores) == pytest.approx(average_precision_score(labels, scores, average="macro"))
-
-
-def test_challenge_oracle(oracles):
-    oracle = json.loads((oracles / "cinc2021_challenge_metric.json").read_text())
-    weights = pd.read_csv(oracles / "cinc2021_weights.csv", index_col=0)
-    for case in oracle["cases"]:
-        for classes in (oracle["classes"], list(weights.columns)):
-            value = challenge_metric(case["labels"], case["outputs"], classes, weights.to_numpy())
-            assert value == pytest.approx(case["challenge_metric"], abs=1e-12)
-        assert macro_auroc(case["labels"], case["scores"]) == pytest.approx(case["macro_auroc"], abs=1e-9)
-        assert macro_auprc(case["labels"], case["scores"]) == pytest.approx(case["macro_auprc"], abs=1e-9)
-
-
-def test_challenge_scale():
-    classes, weights = ["426783006", "164889003|164890007", "270492004"], np.eye(3) * 0.5 + 0.5
-    labels = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1]])
-    assert challenge_metric(labels, labels, classes, weights) == 1
-    assert challenge_metric(labels, np.tile([1, 0, 0], (3, 1)), classes, weights) == 0
-    assert challenge_metric(labels, np.tile([0, 1, 0], (3, 1)), classes, weights, normal_class="164890007") == 0
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "normal", "message"),
-    [
-        ([[1, 0]], ["a", "b"], "c", "'c' is not among"),
-        ([[1, 0]], ["a", "b", "c"], "a", "must agree"),
-        ([[1, np.nan]], ["a", "b"], "a", "0 or 1"),
-    ],
-)
-def test_challenge_refuses(labels, classes, normal, message):
-    with pytest.raises(ValueError, match=message):
-        challenge_metric(labels, [[1, 0]], classes, np.eye(2), normal)

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
 import logging
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
 from ssl_ecg import cli
+from ssl_ecg.evaluation import bootstrap_metrics, challenge_metric
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.losses import asymmetric, bce, focal, sign
 from ssl_ecg.tasks.registry import register
@@ -156,6 +160,49 @@ def test_errors_name_argument_and_value() -> None:
 
 
 def test_the_command_line_gives_options_that_differ_from_the_defaults() -> None:
-    for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), {"loss": "focal"})):
+    focal = {"loss": "focal", "challenge_weights": None}
+    for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), focal)):
         config = cli.load_config("finetune", ["task=arrhythmia", *changes])
         assert cli._task(config) == ("arrhythmia", options, {"classes": None})
+
+
+CODES = ("164889003", "426783006", "733534002|164909002")
+
+
+@pytest.fixture
+def rewards(tmp_path: Path) -> Path:
+    """Rewards of three classes of the challenge, in another order than the labels."""
+    codes = [CODES[2], CODES[0], CODES[1]]
+    values = [[1, 0.3, 0.4], [0.3, 1, 0.5], [0.4, 0.5, 1]]
+    pd.DataFrame(values, codes, codes).to_csv(tmp_path / "weights.csv")
+    return tmp_path / "weights.csv"
+
+
+def test_the_challenge_metric_is_one_of_decisions(rewards: Path) -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 3)) < 0.4).astype(np.float32)
+    scores = (0.5 * (1 - targets) + 0.4 * rng.random((60, 3))).astype(np.float32)  # worse than naming nothing
+    targets[:10, 0] = np.nan
+    task = create_task("arrhythmia", CODES, challenge_weights=str(rewards))
+    assert "challenge_metric" not in task.metrics(targets, scores)
+    task = create_task("arrhythmia", CODES, challenge_weights=str(rewards), thresholds=[0.5, 0.6, 0.4])
+    matrix = pd.read_csv(rewards, index_col=0).loc[list(CODES), list(CODES)].to_numpy()
+    expected = challenge_metric(targets[10:], scores[10:] >= [0.5, 0.6, 0.4], CODES, matrix)
+    assert expected < 0
+    assert task.metrics(targets, scores)["challenge_metric"] == pytest.approx(expected)
+
+    rewards.unlink()  # the options that a model keeps hold the rewards
+    again = create_task("arrhythmia", CODES, **json.loads(json.dumps(dict(task.options))))
+    assert again.metrics(targets, scores) == task.metrics(targets, scores)
+    intervals = bootstrap_metrics(targets, scores, np.arange(60), 50, metrics=again.weighted_metrics)
+    mean, low, high = intervals["challenge_metric"]
+    assert mean == pytest.approx(expected)
+    assert low < mean < high
+
+
+def test_rewards_of_other_classes_are_refused(rewards: Path) -> None:
+    with pytest.raises(ValueError, match=r"challenge_weights: the rows are 733534002\|164909002, .*classes.* a, b"):
+        create_task("arrhythmia", ("a", "b"), challenge_weights=rewards)
+    without_normal = {"a": {"a": 1.0, "b": 0.0}, "b": {"a": 0.0, "b": 1.0}}
+    with pytest.raises(ValueError, match="normal_class '426783006'"):
+        create_task("arrhythmia", ("a", "b"), challenge_weights=without_normal)
