@@ -84,8 +84,9 @@ def subgroup_metrics(
 
     Returns:
         A row a column, group and metric: ``column``, ``group``, ``records``, ``patients``, ``positives_OUTCOME`` for
-        each outcome, ``metric``, ``mean``, ``low``, ``high``. What a group does not define is NaN, and so is the
-        interval of a group with one patient, or whose draws lose an outcome.
+        each outcome, ``metric``, ``mean``, ``low``, ``high``. What a group does not define is NaN, and so is its
+        interval where draws lose an outcome, or no outcome has two positive and two negative patients: with one, who is
+        then in every draw, an interval says nothing.
     """
     target, score, person = np.asarray(targets), np.asarray(scores, dtype=np.float64), np.asarray(patient)
     known = np.asarray(outcome, dtype=np.float64)
@@ -121,10 +122,15 @@ def _measured(
         weights = bootstrap_weights(person, known[:, defined], replicates, seed)
     except ValueError:  # so few patients that draws lose an outcome
         weights = None
-    if weights is None or len(np.unique(person)) < 2:
+    if weights is None or not _two_of_each(person, known):
         return {name: (value, np.nan, np.nan) for name, value in point.items()}
     drawn = metrics(target, score, weights)
     return {name: bounded_interval(drawn[name], value) for name, value in point.items()}
+
+
+def _two_of_each(person: NDArray, known: NDArray) -> bool:
+    """Whether some outcome has two patients with a positive and two with a negative record."""
+    return any(all(len(np.unique(person[column == value])) > 1 for value in (0, 1)) for column in np.asarray(known).T)
 
 
 def _age_bands(values: pd.Series) -> pd.Categorical:

@@ -105,14 +105,14 @@ def label_efficiency_figure(
             axes.fill_between(x, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
             face = style.colour if style.dash == "-" else PAPER
             axes.plot(x, curve["mean"], style.dash, marker=style.marker, color=style.colour, markerfacecolor=face)
-            ends.append((float(curve["mean"].iloc[-1]), style))
+            ends.append((float(curve["mean"].iloc[-1]), style.label, style.colour))
         axes.set_xscale("log")
         axes.set_xlim(fractions[0] / 1.25, fractions[-1] * 1.25)
         axes.set_xticks(fractions, _fraction_ticks(fractions, records))
         axes.minorticks_off()
         axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
         axes.set_ylabel(_capital(METRIC_LABELS.get(metric, metric)) + ", test patients")
-        _label_ends(axes, ends)
+        label_ends(axes, ends)
         save_figure(figure, path)
 
 
@@ -260,16 +260,16 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _label_ends(axes: Axes, ends: list[tuple[float, ArmStyle]]) -> None:
-    """Writes each label beside the end of its curve, pushed apart where curves meet."""
+def label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
+    """Writes a label beside the end of each curve (its height, label and colour), pushed apart where curves meet."""
     bottom, top = axes.get_ylim()
     gap = 0.065 * (top - bottom)
     ends = sorted(ends, key=lambda end: end[0])
-    heights = np.array([height for height, _ in ends])
+    heights = np.array([height for height, *_ in ends])
     for _ in range(100):  # neighbours repel until all are a line apart
         overlap = np.clip(gap - np.diff(heights), 0, None)
         heights[1:] += overlap / 2
         heights[:-1] -= overlap / 2
-    for height, (_, style) in zip(heights, ends, strict=True):
+    for height, (_, label, colour) in zip(heights, ends, strict=True):
         transform = axes.get_yaxis_transform()
-        axes.text(1.01, height, style.label, color=style.colour, fontweight="bold", va="center", transform=transform)
+        axes.text(1.01, height, label, color=colour, fontweight="bold", va="center", transform=transform)

@@ -2,9 +2,200 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LinearLocator, PercentFormatter
+
+from ssl_ecg.explain.style import INK, LINE, STYLE, save_figure
+from ssl_ecg.report.figures import METRIC_LABELS
+from ssl_ecg.report.survival_figures import kaplan_meier_figure, risk_calibration_figure, survival_curves_figure
+
+BLUE, ORANGE = "#1273c4", "#d1570f"
+MOST_CALIBRATED, MOST_CLASSES = 12, 40
+"""Classes that a figure of calibration, and one of classes, shows: the most frequent ones."""
 
 
 def draw_task(folder: str | Path) -> list[str]:
-    """Draw what the tables of a folder hold; returns names of the figures."""
-    return []
+    """Draw what the tables of a result's folder hold.
+
+    Args:
+        folder: where ``probe``, ``finetune`` or ``evaluate`` wrote. Read are ``per_class.csv``, ``calibration.csv``,
+            ``kaplan_meier.csv``, ``predictions.csv`` (survival), ``decision_curve.csv``, ``subgroups.csv``, and from
+            ``metrics.json`` what holds for all records.
+
+    Returns:
+        Names of the figures, SVG files in the same folder.
+    """
+    folder = Path(folder)
+    tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
+    everyone = json.loads((folder / "metrics.json").read_text("utf-8")) if (folder / "metrics.json").is_file() else {}
+    by_class = "class" in tables.get("calibration", ())
+    drawn: dict[str, tuple[str, Callable[..., None], bool]] = {
+        "per_class": ("per_class", per_class_figure, len(tables.get("per_class", ())) > 1),
+        "calibration": ("calibration", calibration_figure if by_class else risk_calibration_figure, True),
+        "kaplan_meier": ("kaplan_meier", kaplan_meier_figure, True),
+        "survival_curves": (
+            "predictions",
+            survival_curves_figure,
+            any(str(name).startswith("survival_") for name in tables.get("predictions", ())),
+        ),
+        "decision_curve": ("decision_curve", decision_curve_figure, True),
+        "subgroups": ("subgroups", lambda table, path: subgroups_figure(table, path, everyone), True),
+    }
+    names = []
+    for name, (source, draw, wanted) in drawn.items():
+        if source in tables and wanted:
+            draw(tables[source], folder / f"{name}.svg")
+            names.append(f"{name}.svg")
+    return names
+
+
+def per_class_figure(table: pd.DataFrame, path: str | Path) -> None:
+    """AUROC and average precision of each class, the most frequent one first; no dot where a class is not defined.
+
+    Args:
+        table: ``class``, ``positives_test``, ``auroc``, ``auprc``.
+        path: file to write.
+    """
+    shown = table.sort_values("positives_test", ascending=False, kind="stable").head(MOST_CLASSES)
+    places = -np.arange(len(shown))
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(8.6, 1.1 + 0.24 * len(shown)), layout="constrained")
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, (column, name) in zip(panels, (("auroc", "AUROC"), ("auprc", "AUPRC")), strict=True):
+            axes.hlines(places, 0.0, shown[column], color=LINE, linewidth=1.6)
+            axes.scatter(shown[column], places, 34, color=BLUE, zorder=3, clip_on=False)
+            axes.set(xlim=(0, 1), ylim=(places[-1] - 0.6, 0.6), xlabel=f"{name}, test records")
+            axes.tick_params(axis="y", length=0)
+        counted = zip(shown["class"], shown["positives_test"])
+        panels[0].set_yticks(places, [f"{_words(name)}  {count:,}" for name, count in counted])
+        heading = "Class, positive records" + _of(shown, table)
+        panels[0].text(-0.02, 1.0, heading, ha="right", va="bottom", fontweight="bold", transform=panels[0].transAxes)
+        save_figure(figure, path)
+
+
+def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
+    """Observed against predicted frequency, a panel a class; larger dots stand for more records.
+
+    Args:
+        table: ``class``, ``records``, ``positives``, ``predicted``, ``observed``; a row a class and bin.
+        path: file to write.
+    """
+    positives = table.groupby("class", sort=False)["positives"].sum().sort_values(ascending=False, kind="stable")
+    shown = positives.head(MOST_CALIBRATED)
+    columns = min(4, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    size = 4.4 if len(shown) == 1 else 2.15
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(size * columns + 0.4, size * rows + 0.5), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid[len(shown) :]:
+            axes.set_axis_off()
+        seen = table[["predicted", "observed"]].to_numpy(dtype=float)
+        top = 1.0 if len(shown) > 1 else math.ceil(10 * float(np.nanmax(seen, initial=0.1))) / 10
+        for axes, (name, count) in zip(grid, shown.items()):
+            points = table[(table["class"] == name) & (table["records"] > 0)]
+            axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.6, zorder=1)
+            axes.plot(points["predicted"], points["observed"], color=BLUE, linewidth=0.9)
+            area = 10 + 90 * np.sqrt(points["records"] / points["records"].max())
+            axes.scatter(points["predicted"], points["observed"], area, color=BLUE, zorder=3, clip_on=False)
+            axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+            axes.set_title(f"{fill(_words(name), 22)}\n{count:,} positive")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LinearLocator(3))
+                axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%"))
+        figure.supxlabel("Predicted probability" + _of(shown, positives), fontsize=9.5)
+        figure.supylabel("Share of positive records", fontsize=9.5)
+        save_figure(figure, path)
+
+
+def decision_curve_figure(table: pd.DataFrame, path: str | Path) -> None:
+    """Net benefit of acting on the predicted risk, on everyone or on no one; below, whom the risk names.
+
+    Args:
+        table: ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none``, ``named``.
+        path: file to write.
+    """
+    curves = (
+        ("net_benefit", "on those whom the model names", BLUE, "-"),
+        ("treat_all", "on everyone", ORANGE, "--"),
+        ("treat_none", "on no one", INK, ":"),
+    )
+    top = max(float(table[["net_benefit", "treat_all"]].to_numpy().max()), 1e-3)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 4.9), layout="constrained")
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        for column, label, colour, dash in curves:
+            axes.plot(table["threshold"], table[column], dash, color=colour, label=label)
+        axes.set_ylim(-0.25 * top, 1.08 * top)
+        axes.set_ylabel("Net benefit of acting")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        below.fill_between(table["threshold"], table["named"], color=BLUE, alpha=0.2, linewidth=0)
+        below.plot(table["threshold"], table["named"], color=BLUE)
+        below.set(ylim=(0, 1), ylabel="Records\nnamed", xlim=(0, float(table["threshold"].max())))
+        below.set_xlabel("Risk from which one would act")
+        for axis in (below.xaxis, below.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
+        save_figure(figure, path)
+
+
+def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, float] | None = None) -> None:
+    """Forest plot of the first metric of the table, with numbers of patients; groups that do not define it stay empty.
+
+    Args:
+        table: ``column``, ``group``, ``patients``, ``positives_OUTCOME`` (shown where there is one outcome),
+            ``metric``, ``mean``, ``low``, ``high``.
+        path: file to write.
+        everyone: the same metric of all records, with ``_low`` and ``_high``.
+    """
+    metric = str(table["metric"].iloc[0])
+    outcomes = [str(name) for name in table if str(name).startswith("positives_")]
+    rows = [("all", "", *(everyone[f"{metric}{end}"] for end in ("", "_low", "_high")))] if everyone else []
+    for column, members in table[table["metric"] == metric].groupby("column", sort=False):
+        rows.append((_words(column), "", math.nan, math.nan, math.nan))
+        for row in members.to_dict("records"):
+            counts = f"{row['patients']:,}" + (f" ({row[outcomes[0]]:,})" if len(outcomes) == 1 else "")
+            rows.append((f"   {row['group']}", counts, row["mean"], row["low"], row["high"]))
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(8.6, 1.0 + 0.27 * len(rows)), layout="constrained")
+        axes = figure.subplots()
+        if everyone:
+            axes.axvline(everyone[metric], color=LINE, linewidth=1.6, zorder=1)
+        beside = axes.get_yaxis_transform()
+        for place, (_, counts, mean, low, high) in enumerate(rows):
+            axes.plot([low, high], [-place, -place], color=BLUE, linewidth=2)
+            axes.plot(mean, -place, "o" if counts else "s", color=BLUE, markersize=6.5)
+            axes.text(-0.015, -place, counts, ha="right", va="center", transform=beside)
+            if counts or not math.isnan(mean):
+                axes.text(1.02, -place, _interval(mean, low, high), va="center", transform=beside)
+        axes.set_yticks(-np.arange(len(rows)), [name for name, *_ in rows], ha="left")
+        axes.tick_params(axis="y", length=0, pad=90 + 5.2 * max(len(name) for name, *_ in rows))
+        for label, (_, counts, *_) in zip(axes.get_yticklabels(), rows):
+            label.set(verticalalignment="center", fontweight="normal" if counts else "bold")
+        axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=METRIC_LABELS.get(metric, metric) + ", 95 % interval")
+        heading = "patients (positive records)" if len(outcomes) == 1 else "patients"
+        axes.text(-0.015, 1.0, heading, ha="right", va="bottom", transform=axes.transAxes)
+        save_figure(figure, path)
+
+
+def _interval(mean: float, low: float, high: float) -> str:
+    if math.isnan(mean):
+        return "not defined"
+    return f"{mean:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})")
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
+
+
+def _of(shown: pd.DataFrame | pd.Series, all_of_them: pd.DataFrame | pd.Series) -> str:
+    left_out = len(all_of_them) - len(shown)
+    return f" (the {len(shown)} most frequent of {len(all_of_them)} classes)" if left_out else ""
