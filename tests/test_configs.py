@@ -28,7 +28,7 @@ GROUPS = {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/*.yaml"
 # Masked objectives are built around networks of their own kind.
 BACKBONE_OF = {
     **dict.fromkeys(["bimodal_mae", "joint"], "bimodal_vit"),
-    **dict.fromkeys(["mae", "jepa"], "vit1d"),
+    **dict.fromkeys(["mae", "jepa", "wav2vec2"], "vit1d"),
     **dict.fromkeys(["cmlc", "cmsmlc"], "lead_wise"),
     **dict.fromkeys(["st_mem", "mtae", "mlae"], "vit1d_lead"),
 }
