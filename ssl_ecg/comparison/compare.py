@@ -102,9 +102,9 @@ class CompareSettings:
                 f"{len(self.pretrained_candidates)} pretrained_candidates against {len(self.scratch_candidates)} "
                 "scratch_candidates: both arms get the same number of tries"
             )
-        if self.pretrained_finetune.steps != self.scratch.steps:
+        if self.pretrained_finetune.budget != self.scratch.budget:
             raise ValueError(
-                f"pretrained_finetune.steps={self.pretrained_finetune.steps}, scratch.steps={self.scratch.steps}: "
+                f"pretrained_finetune.{self.pretrained_finetune.budget}, scratch.{self.scratch.budget}: "
                 "both arms get the same budget"
             )
 

@@ -36,10 +36,10 @@ class Variant:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w-]*", self.name):
             raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
-        steps = [[settings.steps for settings in tried] for tried in (self.finetune, self.scratch)]
-        if steps[0] != steps[1] or not steps[0]:
+        budgets = [[settings.budget for settings in tried] for tried in (self.finetune, self.scratch)]
+        if budgets[0] != budgets[1] or not budgets[0]:
             raise ValueError(
-                f"{self.name}: finetune has steps {steps[0]}, scratch {steps[1]}: both get the same tries and budget"
+                f"{self.name}: finetune has {budgets[0]}, scratch {budgets[1]}: both get the same tries and budget"
             )
 
     def identity(self, seed: int) -> dict[str, Any]:

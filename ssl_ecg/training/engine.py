@@ -45,6 +45,19 @@ def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> 
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def one_cycle(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> OptimizerLRSchedulerConfig:
+    """Return the optimizer with the 1cycle schedule of Smith & Topin (2018) by steps, as torch has it.
+
+    The learning rate of every group rises from 1/25 of its own to it, and falls to almost nothing, both by half a
+    cosine; beta1 falls from .95 to .85 and rises again.
+    """
+    total = max(steps, 4)
+    rising = min(max(warmup, 2), total - 1) / total  # torch divides by the steps of either part less one
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=total, pct_start=rising)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 def is_decayed(name: str, parameter: Tensor) -> bool:
     """Tell whether weight decay pulls a parameter: matrices and kernels, not biases, norms, tokens or positions."""
     return name.endswith("weight") and parameter.ndim > 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ from ssl_ecg.objectives import supervised_contrastive_loss
 from ssl_ecg.tasks import Classifier, Task, WindowSettings
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
-from ssl_ecg.training.engine import is_decayed, make_trainer, seed_step, warmup_cosine
+from ssl_ecg.training.engine import is_decayed, make_trainer, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.views import Augment, random_crop
 
 HEADS = ("probe", "zero")
+SCHEDULES = {"cosine": warmup_cosine, "onecycle": one_cycle}
 EVALUATION_BATCH = 256
 
 Rows = NDArray[np.int64]
@@ -43,11 +44,14 @@ class FinetuneSettings:
 
     Attributes:
         steps: optimisation steps.
+        epochs: passes over the training records, instead of ``steps``; None: ``steps`` decides.
         batch_size: ECGs of a step; where there are fewer, they are repeated, each copy with a crop of its own.
         learning_rate: peak of AdamW's for the head and the last layer group.
         layer_decay: factor on the learning rate from one layer group to the one before it; 1 trains all alike.
         weight_decay: AdamW's.
-        warmup: share of the steps with a linearly rising learning rate; then half a cosine to zero.
+        schedule: "cosine" raises the learning rate linearly and lowers it by half a cosine to zero; "onecycle" is the
+            1cycle schedule with torch's settings.
+        warmup: share of the steps with a rising learning rate.
         head: "probe" starts the head as the linear probe on the encoder's features, "zero" at zero.
         freeze_norm: keep the batch norms' running statistics instead of those of small batches.
         crop: seconds of a random crop during training, or None for whole records.
@@ -66,10 +70,12 @@ class FinetuneSettings:
     """
 
     steps: int = 200
+    epochs: int | None = None
     batch_size: int = 64
     learning_rate: float = 1e-3
     layer_decay: float = 0.8
     weight_decay: float = 0.05
+    schedule: str = "cosine"
     warmup: float = 0.1
     head: str = "probe"
     freeze_norm: bool = False
@@ -87,6 +93,10 @@ class FinetuneSettings:
         for name in ("steps", "batch_size", "learning_rate", "evaluations"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        if self.epochs is not None and self.epochs <= 0:
+            raise ValueError(f"epochs={self.epochs}: must be above 0, or None where steps={self.steps} decides")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule={self.schedule!r}: choose one of {', '.join(SCHEDULES)}")
         if self.crop is not None and self.crop <= 0:
             raise ValueError(f"crop={self.crop}: must be above 0 seconds, or None for whole records")
         if not 0 < self.layer_decay <= 1:
@@ -96,6 +106,11 @@ class FinetuneSettings:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
         if self.head not in HEADS:
             raise ValueError(f"head={self.head!r}: choose one of {', '.join(HEADS)}")
+
+    @property
+    def budget(self) -> str:
+        """How long training lasts, in words that tell whether two last equally long."""
+        return f"steps={self.steps}" if self.epochs is None else f"epochs={self.epochs}"
 
 
 @dataclass(frozen=True)
@@ -232,10 +247,10 @@ class FinetuneModule(pl.LightningModule):
         self.log(name, row[name], prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with layer-wise learning rates; linear warm-up and half a cosine, by steps."""
+        """AdamW with layer-wise learning rates and the schedule, by steps."""
         settings = self.settings
         optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=settings.learning_rate)
-        return warmup_cosine(optimizer, settings.steps, round(settings.warmup * settings.steps))
+        return SCHEDULES[settings.schedule](optimizer, settings.steps, round(settings.warmup * settings.steps))
 
 
 def finetune(
@@ -265,7 +280,7 @@ def finetune(
     """
     encoder.check(archive.settings)
     for name in ("supervised_contrastive", "attention"):
-        if getattr(settings, name) and task.columns is not None:
+        if getattr(settings, name) and task.outcomes != task.classes:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
     if settings.attention and type(encoder.backbone).forward is not SignalBackbone.forward:
         raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")
@@ -276,13 +291,15 @@ def finetune(
     model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows)
     if settings.head == "probe":
         start_as_probe(model, archive, train, validation)
-    module = FinetuneModule(model, settings)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
     data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)
     batches = EpochBatches(len(data[0]), settings.batch_size, settings.seed)
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
+    if settings.epochs is not None:
+        settings = replace(settings, steps=settings.epochs * len(batches))
+    module = FinetuneModule(model, settings)
     loaders = (
         batch_loader(data[0], batches),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),

@@ -304,9 +304,9 @@ def test_what_cannot_run_is_refused_before_anything_is_written(
 
 
 def test_unfair_or_impossible_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"a: finetune has steps \[4\], scratch \[5\]"):
+    with pytest.raises(ValueError, match=r"a: finetune has \['steps=4'\], scratch \['steps=5'\]"):
         replace(variant("a"), scratch=(replace(SCRATCH, steps=5),))
-    with pytest.raises(ValueError, match=r"a: finetune has steps \[4\], scratch \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"a: finetune has \['steps=4'\], scratch \['steps=4', 'steps=4'\]"):
         replace(variant("a"), scratch=(SCRATCH, SCRATCH))
     with pytest.raises(ValueError, match="name='a b'"):
         variant("a b")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from torch import nn
 
 import ssl_ecg
+from ssl_ecg import cli
 from ssl_ecg.api import SplitSettings
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import decision_curve
-from ssl_ecg.tasks import create_task
+from ssl_ecg.tasks import create_task, load_classifier
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
+from ssl_ecg.training import FinetuneSettings, predict_scores
 
 SPLIT = SplitSettings((), (), 0.3, 0.35, 1)
 
@@ -138,3 +141,31 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
     written = pd.read_csv(tmp_path / "decision_curve.csv")
     np.testing.assert_allclose(written, decision_curve(truth, predictions["low_lvef_score"]), atol=1e-5)
     assert pd.read_csv(tmp_path / "per_class.csv")["positives_test"].tolist() == [truth.sum()]
+
+
+def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archive: Archive, tmp_path: Path) -> None:
+    options = {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8}
+    published = cli.typed(FinetuneSettings, cli.load_config("finetune", ["training=image"]).training)
+    assert (published.epochs, published.schedule, published.weight_decay) == (35, "onecycle", 0)
+    short = replace(published, epochs=2, evaluations=2, precision="32-true")
+    labels = archive.folder / "labels" / "low_lvef.csv"
+    metrics = ssl_ecg.finetune(
+        Encoder("ecg_image", options, archive.settings),
+        archive,
+        labels,
+        tmp_path,
+        task="cardiomyopathy",
+        task_options={"loss": "weighted", "specificity": 0.8},
+        settings=replace(short, supervised_contrastive=0.1),
+        split=SPLIT,
+        progress=False,
+    )
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    assert metrics["step"] == curve.loc[curve["validation_auroc"].idxmax(), "step"]
+    model, predictions = load_classifier(tmp_path), pd.read_csv(tmp_path / "predictions.csv")
+    assert (model.task.options["loss"], model.task.options["specificity"]) == ("weighted", 0.8)
+    scores = predict_scores(model, archive, archive.rows(predictions["record_id"]))
+    np.testing.assert_allclose(scores[:, 0], predictions["low_lvef_score"], atol=1e-5)
+    again = model.task.metrics(predictions[["low_lvef"]].to_numpy(), scores)
+    assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-4)
+    assert {"sensitivity", "specificity"} <= set(again)

@@ -86,10 +86,12 @@ def tiny_finetuning() -> FinetuneSettings:
     """A finetuning of a second, every setting given."""
     return FinetuneSettings(
         steps=8,
+        epochs=None,
         batch_size=32,
         learning_rate=3e-3,
         layer_decay=0.8,
         weight_decay=0.05,
+        schedule="cosine",
         warmup=0.1,
         head="probe",
         freeze_norm=True,

@@ -15,6 +15,7 @@ from ssl_ecg.training.engine import (
     feature_deviation,
     is_decayed,
     make_loggers,
+    one_cycle,
     seed_step,
     warmup_cosine,
 )
@@ -109,3 +110,33 @@ def test_weight_decay_leaves_tokens_positions_and_norms_alone() -> None:
     assert all(
         name.endswith(("bias", "token", "position", "norm.weight", "norm1.weight", "norm2.weight")) for name in kept
     )
+
+
+def rates(schedule, steps: int, *arguments: int) -> list[list[float]]:
+    """Learning rates of two groups, of which the second learns half as fast, at each step."""
+    groups = [{"params": [nn.Parameter(torch.ones(1))], "lr": rate} for rate in (0.4, 0.2)]
+    made = schedule(torch.optim.AdamW(groups), steps, *arguments)
+    seen = []
+    for _ in range(steps):
+        seen.append([group["lr"] for group in made["optimizer"].param_groups])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    return seen
+
+
+def test_one_cycle_rises_from_a_25th_and_falls_to_almost_nothing_by_half_cosines() -> None:
+    seen = rates(one_cycle, 20, 6)
+    for step in range(20):
+        up, down = step / 5, (step - 5) / 14  # the peak is the last of 6 rising steps
+        if step <= 5:
+            expected = 0.4 / 25 + (0.4 - 0.4 / 25) * (1 - math.cos(math.pi * up)) / 2
+        else:
+            expected = 0.4 * (1 + math.cos(math.pi * down)) / 2
+        assert seen[step] == pytest.approx([expected, expected / 2], abs=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (2, 0), (3, 3), (4, 0), (10, 1), (10, 10), (7, 2)])
+def test_one_cycle_lasts_as_long_as_it_is_told(steps: int, warmup: int) -> None:
+    peaks = [rate for rate, _ in rates(one_cycle, steps, warmup)]
+    assert all(0 < rate <= 0.4 for rate in peaks)
+    assert peaks[0] == pytest.approx(0.4 / 25)

@@ -207,6 +207,23 @@ def test_the_best_evaluation_is_kept_the_earliest_of_equals(
     assert len({round(loss, 6) for loss in losses}) == len(losses)
 
 
+def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, at_every_step
+) -> None:
+    rows, targets = labelled.train[0][:64], labelled.train[1][:64]
+    seen = at_every_step(
+        lambda module, batch: (batch["row"].tolist(), module.trainer.optimizers[0].param_groups[-1]["lr"])
+    )
+    settings = replace(tiny_finetuning, epochs=3, schedule="onecycle", warmup=0.34, evaluations=3, head="zero")
+    finished = run(labelled, settings, train=(rows, targets))
+    assert [row["step"] for row in finished.curve] == [0, 2, 4, 6]
+    passes = [sorted(seen[i][0] + seen[i + 1][0]) for i in (0, 2, 4)]
+    assert passes == [sorted(rows.tolist())] * 3
+    assert int(np.argmax([rate for _, rate in seen])) == 1
+    assert seen[1][1] == pytest.approx(settings.learning_rate)
+    assert seen[5][1] < 1e-3 * settings.learning_rate
+
+
 def test_the_test_set_cannot_be_seen(
     labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +350,8 @@ def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: F
     "change",
     [
         {"steps": 0},
+        {"epochs": 0},
+        {"schedule": "step"},
         {"batch_size": 0},
         {"learning_rate": -1.0},
         {"evaluations": 0},
