@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits
+from ssl_ecg.archive.splits import Splits, nested_fractions
 from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
 from ssl_ecg.tasks import Task, create_task
 
@@ -87,7 +87,7 @@ def summarise(
     results.insert(0, "task", task.name)
     results.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False, float_format="%.5g")
-    _per_class(tested, scores).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
+    _per_class(tested, scores, labels, splits).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
     if len(curves):
         curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
     return summary
@@ -159,12 +159,25 @@ def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: A
     }
 
 
-def _per_class(tested: Tested, scores: Scores) -> pd.DataFrame:
+def _per_class(tested: Tested, scores: Scores, labels: LabelTable, splits: Splits) -> pd.DataFrame:
     """What the task reports of every class, means over seeds; blank where the test records lack one outcome."""
     tables = []
     for (arm, fraction), runs in scores.items():
         each = [tested.task.per_class(tested.targets, run) for run in runs.values()]
         table = each[0].assign(**{name: np.mean([t[name] for t in each], axis=0) for name in ("auroc", "auprc")})
+        trained = [nested_fractions(labels, splits.train, [fraction], seed)[fraction] for seed in runs]
+        counts = pd.DataFrame(
+            {
+                "class": labels.outcomes,
+                "positives_train": np.mean([_positives(labels, index) for index in trained], axis=0),
+                "positives_validation": _positives(labels, splits.validation),
+            }
+        )
+        table = counts.merge(table, on="class", how="right")
         tables.append(table.assign(task=tested.task.name, arm=arm, fraction=fraction))
-    columns = ["task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"]
-    return pd.concat(tables, ignore_index=True)[columns]
+    counted = [f"positives_{part}" for part in ("train", "validation", "test")]
+    return pd.concat(tables, ignore_index=True)[["task", "arm", "fraction", "class", *counted, "auroc", "auprc"]]
+
+
+def _positives(labels: LabelTable, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.nansum(labels.outcome[index], axis=0).astype(np.int64)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ssl_ecg.archive import Splits, split_by_patient
+from ssl_ecg.archive import Splits, nested_fractions, split_by_patient
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
 from ssl_ecg.comparison.folder import write_json
@@ -71,6 +71,11 @@ def test_per_class_table_counts_positives_and_agrees_with_scikit_learn(study, fi
         assert row["positives_test"] == targets[:, c].sum()
         each = [roc_auc_score(targets[:, c], scores[f"scratch-1-{seed}"][:, c]) for seed in (3, 4)]
         assert row["auroc"] == pytest.approx(np.mean(each), rel=1e-4)
+        known = study.labels.targets[:, c]
+        assert row["positives_validation"] == known[study.splits.validation].sum()
+        assert row["positives_train"] == known[study.splits.train].sum()
+        few = [nested_fractions(study.labels, study.splits.train, (0.3, 1.0), seed)[0.3] for seed in (3, 4)]
+        assert table.loc[("scratch", 0.3, name), "positives_train"] == np.mean([known[index].sum() for index in few])
 
 
 def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, monkeypatch) -> None:
