@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from operators import shares
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.profiler import ProfilerActivity, profile
 
 import ssl_ecg
 from ssl_ecg.archive import Archive
@@ -99,12 +99,7 @@ def main() -> None:
         for half in (False, True):
             step = Step(archive, autocast=half)
             step()
-            with profile(activities=[ProfilerActivity.CPU]) as profiler:
-                step()
-            events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-            total = sum(event.self_cpu_time_total for event in events)
-            shares = ", ".join(f"{event.key} {100 * event.self_cpu_time_total / total:.0f} %" for event in events[:9])
-            print(f"{'bf16-mixed' if half else 'float32'}, share of a step by operator: {shares}")
+            print(f"{'bf16-mixed' if half else 'float32'}, share of a step by operator: {shares(step)}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from statistics import median
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from operators import shares
 
 from ssl_ecg.api.shared import shipped_options
 from ssl_ecg.backbones import create_backbone
@@ -60,12 +60,7 @@ def main() -> None:
         print(f"{name}: {median(rates):.0f} ECGs a core-second")
     print(f"ratio {median(b / a for a, b in zip(speed['float32'], speed['bf16-mixed'], strict=True)):.2f}")
     for name, step in steps.items():
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            step()
-        events = sorted(profiler.key_averages(), key=lambda event: -event.self_cpu_time_total)
-        total = sum(event.self_cpu_time_total for event in events)
-        shares = ", ".join(f"{event.key} {100 * event.self_cpu_time_total / total:.0f} %" for event in events[:8])
-        print(f"{name}, share of a step by operator: {shares}")
+        print(f"{name}, share of a step by operator: {shares(step)}")
 
 
 if __name__ == "__main__":

@@ -138,9 +138,12 @@ class MaskedAutoencoder(nn.Module):
         batch, tokens, rows = len(patches), patches.shape[1], self.backbone.rows
         return grid_mask(self.mask, batch, rows, tokens // rows, self.ratio, patches.device)
 
-    def predict(self, patches: Tensor, mask: Mask) -> tuple[Tensor, Tensor]:
-        """Predict all patches [B, N, V] from the visible; also return the encoder's visible tokens [B, K, D]."""
-        present = self.backbone.present(patches)
+    def predict(self, patches: Tensor, mask: Mask, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Predict all patches [B, N, V] from the visible ones among those ``present``, as the backbone tells them.
+
+        Returns:
+            The prediction, and the encoder's visible tokens [B, K, D].
+        """
         if present is not None:
             present = present.gather(1, mask.visible)
         encoded = self.backbone.encode(self.backbone.embed(patches, mask.visible), present)
@@ -154,9 +157,9 @@ class MaskedAutoencoder(nn.Module):
         """
         patches = self.backbone.patchify(batch["signal"])
         mask = self.draw_mask(patches)
-        prediction, visible = self.predict(patches, mask)
-        target = normalise_patches(patches) if self.normalise_targets else patches
         present = self.backbone.present(patches)
+        prediction, visible = self.predict(patches, mask, present)
+        target = normalise_patches(patches) if self.normalise_targets else patches
         scored = mask.masked if present is None else mask.masked & present
         return {
             "loss": masked_loss(prediction, target, scored),
@@ -174,7 +177,7 @@ class MaskedAutoencoder(nn.Module):
         """
         patches = self.backbone.patchify(batch["signal"])
         mask = self.draw_mask(patches)
-        predicted = self.predict(patches, mask)[0].float()
+        predicted = self.predict(patches, mask, self.backbone.present(patches))[0].float()
         if self.normalise_targets:
             predicted = restore_patches(predicted, patches)
         hidden = mask.masked[..., None].expand_as(patches)

@@ -110,7 +110,12 @@ class PretrainSettings:
                 raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(choices)}")
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the weights, JSON-ready: a run is resumed only where this agrees."""
+        """Return what decides the weights, JSON-ready: a run is resumed only where this agrees.
+
+        Devices are no part of it: a batch is spread over all processes, so the schedule and the records of a step are
+        the same on any number of them, and a run may go on where there are fewer. Views and masks are then drawn anew:
+        bit for bit, a resumed run is the uninterrupted one only on as many devices.
+        """
         values = asdict(self)
         for name in ("resume", "workers", "loggers", "devices"):
             del values[name]

@@ -35,7 +35,7 @@ def hold(objective: MaskedAutoencoder, mask: Mask, prediction: Tensor | None = N
     objective.draw_mask = lambda patches: mask  # type: ignore[method-assign]
     if prediction is not None:
         visible = torch.zeros(len(prediction), 1, objective.backbone.width)
-        objective.predict = lambda patches, mask: (prediction, visible)  # type: ignore[method-assign]
+        objective.predict = lambda patches, mask, present: (prediction, visible)  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -102,12 +102,13 @@ def test_the_prediction_does_not_know_hidden_patches(name: str) -> None:
     patches = objective.backbone.patchify(batch()["signal"])
     mask = objective.draw_mask(patches)
     with torch.no_grad():
-        prediction, visible = objective.predict(patches, mask)
+        prediction, visible = objective.predict(patches, mask, objective.backbone.present(patches))
+        present = objective.backbone.present(patches)
         other = patches + torch.randn_like(patches) * mask.masked[..., None]
-        assert torch.equal(objective.predict(other, mask)[0], prediction)
-        assert torch.equal(objective.predict(other, mask)[1], visible)
+        assert torch.equal(objective.predict(other, mask, present)[0], prediction)
+        assert torch.equal(objective.predict(other, mask, present)[1], visible)
         other = patches + torch.randn_like(patches) * ~mask.masked[..., None]
-        changed = (objective.predict(other, mask)[0] - prediction).abs().amax(2)
+        changed = (objective.predict(other, mask, present)[0] - prediction).abs().amax(2)
         assert (changed > 0).all()  # every prediction, of every lead, draws on what is visible
 
 
@@ -177,7 +178,7 @@ def test_a_missing_lead_is_neither_seen_nor_predicted(name: str) -> None:
     prediction = torch.randn_like(patches)
     mask = objective.draw_mask(patches)
     with torch.no_grad():
-        visible = objective.predict(patches, mask)[1]
+        visible = objective.predict(patches, mask, objective.backbone.present(patches))[1]
     # As of any missing lead, the encoder's features are 0: it was told that this one is missing.
     unseen = torch.tensor([[1], [-1]]) == mask.visible // 20
     assert torch.equal((visible == 0).all(2), unseen)
