@@ -125,6 +125,13 @@ class Experiment:
         return self.labels.rows[index], self.labels.targets[index]
 
 
+def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of archive rows [n] whether the encoder has learned from their patients, by the hashes of their ids."""
+    patients = archive.manifest["patient_id"].iloc[rows]
+    seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
+    return patients.map(seen).to_numpy(dtype=bool)
+
+
 def check_unseen(
     encoder: Encoder,
     archive: Archive,
@@ -144,11 +151,12 @@ def check_unseen(
     Raises:
         ValueError: with hashes of some of the patients.
     """
-    hashes = {patient_hash(patient) for patient in archive.manifest["patient_id"].iloc[rows].unique()}
-    if seen := sorted(hashes & encoder.patients):
+    patients = archive.manifest["patient_id"].iloc[rows]
+    if len(seen := patients[recognised(encoder, archive, rows)].unique()):
+        hashes = sorted(map(patient_hash, seen))
         message = (
-            f"{len(seen)} of {len(hashes)} test patients are among those the encoder learned from "
-            f"(hashes {', '.join(seen[:3])}); {remedy}"
+            f"{len(seen)} of {patients.nunique()} test patients are among those the encoder learned from "
+            f"(hashes {', '.join(hashes[:3])}); {remedy}"
         )
         if not allow:
             raise ValueError(message)
