@@ -98,7 +98,8 @@ class Subgroups:
 class Evaluation(Subgroups):
     """How ``evaluate`` runs."""
 
-    allow_seen_patients: bool = False
+    records: str = "all"
+    seen_patients: str = "refuse"
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,7 @@ def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: 
         task_options=task_options,
         split=split,
         subgroups=subgroups,
+        clinical_score=config.clinical_score,
         **classes,
     )
     _show(metrics)
@@ -288,6 +290,7 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
         scratch=config.scratch,
         split=typed(api.SplitSettings, config.split),
         subgroups=typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
+        clinical_score=config.clinical_score,
         **classes,
     )
     _show(metrics)

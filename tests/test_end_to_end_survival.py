@@ -12,9 +12,11 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg.api import SplitSettings
+from ssl_ecg.api.clinical import read_clinical
+from ssl_ecg.api.results import Tested
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import brier_at, concordance_index
-from ssl_ecg.tasks import load_classifier
+from ssl_ecg.tasks import load_classifier, read_task
 from ssl_ecg.training import predict_scores
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
@@ -77,6 +79,83 @@ def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, st
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["step"] == curve.loc[curve["validation_c_index"].idxmax(), "step"]
     assert "| af_by_horizon |" in (tmp_path / "README.md").read_text()
+
+
+def test_the_last_ecg_of_each_patient_chooses_and_tests(paths: tuple[str, str, str], tmp_path: Path) -> None:
+    last, steps = "split.records=last", [f"training.{step}" for step in STEPS]
+    assert main(["probe", *paths, str(tmp_path / "all"), *TASK, *SPLIT]) == 0
+    assert main(["probe", *paths, str(tmp_path / "last"), *TASK, *SPLIT, last]) == 0
+    assert main(["finetune", *paths, str(tmp_path / "model"), *TASK, *SPLIT, last, *steps]) == 0
+    table = pd.read_csv(paths[2])
+    manifest = ssl_ecg.open_archive(paths[1]).manifest
+    table = table.assign(recorded_at=manifest.set_index("record_id").loc[table["record_id"], "recorded_at"].to_numpy())
+    free = table[table["prevalent"] == 0].sort_values("recorded_at").drop_duplicates("patient_id", keep="last")
+    scored = set(pd.read_csv(tmp_path / "all" / "predictions.csv")["record_id"])
+    expected = set(free["record_id"]) & scored
+    assert 20 < len(expected) < len(scored) / 2
+    for name in ("last", "model"):
+        predictions = pd.read_csv(tmp_path / name / "predictions.csv")
+        assert set(predictions["record_id"]) == expected
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        time, event, risk = (predictions[column] for column in ("time_days", "event", "risk_at_horizon"))
+        assert metrics["c_index"] == pytest.approx(concordance_index(time, event, risk, None, 1460)[0], abs=0.01)
+    arguments = [str(tmp_path / "model"), *paths[1:], str(tmp_path / "elsewhere"), "allow_seen_patients=true"]
+    assert main(["evaluate", *arguments, "records=last"]) == 0
+    assert set(pd.read_csv(tmp_path / "elsewhere" / "predictions.csv")["record_id"]) == set(free["record_id"])
+    assert main(["evaluate", *arguments, "records=first"]) == 2
+
+
+def test_a_clinical_score_is_combined_with_the_predicted_risk(paths: tuple[str, str, str], tmp_path: Path) -> None:
+    table = pd.read_csv(paths[2])
+    rng = np.random.default_rng(0)
+    table["charge"] = (table["log_hazard"] + rng.normal(size=len(table))).where(rng.random(len(table)) < 0.9)
+    table.to_csv(tmp_path / "scored.csv", index=False)
+    data = [*paths[:2], str(tmp_path / "scored.csv")]
+    assert main(["probe", *data, str(tmp_path / "probe"), *TASK, *SPLIT, "clinical_score=charge"]) == 0
+    steps = [f"training.{step}" for step in STEPS]
+    assert main(["finetune", *data, str(tmp_path / "model"), *TASK, *SPLIT, *steps, "clinical_score=age"]) == 0
+    for name, of in (("probe", "charge"), ("model", "age")):
+        found = pd.read_csv(tmp_path / name / "clinical_score.csv").set_index("model")
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        predictions = pd.read_csv(tmp_path / name / "predictions.csv").set_index("record_id")
+        merged = table.set_index("record_id").loc[predictions.index]
+        manifest = ssl_ecg.open_archive(paths[1]).manifest.set_index("record_id")
+        score = merged["charge"] if of == "charge" else manifest["age"].loc[predictions.index]
+        known = ((merged["prevalent"] == 0) & score.notna()).to_numpy()
+        assert (found["records_test"] == known.sum()).all()
+        direction = np.sign(found.loc["score", "coefficient_score"])
+        alone = concordance_index(
+            merged["time_days"][known], merged["event"][known], direction * score[known], None, 1460
+        )[0]
+        assert found.loc["score", "c_index"] == pytest.approx(alone, abs=1e-5)
+        assert metrics["clinical_c_index"] == pytest.approx(alone)
+        assert metrics["c_index_gain"] == pytest.approx(metrics["combined_c_index"] - metrics["clinical_c_index"])
+        assert metrics["c_index_gain_low"] <= metrics["c_index_gain"] <= metrics["c_index_gain_high"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, "no column 'charge' in the label table"),
+        ({"charge": "high"}, "clinical_score='charge': must hold numbers or blanks, got 'high'"),
+        ({"charge": np.nan}, "clinical_score='charge': validation lacks records with a score"),
+    ],
+)
+def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
+    paths: tuple[str, str, str], change: dict, message: str
+) -> None:
+    table = pd.read_csv(paths[2]).assign(**change)
+    drawn = {"task_options": {"horizon_days": 1460, "bins": 10}, "split": SplitSettings((), (), 0.3, 0.35, 1)}
+    with pytest.raises(ValueError, match=message):
+        ssl_ecg.finetune(*paths[:2], table, "nowhere", task="af_survival", clinical_score="charge", **drawn)
+
+
+def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
+    labels, task = read_task("arrhythmia", f"{paths[1]}/labels/conditions.csv", ssl_ecg.open_archive(paths[1]))
+    splits = SplitSettings((), (), 0.3, 0.35, 1).split(labels)
+    test = Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
+    with pytest.raises(ValueError, match="clinical_score='age': task 'arrhythmia' predicts no survival"):
+        read_clinical("age", paths[2], task, splits, test)
 
 
 def test_comparison_ends_in_a_report_of_survival_metrics(

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from ssl_ecg.api.results import tested
-from ssl_ecg.api.shared import ArchiveLike, TableLike, opened
-from ssl_ecg.archive.splits import lacking
+from ssl_ecg.api.shared import ArchiveLike, TableLike, check_records, opened
+from ssl_ecg.archive.splits import lacking, last_of_each_patient
 
 logger = logging.getLogger(__name__)
 
-_SEEN = (
-    "leave their records out of the label table. Patients are recognised by their id alone: where the archive is of "
-    "another site, whose ids name other people, set allow_seen_patients=true"
+SEEN_PATIENTS = ("refuse", "leave_out", "test")
+_REMEDY = (
+    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive is "
+    "of another site, whose ids name other people, choose seen_patients=test"
 )
 
 
@@ -26,18 +27,22 @@ def evaluate(
     labels: TableLike,
     out: str | Path,
     *,
+    records: str = "all",
     subgroups: Sequence[str] = (),
-    allow_seen_patients: bool = False,
+    seen_patients: str = "refuse",
 ) -> dict[str, float]:
-    """Score a finetuned model on a second archive: every labelled record tests, nothing is tuned or chosen.
+    """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen.
 
     Args:
         model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
         archive: the archive, or its folder, ingested with the settings that the model was trained with.
         labels: label table with the columns that the model was trained with; others are ignored.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures.
+        records: "all" records of a patient test, or the "last" recorded one of which an outcome is known.
         subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv``.
-        allow_seen_patients: test on patients whose id is among those that the model has learned from.
+        seen_patients: what to do where the model has learned from a patient of the same id: "refuse", "leave_out" the
+            records, or "test" on them, since they are of other people. Nobody is recognised in an archive that was
+            ingested with another ``salt``.
 
     Returns:
         The task's metrics with patient-level bootstrap intervals.
@@ -47,20 +52,28 @@ def evaluate(
         ValueError: an archive that was prepared otherwise, patients that the model has learned from, a column that is
             missing, or no outcome that has both a positive and a negative record.
     """
-    from ssl_ecg.comparison import check_unseen
+    from ssl_ecg.comparison import check_unseen, recognised
     from ssl_ecg.tasks import load_classifier, read_task
     from ssl_ecg.training import predict_scores
 
+    check_records(records)
+    if seen_patients not in SEEN_PATIENTS:
+        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
     classifier, archive, out = load_classifier(model), opened(archive), Path(out)
     if out.resolve() == Path(model).resolve():
         raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
     classifier.encoder.check(archive.settings)
     task = classifier.task
     table, _ = read_task(task.name, labels, archive, task.classes, task.options)
-    test = tested(archive, labels, table, np.arange(len(table)), subgroups)
+    index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
+    if seen_patients == "leave_out":
+        seen = recognised(classifier.encoder, archive, table.rows[index])
+        logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
+        index = index[~seen]
+    check_unseen(classifier.encoder, archive, table.rows[index], seen_patients == "test", _REMEDY)
+    test = tested(archive, labels, table, index, subgroups)
     for line in lacking(table, "the label table", test.index):
         logger.warning(line)
-    check_unseen(classifier.encoder, archive, test.rows, allow_seen_patients, _SEEN)
     scores = predict_scores(classifier, archive, test.rows)
     metrics = test.metrics(task, scores)
     test.write(out, task, scores, metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,13 +11,22 @@ import pandas as pd
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, check_no_leakage, require_positives, split_by_fold, split_by_patient
+from ssl_ecg.archive.splits import (
+    Splits,
+    check_no_leakage,
+    last_of_each_patient,
+    require_positives,
+    split_by_fold,
+    split_by_patient,
+)
 from ssl_ecg.backbones import Encoder
 
 ArchiveLike = Archive | str | Path
 EncoderLike = Encoder | str | Path
 TableLike = pd.DataFrame | str | Path
 S = TypeVar("S")
+
+RECORDS = ("all", "last")
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class SplitSettings:
         validation: share of patients that choose, where patients are drawn.
         test: share of patients that test, where patients are drawn.
         seed: of that draw.
+        records: "all" records of a patient choose and test, or the "last" recorded one of which an outcome is known.
     """
 
     validation_folds: tuple[int, ...] = ()
@@ -37,12 +47,14 @@ class SplitSettings:
     validation: float = 0.15
     test: float = 0.2
     seed: int = 0
+    records: str = "all"
 
     def __post_init__(self) -> None:
         if bool(self.validation_folds) != bool(self.test_folds):
             raise ValueError(
                 f"validation_folds={self.validation_folds}, test_folds={self.test_folds}: name both, or neither"
             )
+        check_records(self.records)
 
     def split(self, labels: LabelTable) -> Splits:
         """Return the splits of a label table, checked for leakage and for classes that cannot be tested."""
@@ -51,8 +63,17 @@ class SplitSettings:
         else:
             splits = split_by_patient(labels, self.seed, validation=self.validation, test=self.test)
         check_no_leakage(labels, splits)
+        if self.records == "last":
+            validation, test = (last_of_each_patient(labels, part) for part in (splits.validation, splits.test))
+            splits = replace(splits, validation=validation, test=test)
         require_positives(labels, splits)
         return splits
+
+
+def check_records(records: str) -> None:
+    """Refuse to take other records of a patient than all, or the last."""
+    if records not in RECORDS:
+        raise ValueError(f"records={records!r}: choose one of {', '.join(RECORDS)}")
 
 
 def config_folder() -> Path:

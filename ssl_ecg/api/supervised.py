@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from ssl_ecg.api.clinical import read_clinical
 from ssl_ecg.api.results import Tested, tested
 from ssl_ecg.api.shared import ArchiveLike, EncoderLike, SplitSettings, TableLike, opened, settings_from
 from ssl_ecg.archive.splits import Splits
@@ -31,6 +32,7 @@ def probe(
     classes: Sequence[str] | None = None,
     split: SplitSettings | None = None,
     subgroups: Sequence[str] = (),
+    clinical_score: str | None = None,
 ) -> dict[str, float]:
     """Fit a linear probe on frozen features; regularisation is chosen on validation, test is scored once.
 
@@ -46,6 +48,8 @@ def probe(
         split: which records train, choose and test.
         subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv`` in ``out``; they are
             no classes unless ``classes`` names them.
+        clinical_score: column of the label table or of the manifest, a risk score; ``clinical_score.csv`` in ``out``
+            says what the ECG adds to it. For ``af_survival``.
 
     Returns:
         The task's test metrics with patient-level bootstrap intervals, and what validation chose.
@@ -55,13 +59,17 @@ def probe(
     if subgroups and out is None:
         raise ValueError(f"subgroups={list(subgroups)}, out=None: name a folder for the table")
     encoder, created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
     features = FeatureCache(test.archive, table.rows).get("encoder", encoder)
     outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, created)
     assert outcome.probe is not None
-    created = created.tuned(table.targets[splits.validation], outcome.probe.scores(features[splits.validation]))
+    validated = outcome.probe.scores(features[splits.validation])
+    created = created.tuned(table.targets[splits.validation], validated)
     metrics = test.metrics(created, outcome.scores)
     metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
+    if clinical is not None:
+        metrics |= clinical.combine(created, validated, outcome.scores, None if out is None else Path(out))
     if out is not None:
         test.write(Path(out), created, outcome.scores, metrics, _learned(splits))
     return metrics
@@ -80,6 +88,7 @@ def finetune(
     scratch: bool = False,
     split: SplitSettings | None = None,
     subgroups: Sequence[str] = (),
+    clinical_score: str | None = None,
     progress: bool = True,
     **options: Any,
 ) -> dict[str, float]:
@@ -99,6 +108,7 @@ def finetune(
         scratch: start from random weights instead of the encoder's: the supervised baseline.
         split: which records train, choose and test.
         subgroups: as in ``probe``.
+        clinical_score: as in ``probe``.
         progress: show a progress bar.
         options: fields of ``ssl_ecg.training.FinetuneSettings``; an unknown one is a TypeError.
 
@@ -113,6 +123,7 @@ def finetune(
 
     settings = settings_from(FinetuneSettings, settings, options)
     encoder, created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     archive, table, out = test.archive, test.labels, Path(out)
     if scratch:
         encoder = random_encoder(encoder, settings.seed)
@@ -125,6 +136,8 @@ def finetune(
     created = finished.model.task = created.tuned(validation[1], validated)
     scores = predict_scores(finished.model, archive, test.rows)
     metrics = {**test.metrics(created, scores), **finished.best}
+    if clinical is not None:
+        metrics |= clinical.combine(created, validated, scores, out)
     card = partial(finetuning_card, finished.model, settings, metrics, table, splits, scratch)
     save_classifier(finished.model, out, card())
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
