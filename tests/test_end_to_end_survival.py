@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings
+from ssl_ecg.api import SplitSettings, results
 from ssl_ecg.api.clinical import read_clinical
-from ssl_ecg.api.results import Tested
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import brier_at, concordance_index
 from ssl_ecg.tasks import load_classifier, read_task
@@ -99,7 +98,7 @@ def test_the_last_ecg_of_each_patient_chooses_and_tests(paths: tuple[str, str, s
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         time, event, risk = (predictions[column] for column in ("time_days", "event", "risk_at_horizon"))
         assert metrics["c_index"] == pytest.approx(concordance_index(time, event, risk, None, 1460)[0], abs=0.01)
-    arguments = [str(tmp_path / "model"), *paths[1:], str(tmp_path / "elsewhere"), "allow_seen_patients=true"]
+    arguments = [str(tmp_path / "model"), *paths[1:], str(tmp_path / "elsewhere"), "seen_patients=test"]
     assert main(["evaluate", *arguments, "records=last"]) == 0
     assert set(pd.read_csv(tmp_path / "elsewhere" / "predictions.csv")["record_id"]) == set(free["record_id"])
     assert main(["evaluate", *arguments, "records=first"]) == 2
@@ -153,7 +152,7 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
 def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
     labels, task = read_task("arrhythmia", f"{paths[1]}/labels/conditions.csv", ssl_ecg.open_archive(paths[1]))
     splits = SplitSettings((), (), 0.3, 0.35, 1).split(labels)
-    test = Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
+    test = results.Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
     with pytest.raises(ValueError, match="clinical_score='age': task 'arrhythmia' predicts no survival"):
         read_clinical("age", paths[2], task, splits, test)
 
