@@ -26,12 +26,12 @@ def label_attention(model: Classifier, signal: Tensor, targets: Tensor) -> tuple
         to samples.
 
     Raises:
-        ValueError: a model in training mode, or a head on other features than pooled steps.
+        ValueError: a model in training mode, or a head that is not linear, or not on pooled steps.
     """
     if model.training:
         raise ValueError("model is in training mode, in which a map depends on chance: call model.eval() first")
     steps = model.encoder.forward_features(signal)
-    response = label_map(response_maps(steps, model.head.weight), targets).clamp(min=0)
+    response = label_map(response_maps(steps, model.head), targets).clamp(min=0)
     maps = attention_map(steps), response
     attention, found = (steps_to_samples(model.encoder.backbone, values, signal.shape[2]).mean(1) for values in maps)
     return attention, found

@@ -12,7 +12,7 @@ maps are the goal and get no gradient.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 _EPSILON = 1e-3  # of the norm of a centred map: one that is flat has no shape to correlate, and no steep gradient
@@ -23,27 +23,27 @@ def attention_map(steps: Tensor) -> Tensor:
     return steps.abs().mean(2)
 
 
-def response_maps(steps: Tensor, weight: Tensor) -> Tensor:
+def response_maps(steps: Tensor, head: nn.Module) -> Tensor:
     """Return how much each step adds to each logit.
 
     With mean pooling the mean of a map over steps is the logit, less the bias.
 
     Args:
         steps: step features [B, N, D].
-        weight: of the linear head, [C, D].
+        head: linear, from the pooled steps [B, D] to C logits.
 
     Returns:
         [B, C, N].
 
     Raises:
-        ValueError: a head on features of another width than a step has.
+        ValueError: a head that is not linear, or on features of another width than a step has.
     """
-    if weight.shape[1] != steps.shape[2]:
+    if not isinstance(head, nn.Linear) or head.in_features != steps.shape[2]:
         raise ValueError(
-            f"steps {tuple(steps.shape)}, weight {tuple(weight.shape)}: response maps need a head on the mean or the "
-            "maximum of the steps; choose a backbone with such a pooling"
+            f"steps {tuple(steps.shape)}, head {head}: response maps need a linear head on the mean or the maximum of "
+            "the steps; choose a backbone with such a pooling"
         )
-    return weight @ steps.transpose(1, 2)
+    return head.weight.to(steps.dtype) @ steps.transpose(1, 2)
 
 
 def label_map(responses: Tensor, targets: Tensor) -> Tensor:
@@ -57,23 +57,23 @@ def label_map(responses: Tensor, targets: Tensor) -> Tensor:
     return (true[..., None] * responses).sum(1) / true.sum(1, keepdim=True).clamp(min=1)
 
 
-def attention_loss(steps: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+def attention_loss(steps: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     """Return 1 - correlation of the attention map and the map of the labels, in float32.
 
     Args:
         steps: step features [B, N, D].
-        weight: of the linear head, [C, D]; gets no gradient.
+        head: linear, from the pooled steps [B, D] to C logits; gets no gradient.
         targets: [B, C], 1, 0 or NaN (unknown).
 
     Returns:
         The mean over records with a true class, between 0 and 2; 0 where there is none.
 
     Raises:
-        ValueError: a head on features of another width than a step has.
+        ValueError: a head that is not linear, or on features of another width than a step has.
     """
     with torch.autocast(steps.device.type, enabled=False):
         steps = steps.float()
-        goal = label_map(response_maps(steps, weight.float()), targets).detach()
+        goal = label_map(response_maps(steps, head), targets).detach()
         attention = attention_map(steps)
         alike = F.cosine_similarity(*(x - x.mean(1, keepdim=True) for x in (attention, goal)), dim=1, eps=_EPSILON)
         counted = (targets == 1).any(1)

@@ -219,7 +219,7 @@ class FinetuneModule(pl.LightningModule):
             attraction = supervised_contrastive_loss(features, batch["targets"])
             loss = loss + self.settings.supervised_contrastive * attraction
         if steps is not None:
-            apart = attention_loss(steps.flatten(1, 2), self.model.head.weight, batch["targets"])
+            apart = attention_loss(steps.flatten(1, 2), self.model.head, batch["targets"])
             loss = loss + self.settings.attention * apart
         self._losses.append(loss.detach())
         return loss

@@ -108,7 +108,7 @@ def test_attention_is_pulled_to_the_true_classes_where_wanted(
     starts = (0, 125, 250) if windows.of_features else (0,)
     crops = [batch["signal"][..., start : start + (250 if windows.of_features else 500)] for start in starts]
     steps = torch.cat([labelled.encoder.backbone.forward_features(crop) for crop in crops], dim=1)
-    apart = attention_loss(steps, model.head.weight, targets)
+    apart = attention_loss(steps, model.head, targets)
     assert float(apart.detach()) > 0.01
     torch.testing.assert_close(with_it, without + 0.3 * apart)
 
