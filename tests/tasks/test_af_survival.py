@@ -260,3 +260,64 @@ def test_probe_without_an_event_to_learn_from_is_refused() -> None:
     y[:, 1] = 0
     with pytest.raises(ValueError, match=r"none of its \d+ records has an event within the horizon"):
         task.fit_probe(x, y, *draw(100, 1)[:2])
+
+
+FOLLOW_UPS = {
+    "all censored": (np.linspace(10, 3000, 40), np.zeros(40)),
+    "all events": (np.linspace(10, 1800, 40), np.ones(40)),
+    "all tied": (np.full(40, 400.0), np.arange(40) % 2),
+    "all on the day of the ECG": (np.zeros(40), np.arange(40) % 2),
+    "all at the horizon": (np.full(40, 1825.0), np.arange(40) % 2),
+    "all after it": (np.full(40, 2500.0), np.ones(40)),
+    "one record": (np.array([500.0]), np.ones(1)),
+}
+RANKED = {"all events", "all tied", "all on the day of the ECG", "all at the horizon"}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("name", FOLLOW_UPS)
+def test_extreme_follow_up_has_a_finite_loss_and_metrics_or_none(name: str, options: dict[str, Any]) -> None:
+    task = create_task("af_survival", COLUMNS, **options)
+    time, event = FOLLOW_UPS[name]
+    targets = np.column_stack([time, event, np.zeros(len(time))])
+    logits = torch.randn(len(time), task.head(2).out_features, dtype=torch.float64, requires_grad=True)
+    loss = task.loss(logits, torch.from_numpy(targets))
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    scores = task.scores(logits.detach()).numpy()
+    found = task.weighted_metrics(targets, scores, np.ones((len(time), 2)))
+    assert np.isfinite(found["c_index"]).all() == (name in RANKED)
+    assert all(((value >= 0) & (value <= 1) | np.isnan(value)).all() for value in found.values())
+    tables = task.tables(targets, scores)
+    assert tables["calibration"]["records"].sum() == len(time)
+    assert tables["decision_curve"]["net_benefit"].notna().all()
+    assert len(task.per_class(targets, scores)) == 3
+
+
+def test_what_happens_on_the_day_of_the_ecg_and_on_that_of_the_horizon() -> None:
+    targets = torch.tensor([[0, 1, 0], [0, 0, 0], [1825, 1, 0], [1825, 0, 0]], dtype=torch.float64)
+    gensheimer, ecg_ai = (create_task("af_survival", COLUMNS, **options) for options in OPTIONS[:2])
+    survived, event_bin = gensheimer._encode(targets)
+    assert event_bin[0].nonzero().tolist() == [[0]]  # AF on the day of the ECG is of the first interval
+    assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]
+    assert event_bin[2].sum() == 0  # the last interval ends before the day of the horizon
+    survived, event_bin = ecg_ai._encode(targets)
+    assert event_bin[0].nonzero().tolist() == [[0]]  # here this is the column of prevalent AF
+    assert event_bin[2].nonzero().tolist() == [[25]]  # and the last interval ends with that day
+    assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]
+    for task in (gensheimer, ecg_ai):
+        assert task.informative(targets.numpy()).tolist() == [True, False, True, True]
+        np.testing.assert_array_equal(task.outcome(targets.numpy()), [[1, 1], [0, np.nan], [1, 1], [0, 0]])
+
+
+def test_probe_of_events_alone_and_of_ties_is_finite() -> None:
+    x, _, log_hazard = draw(200)
+    time = np.ceil(np.exp(-log_hazard) * 100).clip(1, 1800)
+    for days in (time, np.full(200, 400.0)):
+        targets = np.column_stack([days, days == days, np.zeros(200)])
+        targets[:5, :2] = 2000, 0  # somebody must be free of AF for longer, or nothing could be ranked
+        task = create_task("af_survival", COLUMNS)
+        assert np.isfinite(task.fit_probe(x, targets, x, targets).coef).all()
