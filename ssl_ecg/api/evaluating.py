@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 SEEN_PATIENTS = ("refuse", "leave_out", "test")
 _REMEDY = (
-    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive is "
-    "of another site, whose ids name other people, choose seen_patients=test"
+    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
+    "is of another site, whose ids name other people, choose seen_patients=test"
 )
 
 
@@ -71,9 +71,9 @@ def evaluate(
         logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
         index = index[~seen]
     check_unseen(classifier.encoder, archive, table.rows[index], seen_patients == "test", _REMEDY)
-    test = tested(archive, labels, table, index, subgroups)
-    for line in lacking(table, "the label table", test.index):
+    for line in lacking(table, "the label table", index):
         logger.warning(line)
+    test = tested(archive, labels, table, index, subgroups)
     scores = predict_scores(classifier, archive, test.rows)
     metrics = test.metrics(task, scores)
     test.write(out, task, scores, metrics)

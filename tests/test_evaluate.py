@@ -1,0 +1,197 @@
+"""Subgroups, figures and the model card of finetuning; external validation of what it leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import f1_score, roc_auc_score
+
+import ssl_ecg
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.cli import main
+from ssl_ecg.tasks import load_classifier
+from ssl_ecg.training import patient_hash, predict_scores
+
+CLASSES = ["sinus_rhythm", "sinus_bradycardia"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """An archive and its label table, with a column that is no class."""
+
+    archive: Archive
+    labels: Path
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.read_csv(self.labels)
+
+
+def site(folder: Path, **settings: float) -> Site:
+    archive = ssl_ecg.synthesize(folder, duration=5, workers=1, **settings)
+    table = pd.read_csv(folder / "labels" / "conditions.csv")[["record_id", *CLASSES]]
+    device = np.array(["old", "new", None], dtype=object)[np.arange(len(table)) % 3]
+    table.assign(device=device).to_csv(folder / "two.csv", index=False)
+    return Site(archive, folder / "two.csv")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return site(tmp_path_factory.mktemp("home"), records=150, seed=3)
+
+
+@pytest.fixture(scope="module")
+def abroad(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Other people, of whom the first ones have the ids of patients at home."""
+    return site(tmp_path_factory.mktemp("abroad"), records=210, seed=9)
+
+
+@pytest.fixture(scope="module")
+def model(home: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
+    out = tmp_path_factory.mktemp("model")
+    settings = {"steps": 2, "batch_size": 16, "evaluations": 1, "crop": None, "precision": "32-true"}
+    ssl_ecg.finetune(encoder, home.archive, home.labels, out, subgroups=["age", "device"], progress=False, **settings)
+    return out
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    capsys.readouterr()
+    assert main(arguments) == 2
+    return capsys.readouterr().err
+
+
+def test_finetuning_reports_groups_and_takes_no_class_from_them(model: Path, home: Site) -> None:
+    assert list(load_classifier(model).task.classes) == CLASSES
+    predictions, table = pd.read_csv(model / "predictions.csv"), pd.read_csv(model / "subgroups.csv")
+    first = table[table["metric"] == "macro_auroc"]
+    assert first.groupby("column")["records"].sum().tolist() == [len(predictions)] * 2
+    assert first.loc[first["column"] == "device", "group"].tolist() == ["new", "old", "unknown"]
+    device = home.table.set_index("record_id")["device"].reindex(predictions["record_id"]).to_numpy()
+    old = predictions[device == "old"]
+    row = first[first["group"] == "old"].iloc[0]
+    assert row["records"] == len(old)
+    assert [row[f"positives_{name}"] for name in CLASSES] == [old[name].sum() for name in CLASSES]
+    aurocs = [roc_auc_score(old[name], old[f"{name}_score"]) for name in CLASSES if old[name].nunique() == 2]
+    assert row["mean"] == pytest.approx(np.mean(aurocs), abs=1e-5)
+    patients = home.archive.manifest.set_index("record_id").loc[old["record_id"], "patient_id"]
+    assert row["patients"] == patients.nunique()
+
+
+def test_the_card_names_counts_metrics_and_figures(model: Path, home: Site) -> None:
+    card = (model / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"\]\((\w+\.svg)\)", card):
+        assert (model / name).is_file()
+    assert set(re.findall(r"\]\((\w+\.svg)\)", card)) == {path.name for path in model.glob("*.svg")}
+    assert {path.name for path in model.glob("*.svg")} == {"calibration.svg", "per_class.svg", "subgroups.svg"}
+    per_class = pd.read_csv(model / "per_class.csv")
+    for row in per_class.itertuples():
+        counts = (row.positives_train, row.positives_validation, row.positives_test)
+        assert f"| {row[1]} | {' | '.join(map(str, counts))} |" in card
+    metrics = json.loads((model / "metrics.json").read_text())
+    for name in ("macro_auroc", "macro_auprc", "macro_f1", "subset_accuracy"):
+        value, low, high = (metrics[name + end] for end in ("", "_low", "_high"))
+        assert f"| {name} | {value:.3f} | {low:.3f} to {high:.3f} |" in card
+
+
+def test_ids_that_coincide_are_refused_with_two_ways_out(
+    model: Path, abroad: Site, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    paths = (str(model), str(abroad.archive.folder), str(abroad.labels))
+    error = refused(capsys, "evaluate", *paths, str(tmp_path / "out"))
+    learned = ssl_ecg.load_encoder(model).patients
+    ids = abroad.archive.manifest["patient_id"]
+    seen = {name for name in ids if patient_hash(name) in learned}
+    assert 0 < len(seen) < ids.nunique()
+    assert f"{len(seen)} of {ids.nunique()} test patients" in error
+    assert {"seen_patients=leave_out", "seen_patients=test"} <= set(re.findall(r"seen_patients=\w+", error))
+    assert not any(name in error for name in seen)
+    assert not (tmp_path / "out").exists()
+
+    assert main(["evaluate", *paths, str(tmp_path / "others"), "seen_patients=leave_out"]) == 0
+    scored = abroad.archive.rows(pd.read_csv(tmp_path / "others" / "predictions.csv")["record_id"])
+    assert set(ids.iloc[scored]) == set(ids) - seen
+
+
+def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_path: Path) -> None:
+    arguments = {"seen_patients": "test", "subgroups": ["sex"]}
+    metrics = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path / "a", **arguments)
+    predictions = pd.read_csv(tmp_path / "a" / "predictions.csv")
+    assert predictions["record_id"].tolist() == abroad.table["record_id"].tolist()
+    kept = load_classifier(model)
+    rows = abroad.archive.rows(predictions["record_id"])
+    scores = predict_scores(kept, abroad.archive, rows)
+    np.testing.assert_allclose(predictions[[f"{name}_score" for name in CLASSES]], scores, atol=1e-5)
+    targets = abroad.table[CLASSES].to_numpy()
+    assert metrics["macro_auroc"] == pytest.approx(roc_auc_score(targets, scores, average="macro"))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(targets, kept.task.decide(scores), average="macro"))
+    assert metrics == pytest.approx(json.loads((tmp_path / "a" / "metrics.json").read_text()))
+    assert metrics["macro_auroc_low"] < metrics["macro_auroc"] < metrics["macro_auroc_high"]
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert {"per_class.csv", "calibration.csv", "subgroups.csv", "calibration.svg", "subgroups.svg"} <= written
+
+    flipped = abroad.table.assign(**{name: 1 - abroad.table[name] for name in CLASSES})
+    ssl_ecg.evaluate(model, abroad.archive, flipped, tmp_path / "b", **arguments)
+    again = pd.read_csv(tmp_path / "b" / "predictions.csv")
+    assert all(again[f"{name}_score"].equals(predictions[f"{name}_score"]) for name in CLASSES)
+    threshold = [pd.read_csv(tmp_path / name / "per_class.csv")["threshold"] for name in "ab"]
+    np.testing.assert_allclose(threshold, [kept.task.thresholds] * 2, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda t: t.drop(columns="sinus_rhythm"), (), "no column sinus_rhythm; a column may be blank"),
+        (lambda t: t.assign(sinus_rhythm=1, sinus_bradycardia=0), (), "no class has both positive and negative"),
+        (lambda t: t, ("seen_patients=perhaps",), "seen_patients='perhaps': choose one of refuse, leave_out, test"),
+        (lambda t: t, ("subgroups=[patient_id]",), "subgroups='patient_id'"),
+        (lambda t: t, ("subgroups=[sx]",), "no column 'sx'"),
+        (lambda t: t, ("subgroups=age",), "subgroups"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(
+    model: Path, abroad: Site, tmp_path: Path, capsys: pytest.CaptureFixture, change, options, message: str
+) -> None:
+    change(abroad.table).to_csv(tmp_path / "table.csv", index=False)
+    paths = (str(model), str(abroad.archive.folder), str(tmp_path / "table.csv"), str(tmp_path / "out"))
+    assert message in " ".join(refused(capsys, "evaluate", *paths, "seen_patients=test", *options).split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_class_unknown_abroad_is_blank_not_half(model: Path, abroad: Site, tmp_path: Path) -> None:
+    table = abroad.table.assign(sinus_bradycardia=np.nan)
+    metrics = ssl_ecg.evaluate(model, abroad.archive, table, tmp_path, seen_patients="test")
+    per_class = pd.read_csv(tmp_path / "per_class.csv").set_index("class")
+    assert np.isnan(per_class.loc["sinus_bradycardia", "auroc"])
+    assert metrics["macro_auroc"] == pytest.approx(per_class.loc["sinus_rhythm", "auroc"], abs=1e-5)
+
+
+def test_signals_prepared_otherwise_and_the_models_own_folder_are_refused(
+    model: Path, home: Site, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    faster = site(tmp_path / "faster", records=30, sampling_rate=200, seed=1)
+    error = refused(capsys, "evaluate", str(model), str(faster.archive.folder), str(faster.labels), str(tmp_path / "o"))
+    assert "sampling_rate: 100.0 against 200.0" in error
+    with pytest.raises(ValueError, match="the model lies there"):
+        ssl_ecg.evaluate(model, home.archive, home.labels, model)
+    with pytest.raises(FileNotFoundError, match="this is not a finetuned model"):
+        ssl_ecg.evaluate(home.archive.folder, home.archive, home.labels, tmp_path / "o")
+
+
+def test_groups_need_a_folder_and_a_column_before_anything_is_trained(home: Site, tmp_path: Path) -> None:
+    encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
+    with pytest.raises(ValueError, match="out=None"):
+        ssl_ecg.probe(encoder, home.archive, home.labels, subgroups=["age"])
+    for columns, message in ((["weight"], "no column 'weight'"), ("age", "give a list of columns")):
+        with pytest.raises(ValueError, match=message):
+            ssl_ecg.finetune(encoder, home.archive, home.table, tmp_path / "o", classes=CLASSES, subgroups=columns)
+    assert not (tmp_path / "o").exists()
