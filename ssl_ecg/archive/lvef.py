@@ -117,7 +117,8 @@ def _measurements(
     given = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
     if missing := [column for column in COLUMNS if column not in given]:
         raise ValueError(f"{name} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    patients, dates, percentages = (given[column].astype("string").str.strip().replace("", pd.NA) for column in COLUMNS)
+    texts = (given[column].astype("string").str.strip() for column in COLUMNS)
+    patients, dates, percentages = (text.mask(text == "") for text in texts)
     prefixed = patients if data_set is None else data_set + "/" + patients
     frame = pd.DataFrame(
         {
@@ -162,6 +163,6 @@ def _refuse_unread(name: str, given: pd.Series, read: pd.Series, wanted: str) ->
 def _left_out(reasons: Mapping[str, pd.Series]) -> tuple[NDArray[np.bool_], list[tuple[str, int]]]:
     """Which rows no reason leaves out, and how many each does, a row with several counting for the first."""
     holds = np.column_stack([reason.to_numpy(bool) for reason in reasons.values()])
-    left_out = holds.any(axis=1)
+    left_out: NDArray[np.bool_] = np.any(holds, axis=1)
     counts = np.bincount(holds.argmax(axis=1)[left_out], minlength=len(reasons))
     return ~left_out, list(zip(reasons, counts.tolist()))

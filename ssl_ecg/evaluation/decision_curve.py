@@ -97,7 +97,7 @@ def _curve(cut: Floats, named: Floats, rate: Floats, everyone: float) -> pd.Data
     return pd.DataFrame(
         {
             "threshold": cut,
-            "net_benefit": named * (rate - (1 - rate) * odds),
+            "net_benefit": named * rate - named * (1 - rate) * odds,
             "treat_all": everyone - (1 - everyone) * odds,
             "treat_none": 0.0,
             "named": named,

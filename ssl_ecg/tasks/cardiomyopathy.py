@@ -46,7 +46,7 @@ class Cardiomyopathy(Arrhythmia):
     """
 
     name = "cardiomyopathy"
-    columns = COLUMNS
+    columns: tuple[str, ...] | None = COLUMNS
     selection = "auroc"
 
     def __init__(
