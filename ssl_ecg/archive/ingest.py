@@ -123,7 +123,8 @@ def ingest(
         raise ValueError(f"workers must be at least 1, got {workers}")
     secret = as_secret(salt)
     databases = [PTBXL.read(folder, settings.sampling_rate) for folder in _folders_with(source, DATABASE)]
-    labelled = [*databases, *(LUDB.read(folder) for folder in _folders_with(source, TABLE)), *_cpsc2018(source)]
+    ludb = [LUDB.read(folder) for folder in _folders_with(source, TABLE)]
+    labelled: list[PTBXL | LUDB | CPSC2018] = [*databases, *ludb, *_cpsc2018(source)]
     jobs = _jobs(source, databases)
 
     origin = {"quality": asdict(limits), "patient_ids": id_scheme(secret)}

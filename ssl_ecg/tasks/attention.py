@@ -74,7 +74,7 @@ def attention_loss(steps: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     with torch.autocast(steps.device.type, enabled=False):
         steps = steps.float()
         goal = label_map(response_maps(steps, head), targets).detach()
-        attention = attention_map(steps)
-        alike = F.cosine_similarity(*(x - x.mean(1, keepdim=True) for x in (attention, goal)), dim=1, eps=_EPSILON)
+        attention, goal = (x - x.mean(1, keepdim=True) for x in (attention_map(steps), goal))
+        alike = F.cosine_similarity(attention, goal, dim=1, eps=_EPSILON)
         counted = (targets == 1).any(1)
         return ((1 - alike) * counted).sum() / counted.sum().clamp(min=1)
