@@ -63,7 +63,7 @@ class ClinicalScore:
         named = {"clinical_c_index": ("score", "c_index"), "combined_c_index": ("score_and_ecg", "c_index")}
         named["c_index_gain"] = ("score_and_ecg", "gain")
         return {
-            name + end: float(rows.loc[model, column + end])
+            name + end: float(rows[column + end][model])
             for name, (model, column) in named.items()
             for end in ("", "_low", "_high")
         }

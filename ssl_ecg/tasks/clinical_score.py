@@ -7,11 +7,11 @@ with the logit of the predicted risk (ECG-AI: Khurshid et al., Circulation 2022)
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
 from ssl_ecg.evaluation import bootstrap_metrics, concordance_index, cox_regression, paired_difference
@@ -70,13 +70,17 @@ def combine_clinical(
     time, event, numbers, _ = _numbers(task, validation, "validation")
     tested_time, tested_event, tested, kept = _numbers(task, test, "test")
     spread = numbers.std(axis=0)
-    outcome = task.outcome(test.targets)[kept]
-    given = {
+
+    def ranked(follow_up: ArrayLike, risk: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        days, happened = np.asarray(follow_up).T
+        return {"c_index": concordance_index(days, happened, np.asarray(risk)[:, 0], weights)}
+
+    given: dict[str, Any] = {
         "patient": patient[kept],
         "replicates": replicates,
         "seed": seed,
-        "metrics": lambda follow_up, risk, weights: {"c_index": concordance_index(*follow_up.T, risk[:, 0], weights)},
-        "outcome": outcome,
+        "metrics": ranked,
+        "outcome": task.outcome(test.targets)[kept],
     }
     follow_up = np.column_stack([tested_time, tested_event])
     rows, risks = [], {}
@@ -85,7 +89,7 @@ def combine_clinical(
         coefficients[columns] = cox_regression(numbers[:, columns], time, event)
         risks[model] = tested[:, columns] @ coefficients[columns][:, None]  # [n, 1]
         found = bootstrap_metrics(follow_up, risks[model], **given)["c_index"]
-        row = {"model": model}
+        row: dict[str, Any] = {"model": model}
         for name, value, deviation in zip(("score", "ecg"), coefficients, spread):
             row |= {f"coefficient_{name}": value, f"hazard_ratio_{name}": np.exp(value * deviation)}
         row |= {"c_index": found.mean, "c_index_low": found.low, "c_index_high": found.high}
