@@ -9,6 +9,7 @@ the same patient, never negatives.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,8 @@ from torch import Tensor
 from ssl_ecg.objectives.patient_contrastive import multiview_contrastive_loss
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.objectives.siamese import Siamese
+
+POSITIVES = ("patient", "record")
 
 
 class CMSC(Siamese):
@@ -26,7 +29,12 @@ class CMSC(Siamese):
         sampling_rate: Hz.
         temperature: of the contrastive loss.
         reduction: "clocs" or "pooled", see ``patient_contrastive_loss``.
+        positives: "patient": all recordings of a patient attract each other; "record": a recording is its own patient,
+            and other visits are negatives, as in methods that know no patients.
         options: leads, segments, projector and augmentation, see ``Siamese``.
+
+    Raises:
+        ValueError: unknown ``positives``, and what ``Siamese`` refuses.
     """
 
     def __init__(
@@ -35,10 +43,17 @@ class CMSC(Siamese):
         sampling_rate: float,
         temperature: float = 0.1,
         reduction: str = "clocs",
+        positives: str = "patient",
         **options: Any,
     ) -> None:
         super().__init__(backbone, sampling_rate, **options)
-        self.temperature, self.reduction = temperature, reduction
+        if positives not in POSITIVES:
+            raise ValueError(f"positives={positives!r}: choose one of {', '.join(POSITIVES)}")
+        self.temperature, self.reduction, self.positives = temperature, reduction, positives
+
+    def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the loss as ``Siamese`` does; with positives by record the batch's ``row`` stands for its patients."""
+        return super().forward(batch if self.positives == "patient" else {**batch, "patient": batch["row"]})
 
     def loss(self, views: Tensor, patient: Tensor) -> Tensor:
         """Return the patient-contrastive loss of embeddings [V, R, E], the mean over all pairs of views."""

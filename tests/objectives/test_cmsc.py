@@ -44,6 +44,27 @@ def test_without_augmentation_it_is_the_loss_of_the_projected_halves() -> None:
     torch.testing.assert_close(objective(data)["loss"], expected)
 
 
+@pytest.mark.parametrize("leads", ["joint", "single"])
+def test_with_positives_by_record_other_visits_are_negatives(leads: str) -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("lead_wise", in_leads=2, single="xresnet1d10", width=4)
+    objective = create_objective("cmsc", backbone, 100.0, positives="record", leads=leads, embedding=8).eval()
+    data = batch(leads=2)
+    views = [
+        segment.flatten(0, 1)[:, None] if leads == "single" else segment
+        for segment in adjacent_segments(data["signal"])
+    ]
+    embedded = [objective.projector(objective.network(view)) for view in views]
+    # The leads of one recording stay together.
+    record = torch.arange(6).repeat_interleave(2) if leads == "single" else torch.arange(6)
+    torch.testing.assert_close(objective(data)["loss"], patient_contrastive_loss(*embedded, record))
+    objective.positives = "patient"
+    visits = objective(data)["loss"]
+    torch.testing.assert_close(visits, patient_contrastive_loss(*embedded, record // 2))
+    with pytest.raises(ValueError, match="positives='visit': choose one of patient, record"):
+        small_cmsc(positives="visit")
+
+
 def test_views_are_augmented_independently() -> None:
     objective = small_cmsc(augment={"lead_masking": 0.5})
     seen: list[Tensor] = []
