@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,7 @@ def _measured(
     if not defined.any():
         return {}
     point = {name: float(value[0]) for name, value in metrics(target, score, np.ones((len(target), 1))).items()}
+    weights: Any
     try:
         weights = bootstrap_weights(person, known[:, defined], replicates, seed)
     except ValueError:  # so few patients that draws lose an outcome
@@ -144,10 +146,11 @@ def _age_bands(values: pd.Series) -> pd.Categorical:
 
 def _quarters(values: pd.Series) -> pd.Categorical:
     borders = np.unique(np.nanquantile(values, (0.25, 0.5, 0.75)))
-    shown = [f"{border:.4g}" for border in borders]
+    rounded = ([f"{border:.{digits}g}" for border in borders] for digits in range(4, 18))
+    shown = next(names for names in rounded if len(set(names)) == len(names))  # no more digits than tell them apart
     names = [f"up to {shown[0]}", *(f"{a} to {b}" for a, b in pairwise(shown)), f"above {shown[-1]}"]
     index = np.where(values.isna(), -1, np.searchsorted(borders, values, side="left"))
-    return pd.Categorical.from_codes(index, names).remove_unused_categories()
+    return pd.Categorical.from_codes(index, pd.Index(names, dtype=object)).remove_unused_categories()
 
 
 def _by_value(values: pd.Series, name: str) -> pd.Categorical:
@@ -156,5 +159,5 @@ def _by_value(values: pd.Series, name: str) -> pd.Categorical:
         raise ValueError(
             f"subgroups={name!r}: {len(there)} different values; choose a column of at most {MOST_GROUPS} or of numbers"
         )
-    shown = {value: f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value) for value in there}
-    return pd.Categorical(values.map(shown), categories=list(dict.fromkeys(shown.values())))
+    shown = {value: str(value).removesuffix(".0") for value in there}
+    return pd.Categorical(values.map(shown), categories=pd.Index(dict.fromkeys(shown.values()), dtype=object))

@@ -158,7 +158,9 @@ def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, 
     """
     metric = str(table["metric"].iloc[0])
     outcomes = [str(name) for name in table if str(name).startswith("positives_")]
-    rows = [("all", "", *(everyone[f"{metric}{end}"] for end in ("", "_low", "_high")))] if everyone else []
+    rows: list[tuple[str, str, float, float, float]] = []
+    if everyone:
+        rows.append(("all", "", everyone[metric], everyone[f"{metric}_low"], everyone[f"{metric}_high"]))
     for column, members in table[table["metric"] == metric].groupby("column", sort=False):
         rows.append((_words(column), "", math.nan, math.nan, math.nan))
         for row in members.to_dict("records"):

@@ -28,6 +28,7 @@ def test_values_are_groups_and_blanks_one_of_their_own() -> None:
     )
     assert grouped("lead_off", [1, 0, np.nan, 1]) == (["1", "0", "unknown", "1"], ["0", "1", "unknown"])
     assert grouped("paced", [True, False, True]) == (["yes", "no", "yes"], ["no", "yes"])
+    assert grouped("serial", [1234567, 1234568, np.nan])[1] == ["1234567", "1234568", "unknown"]
     assert grouped("site", [None, None]) == (["unknown", "unknown"], ["unknown"])
 
 
@@ -37,6 +38,9 @@ def test_numbers_are_cut_into_quarters_with_borders_below() -> None:
     assert order == ["up to 2.75", "2.75 to 4.5", "4.5 to 6.25", "above 6.25", "unknown"]
     assert members[:-1] == [order[int((borders < value).sum())] for value in range(1, 9)]
     assert grouped("as_text", [str(value) for value in range(1, 9)])[1] == order[:-1]
+    fine = [1000.01, 1000.02, 1000.03, 1000.04, 1000.05, 1000.06, 1000.07, 1000.08]
+    members, order = grouped("fine", fine)  # borders keep the digits that tell them apart
+    assert [members.count(name) for name in order] == [2, 2, 2, 2]
     members, order = grouped("mostly_one", [1] * 20 + [2, 3, 4, 5, 6])
     assert (order, members.count("up to 1"), members[-1]) == (["up to 1", "above 1"], 20, "above 1")
 
