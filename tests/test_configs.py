@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from ssl_ecg import api, cli
 from ssl_ecg.api.shared import settings_from
 from ssl_ecg.backbones import create_backbone, list_backbones
+from ssl_ecg.cli import configuration, verbs
 from ssl_ecg.comparison import AblateSettings, CompareSettings
 from ssl_ecg.comparison.variants import check_variants
 from ssl_ecg.objectives import create_objective, list_objectives
@@ -68,7 +69,7 @@ def test_every_file_is_a_verb_or_in_a_group() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_composes_and_says_what_can_be_set(verb: str, capsys: pytest.CaptureFixture) -> None:
-    config = cli.load_config(verb)
+    config = configuration.load_config(verb)
     assert not OmegaConf.missing_keys(config)
     with pytest.raises(SystemExit) as ended:
         cli.main([verb, "--help"])
@@ -80,8 +81,8 @@ def test_every_verb_composes_and_says_what_can_be_set(verb: str, capsys: pytest.
 
 @pytest.mark.parametrize("name", names("backbone"))
 def test_backbone_files_build(name: str) -> None:
-    config = cli.load_config("pretrain", [f"backbone={name}"])
-    chosen, options = cli._named(config.backbone)
+    config = configuration.load_config("pretrain", [f"backbone={name}"])
+    chosen, options = configuration.named(config.backbone)
     assert (chosen, chosen in list_backbones()) == (name, True)
     narrow = {"width": 12} if "width" in options else {}
     assert create_backbone(chosen, **{**options, **narrow}).in_leads == 12
@@ -94,8 +95,8 @@ def test_every_backbone_has_a_file() -> None:
 def test_every_objective_has_a_file_that_builds() -> None:
     assert names("objective") == list_objectives()
     for name in names("objective"):
-        config = cli.load_config("pretrain", [f"objective={name}"])
-        chosen, options = cli._named(config.objective)
+        config = configuration.load_config("pretrain", [f"objective={name}"])
+        chosen, options = configuration.named(config.objective)
         backbone = create_backbone(BACKBONE_OF.get(name, "xresnet1d10"), width=12)
         assert create_objective(chosen, backbone, 100.0, **options).backbone is backbone
 
@@ -103,7 +104,7 @@ def test_every_objective_has_a_file_that_builds() -> None:
 def test_every_task_has_a_file_that_builds() -> None:
     assert names("task") == list_tasks()
     for name in names("task"):
-        chosen, options = cli._named(cli.load_config("probe", [f"task={name}"]).task)
+        chosen, options = configuration.named(configuration.load_config("probe", [f"task={name}"]).task)
         options = {**options, "classes": options.get("classes") or TASKS[name].columns or ("a", "b")}
         assert create_task(chosen, **options).classes == options["classes"]
         assert create_task(chosen, options.pop("classes")).options == options  # the shipped options are the defaults
@@ -112,8 +113,8 @@ def test_every_task_has_a_file_that_builds() -> None:
 @pytest.mark.parametrize("name", names("split"))
 @pytest.mark.parametrize("verb", ["pretrain", "probe", "finetune", "compare"])
 def test_split_files_serve_every_verb(verb: str, name: str) -> None:
-    config = cli.load_config(verb, [f"split={name}"])
-    assert isinstance(cli.typed(api.SplitSettings, config.split), api.SplitSettings)
+    config = configuration.load_config(verb, [f"split={name}"])
+    assert isinstance(configuration.typed(api.SplitSettings, config.split), api.SplitSettings)
 
 
 @pytest.mark.parametrize("name", names("ablation"))
@@ -125,15 +126,15 @@ def test_every_variant_of_an_ablation_composes_and_builds(name: str, called) -> 
 
 
 def test_variants_take_what_all_share_and_then_their_own_overrides() -> None:
-    shared = cli.VariantOverrides(
+    shared = verbs.VariantOverrides(
         overrides=("backbone=xresnet1d10", "epochs=3"),
         finetune=("training.steps=7",),
         scratch=("training=scratch", "training.steps=7"),
         candidates=({"learning_rate": 0.1}, {"learning_rate": 0.2}),
         scratch_candidates=({"learning_rate": 0.3}, {}),
     )
-    own = cli.VariantOverrides(("backbone=xresnet1d34", "objective.temperature=0.5"), ("training.crop=null",))
-    made = cli.variant("warm", shared, own)
+    own = verbs.VariantOverrides(("backbone=xresnet1d34", "objective.temperature=0.5"), ("training.crop=null",))
+    made = verbs.variant("warm", shared, own)
     assert (made.pretrain.backbone, made.pretrain.epochs) == ("xresnet1d34", 3)
     assert made.pretrain.objective_options["temperature"] == 0.5
     assert [(tried.crop, tried.steps, tried.learning_rate) for tried in made.finetune] == [
@@ -148,8 +149,8 @@ def test_variants_take_what_all_share_and_then_their_own_overrides() -> None:
 
 @pytest.mark.parametrize("name", names("training"))
 def test_training_files_name_every_setting(name: str) -> None:
-    config = cli.load_config("finetune", [f"training={name}"])
-    settings = cli.typed(FinetuneSettings, config.training)
+    config = configuration.load_config("finetune", [f"training={name}"])
+    settings = configuration.typed(FinetuneSettings, config.training)
     assert set(config.training) == set(asdict(settings))
     assert settings.learning_rate == config.training.learning_rate
 
@@ -197,11 +198,11 @@ def test_ingest_becomes_settings(called) -> None:
     assert (run["salt"], QualityLimits(**quality).pop) == ("x", 20.0)
     settings = SignalSettings(**given)
     assert (settings.sampling_rate, settings.leads, settings.band) == (500.0, ("II", "V1"), None)
-    assert settings.duration == cli.load_config("ingest").duration
+    assert settings.duration == configuration.load_config("ingest").duration
 
 
 def test_synthesize_becomes_settings(called) -> None:
-    config = cli.load_config("synthesize")
+    config = configuration.load_config("synthesize")
     assert called("synthesize", "out", "records=7") == {**OmegaConf.to_container(config), "records": 7}
 
 
@@ -331,7 +332,7 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_misspelt_override_is_a_hydra_error() -> None:
     with pytest.raises(HydraException, match="epocs"):
-        cli.load_config("pretrain", ["epocs=3"])
+        configuration.load_config("pretrain", ["epocs=3"])
 
 
 def test_settings_as_a_whole_and_single_options_do_not_mix(tmp_path: Path) -> None:

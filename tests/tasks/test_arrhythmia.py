@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
-from ssl_ecg import cli
+from ssl_ecg.cli import configuration
 from ssl_ecg.evaluation import bootstrap_metrics, challenge_metric
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.losses import asymmetric, bce, focal, sign
@@ -161,8 +161,8 @@ def test_errors_name_argument_and_value() -> None:
 
 def test_the_command_line_gives_options_that_differ_from_the_defaults() -> None:
     for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), {"loss": "focal"})):
-        config = cli.load_config("finetune", ["task=arrhythmia", *changes])
-        assert cli._task(config) == ("arrhythmia", options, {"classes": None})
+        config = configuration.load_config("finetune", ["task=arrhythmia", *changes])
+        assert configuration.task_of(config) == ("arrhythmia", options, {"classes": None})
 
 
 CODES = ("164889003", "426783006", "733534002|164909002")

@@ -13,10 +13,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from torch import nn
 
 import ssl_ecg
-from ssl_ecg import cli
 from ssl_ecg.api import SplitSettings
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.cli.configuration import load_config, typed
 from ssl_ecg.evaluation import decision_curve
 from ssl_ecg.tasks import create_task, load_classifier
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
@@ -145,7 +145,7 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
 
 def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archive: Archive, tmp_path: Path) -> None:
     options = {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8}
-    published = cli.typed(FinetuneSettings, cli.load_config("finetune", ["training=image"]).training)
+    published = typed(FinetuneSettings, load_config("finetune", ["training=image"]).training)
     assert (published.epochs, published.schedule, published.weight_decay) == (35, "onecycle", 0)
     short = replace(published, epochs=2, evaluations=2, precision="32-true")
     labels = archive.folder / "labels" / "low_lvef.csv"

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from ssl_ecg import cli
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.archive.synthetic import synthesize
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.cli import configuration, verbs
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import create_task
@@ -54,7 +54,7 @@ def configured(overrides: list[str], augment: list[str]) -> PretrainSettings:
     strengths = {"lead_masking": 0.0, "amplitude_scaling": 0.0, "gaussian_noise": 0.0}
     strengths |= dict.fromkeys(augment, STRENGTH)
     given = [f"++objective.augment.{name}={strength}" for name, strength in strengths.items()]
-    return cli.pretrain_settings(cli.load_config("pretrain", [*overrides, *given, "epochs=1", "devices=1"]))
+    return verbs.pretrain_settings(configuration.load_config("pretrain", [*overrides, *given, "epochs=1", "devices=1"]))
 
 
 def limb_errors(signal: Tensor) -> Tensor:

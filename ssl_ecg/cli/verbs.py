@@ -1,58 +1,22 @@
-"""The verbs on the command line: ``ssl-ecg VERB PATHS... [name=value ...]``.
-
-Settings come from ``configs/``, composed by Hydra; each verb's file says what can be set. ``name=value`` changes one,
-``group=name`` chooses another file of a group (``objective=cmsc``, ``backbone=xresnet1d34``, ``split=ptbxl``).
-"""
+"""What each verb does with its configuration and paths."""
 
 from __future__ import annotations
 
-import argparse
-import logging
-import shlex
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from inspect import signature
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
 from ssl_ecg import api
+from ssl_ecg.cli.configuration import load_config, named, rest, task_of, typed
 
 if TYPE_CHECKING:
     from ssl_ecg.comparison import Variant
     from ssl_ecg.training import FinetuneSettings, PretrainSettings
-
-T = TypeVar("T")
-
-PATHS = {
-    "ingest": ("source", "archive"),
-    "synthesize": ("archive",),
-    "label_lvef": ("archive", "measurements", "out"),
-    "pretrain": ("archive", "out"),
-    "probe": ("encoder", "archive", "labels", "out"),
-    "finetune": ("encoder", "archive", "labels", "out"),
-    "evaluate": ("model", "archive", "labels", "out"),
-    "compare": ("encoder", "archive", "labels", "out"),
-    "ablate": ("archive", "labels", "out"),
-}
-SUMMARIES = {
-    "ingest": "many ECG files -> one training-ready archive, with a report of what was rejected and why",
-    "synthesize": "the embedded synthetic archive, with labels and ground truth",
-    "label_lvef": "archive + measured ejection fractions -> a label table, with a count of what was left out",
-    "pretrain": "unlabelled archive -> an encoder",
-    "probe": "frozen encoder + labels -> linear-probe metrics",
-    "finetune": "encoder + labels -> a classifier with its metrics and predictions",
-    "evaluate": "finetuned model + a second archive and its labels -> metrics and figures, nothing tuned",
-    "compare": "does pretraining pay here? arms x label fractions x seeds -> curves, CSV, HTML report",
-    "ablate": "which pretraining is better? variants x seeds -> probe and finetuning, differences, CSV, Markdown",
-}
 
 console = Console()
 
@@ -121,69 +85,6 @@ class VariantOverrides:
     scratch_candidates: tuple[dict[str, Any], ...] = ()
 
 
-def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """Compose the configuration of a verb.
-
-    Raises:
-        HydraException: an override that names nothing; the message names it.
-    """
-    with initialize_config_dir(str(api.config_folder()), version_base="1.3"):
-        return compose(verb, list(overrides))
-
-
-def typed(schema: type[T], node: Any) -> T:
-    """Turn a configuration node into a settings dataclass; a misspelt or mistyped option is an error that names it."""
-    structure = OmegaConf.structured(schema)
-    _unfreeze(structure)
-    return _build(schema, OmegaConf.to_container(OmegaConf.merge(structure, node), resolve=True))
-
-
-def _unfreeze(node: DictConfig) -> None:
-    """Let values be merged into the structure of a frozen dataclass."""
-    OmegaConf.set_readonly(node, False)
-    for child in node.values():
-        if isinstance(child, DictConfig):
-            _unfreeze(child)
-
-
-def _build(schema: Any, values: Any) -> Any:
-    hints = get_type_hints(schema)
-    made = {}
-    for field in fields(schema):
-        value = values[field.name]
-        if is_dataclass(hints[field.name]):
-            value = _build(hints[field.name], value)
-        made[field.name] = tuple(value) if isinstance(value, list) else value
-    return schema(**made)
-
-
-def _named(node: Any) -> tuple[str, dict[str, Any]]:
-    """Split a group's node into its name and the options beside it."""
-    options = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(options, dict)
-    return options.pop("name"), {str(key): value for key, value in options.items()}
-
-
-def _task(config: DictConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Split the node of a task into its name, its options, and the classes to take, if it lets one choose.
-
-    Options that are all the task's defaults are left out, as in Python: folders of runs remember the options given, and
-    a task that gains one must still continue them.
-    """
-    from ssl_ecg.tasks.registry import TASKS
-
-    task, options = _named(config.task)
-    classes = {"classes": options.pop("classes")} if "classes" in options else {}
-    defaults = signature(TASKS[task]).parameters if task in TASKS else {}
-    if all(name in defaults and defaults[name].default == value for name, value in options.items()):
-        options = {}
-    return task, options, classes
-
-
-def _rest(config: DictConfig, *taken: str) -> dict[str, Any]:
-    return {key: config[key] for key in config if key not in taken}  # type: ignore[misc]
-
-
 def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> None:
     """Ingest, then show what was rejected and why."""
     from ssl_ecg.records import QualityLimits
@@ -195,7 +96,7 @@ def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> N
         archive,
         quality=asdict(typed(QualityLimits, config.quality)),
         **asdict(typed(IngestRun, run)),
-        **asdict(typed(SignalSettings, _rest(config, "quality", *run))),
+        **asdict(typed(SignalSettings, rest(config, "quality", *run))),
     )
     console.print(f"{report.accepted} records accepted, {report.rejected} rejected; the archive lies in {archive}")
     if report.reasons:
@@ -225,10 +126,10 @@ def pretrain_settings(config: DictConfig) -> PretrainSettings:
     """Turn the configuration of ``pretrain`` into its settings."""
     from ssl_ecg.training import PretrainSettings
 
-    objective, objective_options = _named(config.objective)
-    backbone, backbone_options = _named(config.backbone)
+    objective, objective_options = named(config.objective)
+    backbone, backbone_options = named(config.backbone)
     node = {
-        **_rest(config, "objective", "backbone", "holdout", "task", "split"),
+        **rest(config, "objective", "backbone", "holdout", "task", "split"),
         "objective": objective,
         "objective_options": objective_options,
         "backbone": backbone,
@@ -239,7 +140,7 @@ def pretrain_settings(config: DictConfig) -> PretrainSettings:
 
 def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> None:
     """Pretrain, then say where the encoder lies."""
-    task, task_options, classes = _task(config)
+    task, task_options, classes = task_of(config)
     encoder = api.pretrain(
         archive,
         out,
@@ -256,7 +157,7 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
 
 def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Probe, then show the metrics."""
-    task, task_options, classes = _task(config)
+    task, task_options, classes = task_of(config)
     split = typed(api.SplitSettings, config.split)
     subgroups = typed(Subgroups, {"subgroups": config.subgroups}).subgroups
     metrics = api.probe(
@@ -278,7 +179,7 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
     """Finetune, then show the metrics."""
     from ssl_ecg.training import FinetuneSettings
 
-    task, task_options, classes = _task(config)
+    task, task_options, classes = task_of(config)
     metrics = api.finetune(
         encoder,
         archive,
@@ -308,8 +209,8 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
     from ssl_ecg.comparison import CompareSettings
     from ssl_ecg.report.figures import METRIC_LABELS
 
-    task, task_options, classes = _task(config)
-    node = {**_rest(config, "task", "split"), "task": task, "task_options": task_options}
+    task, task_options, classes = task_of(config)
+    node = {**rest(config, "task", "split"), "task": task, "task_options": task_options}
     summary = api.compare(
         encoder,
         archive,
@@ -352,13 +253,13 @@ def run_ablate(config: DictConfig, archive: str, labels: str, out: str, command:
     """Ablate, then say where the tables lie."""
     from ssl_ecg.comparison import AblateSettings
 
-    task, task_options, classes = _task(config)
-    shared = typed(VariantOverrides, _rest(config.ablation, "reference", "variants"))
+    task, task_options, classes = task_of(config)
+    shared = typed(VariantOverrides, rest(config.ablation, "reference", "variants"))
     variants = [
         variant(name, shared, typed(VariantOverrides, own or {})) for name, own in config.ablation.variants.items()
     ]
     given = {"task": task, "task_options": task_options, "reference": config.ablation.reference}
-    node = {**_rest(config, "task", "split", "ablation"), **given}
+    node = {**rest(config, "task", "split", "ablation"), **given}
     api.ablate(
         archive,
         labels,
@@ -393,43 +294,3 @@ RUN: dict[str, Callable[..., None]] = {
     "compare": run_compare,
     "ablate": run_ablate,
 }
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    top = argparse.ArgumentParser(prog="ssl-ecg", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, paths in PATHS.items():
-        settings = (api.config_folder() / f"{verb}.yaml").read_text(encoding="utf-8")
-        sub = verbs.add_parser(
-            verb,
-            help=SUMMARIES[verb],
-            description=SUMMARIES[verb],
-            epilog=f"settings:\n{settings}",
-            formatter_class=argparse.RawTextHelpFormatter,
-        )
-        for path in paths:
-            sub.add_argument(path, metavar=path.upper())
-        sub.add_argument("overrides", nargs="*", metavar="name=value", help="settings to change")
-    return top
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; errors that a user can mend are one line and exit code 2."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    options = vars(parser().parse_args(arguments))
-    verb, overrides = options.pop("verb"), options.pop("overrides")
-    try:
-        RUN[verb](load_config(verb, overrides), **options, command=shlex.join(["ssl-ecg", *arguments]))
-    except (ValueError, TypeError, OSError, HydraException, OmegaConfBaseException) as error:
-        logging.getLogger(__name__).debug("failed", exc_info=True)
-        message = " ".join(str(error).split())
-        errors = Console(stderr=True, soft_wrap=True)
-        errors.print(f"ssl-ecg {verb}: {message}", style="red", markup=False, highlight=False)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
