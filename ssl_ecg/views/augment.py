@@ -58,11 +58,20 @@ def time_masking(signal: Tensor, share: float) -> Tensor:
 
 
 def lead_masking(signal: Tensor, probability: float) -> Tensor:
-    """Set each lead to 0 with ``probability``; at least one lead stays (random lead masking, Oh et al., CHIL 2022)."""
+    """Set each lead to 0 with ``probability`` (random lead masking, Oh et al., CHIL 2022).
+
+    At least one lead stays, of those that are not missing anyway.
+    """
     draw = torch.rand(*signal.shape[:2], device=signal.device)
     # The lead with the largest draw always stays: uniform over leads, and no loop over records.
-    keep = (draw >= probability) | (draw == draw.amax(1, keepdim=True))
+    rank = draw.masked_fill(missing_leads(signal)[..., 0], -1.0)
+    keep = (draw >= probability) | (rank == rank.amax(1, keepdim=True))
     return signal * keep[..., None]
+
+
+def missing_leads(signal: Tensor) -> Tensor:
+    """Tell which leads of signal [B, L, T] are missing, which is 0 throughout: bool [B, L, 1]."""
+    return (signal == 0).all(2, keepdim=True)
 
 
 # In the order in which they are applied, from the heart to the recorder: masks come last, so that masked stretches are
@@ -103,7 +112,7 @@ class Augment:
 
     With ``leads``, noise is drawn at the nine electrodes and reaches each lead by the lead's definition: III = II - I
     holds for it, and a moved arm electrode shows in the chest leads too, through Wilson's terminal. Without, every lead
-    has noise of its own.
+    has noise of its own. A lead that is 0 throughout is missing, and stays so.
 
     Args:
         strengths: augmentation name to strength; a name left out, or a strength of 0, is off.
@@ -149,8 +158,9 @@ class Augment:
             raise ValueError(f"signal has {signal.shape[1]} leads, augmentations were made for {len(self.leads)}")
         # Products of matrices would otherwise be rounded to the autocast type, and the signal with them.
         with torch.autocast(signal.device.type, enabled=False):
+            missing = missing_leads(signal)
             for name, strength in self.strengths.items():
-                signal = self._apply(name, signal, strength)
+                signal = self._apply(name, signal, strength).masked_fill(missing, 0.0)
         return signal
 
     def _apply(self, name: str, signal: Tensor, strength: float) -> Tensor:

@@ -53,7 +53,8 @@ def vcg_rotation(signal: Tensor, angle: float, leads: Sequence[str]) -> Tensor:
     As in 3KG (Gopal et al., ML4H 2021) the vectorcardiogram comes from the inverse of Dower's matrix (Dower et al.,
     Clin Cardiol 1980; Edenbrandt, Pahlm, J Electrocardiol 1988). Only its change goes back to the leads: what a dipole
     cannot explain is kept, and no rotation is no change. The coefficients hold for millivolts, or any unit common to
-    all leads; leads that were z-scored one by one are mixed only roughly as a rotation would mix them.
+    all leads; leads that were z-scored one by one are mixed only roughly as a rotation would mix them. Where one of the
+    eight independent leads is missing, 0 throughout, the vector is not known and the record stays as it is.
 
     Args:
         signal: [B, L, T].
@@ -61,7 +62,8 @@ def vcg_rotation(signal: Tensor, angle: float, leads: Sequence[str]) -> Tensor:
         leads: names of the L leads; the eight of ``DOWER_LEADS`` must be there.
     """
     dower, inverse = (torch.from_numpy(matrix).float().to(signal.device) for matrix in dower_matrices(leads))
-    turn = angle * torch.rand(len(signal), 1, 1, device=signal.device)
+    known = (signal[:, [list(leads).index(lead) for lead in DOWER_LEADS]] != 0).any(2).all(1)
+    turn = angle * torch.rand(len(signal), 1, 1, device=signal.device) * known[:, None, None]
     axis = torch.nn.functional.normalize(torch.randn(len(signal), 3, device=signal.device), dim=1)
     # Rodrigues: R - 1 = sin(turn) K + (1 - cos(turn)) K^2 with K x = axis cross x.
     cross = torch.linalg.cross(axis[:, None, :], torch.eye(3, device=signal.device)[None]).mT

@@ -131,6 +131,26 @@ def test_autocast_neither_rounds_the_signal_nor_changes_a_draw(name: str) -> Non
         assert torch.equal(cast, plain)
 
 
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_missing_lead_stays_missing_and_what_is_there_does_not(name: str, named: bool) -> None:
+    there = torch.rand(64, 12, 100) + 1
+    missing = torch.rand(64, 12, 1) < 0.3
+    missing[0] = True
+    missing[1] = torch.arange(12)[:, None] == 3  # aVR, which a rotation would fill from the others
+    signal = there.masked_fill(missing, 0.0)
+    for strength in (0.3, 0.9):
+        torch.manual_seed(0)
+        changed = Augment({name: strength}, RATE, LEADS if named or name == "vcg_rotation" else None)(signal)
+        empty = (changed == 0).all(2, keepdim=True)
+        assert empty[missing].all()
+        if name == "lead_masking":  # the one that stays is not one of those that are missing
+            assert torch.equal(empty.all(1), missing.all(1))
+        else:
+            assert torch.equal(empty, missing)
+        assert not torch.equal(changed, signal)
+
+
 def limb_error(signal: torch.Tensor) -> float:
     """How far the limb leads of [B, 12, T] are from Einthoven's law and Goldberger's definitions."""
     one, two, three, avr, avl, avf = signal[:, :6].unbind(1)
@@ -169,7 +189,7 @@ def test_noise_of_leads_without_names_is_independent_of_einthoven(name: str) -> 
 )
 def test_noise_of_named_leads_comes_from_shared_electrodes(leads: tuple[str, str], correlation: float) -> None:
     torch.manual_seed(0)
-    noise = Augment({"gaussian_noise": 0.5}, RATE, leads)(torch.zeros(20, 2, 5000))
+    noise = Augment({"gaussian_noise": 0.5}, RATE, leads)(torch.ones(20, 2, 5000)) - 1  # leads of zeros are missing
     unit = noise / noise.norm(dim=2, keepdim=True)
     assert float((unit[:, 0] * unit[:, 1]).sum(1).mean()) == pytest.approx(correlation, abs=0.02)
 
@@ -269,6 +289,10 @@ def test_chain_applies_the_named_ones_with_masks_last() -> None:
     expected = lead_masking(gaussian_noise(baseline_wander(signal, 0.3, RATE), 0.2), 0.5)
     assert torch.equal(chained, expected)
     assert (chained == 0).all(2).any()  # noise does not fill masked leads
+    signal[:, 0] = 0
+    one_left = Augment({"lead_masking": 0.999, "gaussian_noise": 0.2}, RATE)(signal)
+    assert torch.equal((one_left != 0).any(2).sum(1), torch.ones(8, dtype=torch.long))
+    assert (one_left[:, 0] == 0).all()
     assert torch.equal(Augment({}, RATE)(signal), signal)
 
 

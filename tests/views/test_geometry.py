@@ -136,6 +136,16 @@ def test_eight_leads_turn_as_they_do_among_twelve() -> None:
     assert torch.allclose(vcg_rotation(signal[:, eight], 0.4, DOWER_LEADS), among_twelve, atol=1e-5)
 
 
+def test_a_record_without_an_independent_lead_is_not_turned_and_one_without_another_is() -> None:
+    signal = torch.rand(12, 12, 30) + 1
+    for lead in range(12):
+        signal[lead, lead] = 0
+    torch.manual_seed(0)
+    changed = vcg_rotation(signal, 0.4, LEADS)
+    stays = [torch.equal(before, after) for before, after in zip(signal, changed, strict=True)]
+    assert stays == [lead in DOWER_LEADS for lead in LEADS]
+
+
 @pytest.mark.parametrize("lead", DOWER_LEADS)
 def test_a_missing_independent_lead_is_named(lead: str) -> None:
     with pytest.raises(ValueError, match=rf"vcg_rotation needs {lead} as well"):
