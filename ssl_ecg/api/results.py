@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Tested:
         return self.labels.rows[self.index]
 
     def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
-        """Return the task's metrics of scores [n, S], each with the ends of its interval."""
+        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none."""
         from ssl_ecg.evaluation import bootstrap_metrics
 
         labels, index = self.labels, self.index
@@ -103,7 +104,8 @@ class Tested:
             )
         for name, content in tables.items():
             content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
-        (out / "metrics.json").write_text(json.dumps(dict(metrics), indent=1) + "\n", encoding="utf-8")
+        known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN
+        (out / "metrics.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
         return draw_task(out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -278,8 +279,8 @@ def _show(metrics: dict[str, float]) -> None:
     for name, value in metrics.items():
         if name.endswith(("_low", "_high")):
             continue
-        low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
-        table.add_row(name, f"{value:.4g}", f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "")
+        low, high = metrics.get(f"{name}_low", math.nan), metrics.get(f"{name}_high", math.nan)
+        table.add_row(name, f"{value:.4g}", "" if math.isnan(low) else f"{low:.3f} to {high:.3f}")
     console.print(table)
 
 

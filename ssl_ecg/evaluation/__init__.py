@@ -9,7 +9,6 @@ from ssl_ecg.evaluation.intervals import (
     Difference,
     Interval,
     bootstrap_metrics,
-    bootstrap_weights,
     holm,
     interval,
     macro_metrics,
@@ -30,6 +29,7 @@ from ssl_ecg.evaluation.operating_point import (
     threshold_at_specificity,
 )
 from ssl_ecg.evaluation.probe import LinearProbe
+from ssl_ecg.evaluation.resampling import bootstrap_weights
 from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
 from ssl_ecg.evaluation.survival import auroc_at, brier_at, concordance_index, integrated_brier
 

@@ -1,7 +1,6 @@
 """Patient-level bootstrap: intervals of metrics, paired differences between two models, Holm's correction.
 
-Records of one patient resemble one another, so a replicate draws patients with replacement and takes all records of a
-drawn patient. A replicate is stored as how often each record was drawn.
+``ssl_ecg.evaluation.resampling`` draws the patients.
 """
 
 from __future__ import annotations
@@ -14,11 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssl_ecg.evaluation.metrics import rank_metrics, undefined_classes
+from ssl_ecg.evaluation.resampling import telling_weights
 
 Metrics = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], dict[str, NDArray[np.float64]]]
 """Labels [n, C], scores [n, D] and weights [n, R] in; by name, a metric [R], NaN where it is undefined."""
-
-_REDRAWS = 1000
 
 logger = logging.getLogger(__name__)
 
@@ -40,52 +38,6 @@ class Difference(NamedTuple):
     p_value: float
 
 
-def bootstrap_weights(
-    patient: ArrayLike, labels: ArrayLike, replicates: int = 1000, seed: int = 0
-) -> NDArray[np.uint16]:
-    """Draws patients with replacement, so that no class vanishes from any replicate.
-
-    Each patient belongs to the stratum of the rarest class (by positive patients) that any of the patient's records is
-    positive for, or to the stratum without positives; each stratum is resampled to its own size. A class that is the
-    rarest of one of its patients therefore always keeps a positive. A replicate in which another class still loses its
-    last positive or negative is drawn again.
-
-    Args:
-        patient: [n], any ids.
-        labels: [n, C], 1, 0 or NaN (unknown).
-        replicates: How many.
-        seed: Of the random draws.
-
-    Returns:
-        [n, replicates], how often each record was drawn. Every class that has a positive and a negative among all
-        records has both in every replicate.
-
-    Raises:
-        ValueError: Sizes differ, or almost every draw loses a class.
-    """
-    label = np.asarray(labels, dtype=np.float64)
-    _, person = np.unique(np.asarray(patient), return_inverse=True)
-    if len(person) != len(label):
-        raise ValueError(f"patient has {len(person)} entries but labels {len(label)} records")
-    stratum = _strata(person, label)
-    defined = ~undefined_classes(label)
-    present = np.stack([label[:, defined] == 1, label[:, defined] == 0]).astype(np.float32)  # [2, n, classes]
-
-    rng = np.random.default_rng(seed)
-    weights = np.empty((len(label), replicates), dtype=np.uint16)
-    missing = np.arange(replicates)
-    for _ in range(_REDRAWS):
-        weights[:, missing] = _resample(stratum, len(missing), rng)[person]
-        drawn = (weights[:, missing] > 0).astype(np.float32)
-        missing = missing[((present.transpose(0, 2, 1) @ drawn) == 0).any(axis=(0, 1))]
-        if not len(missing):
-            return weights
-    raise ValueError(
-        f"{len(missing)} of {replicates} bootstrap replicates still lose a class after {_REDRAWS} draws: "
-        "classes with so few patients cannot be resampled; merge them or leave them out"
-    )
-
-
 def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     """Percentile interval of bootstrap replicates around the point estimate.
 
@@ -94,12 +46,14 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     lies above the estimate. AUROC has no such bias and is not moved. The point always lies inside.
 
     Args:
-        values: [replicates].
+        values: [replicates]; without any the ends are NaN.
         point: The estimate on all records.
         level: Coverage aimed at.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
+    if not np.size(values):
+        return Interval(float(point), np.nan, np.nan)
     low, high = np.quantile(_centred(values, point), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(point), float(min(low, point)), float(max(high, point)))
 
@@ -107,7 +61,8 @@ def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
 def bounded_interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
     """``interval``, not beyond 0 and 1 unless the metric itself goes beyond, in a replicate or at the point."""
     mean, low, high = interval(values, point, level)
-    return Interval(mean, max(low, min(np.min(values), mean, 0.0)), min(high, max(np.max(values), mean, 1.0)))
+    lowest, highest = np.min(values, initial=min(mean, 0.0)), np.max(values, initial=max(mean, 1.0))
+    return Interval(mean, float(np.maximum(low, lowest)), float(np.minimum(high, highest)))
 
 
 def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
@@ -151,7 +106,8 @@ def bootstrap_metrics(
         outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
 
     Returns:
-        An interval for each metric that is defined on these records; the others are named in the log.
+        An interval for each metric that is defined on these records; the others are named in the log. Its ends are NaN,
+        and the log says so, where draws of these patients would say nothing: see ``telling_weights``.
     """
     points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed, metrics, outcome)
     return {name: bounded_interval(draws[0][name], point, level) for name, point in points[0].items()}
@@ -183,7 +139,7 @@ def paired_difference(
 
     Returns:
         A difference for each metric that is defined on these records; p is (1 + replicates on the other side of 0) /
-        (1 + replicates), doubled.
+        (1 + replicates), doubled and at most 1, as where there are no intervals either.
 
     Raises:
         ValueError: The shapes of ``scores_a`` and ``scores_b`` differ.
@@ -219,26 +175,6 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def _strata(person: NDArray[np.intp], label: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Stratum of each patient: the rarest class that it is positive for, C if none."""
-    patients, classes = person.max(initial=-1) + 1, label.shape[1]
-    positive = np.zeros((patients, classes), dtype=bool)
-    np.logical_or.at(positive, person, label == 1)
-    by_rarity = np.argsort(positive.sum(axis=0), kind="stable")
-    first = by_rarity[positive[:, by_rarity].argmax(axis=1)] if classes else np.zeros(patients, dtype=np.intp)
-    return np.where(positive.any(axis=1), first, classes)
-
-
-def _resample(stratum: NDArray[np.intp], replicates: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """How often each patient is drawn, [patients, replicates], each stratum to its own size."""
-    counts = np.empty((len(stratum), replicates), dtype=np.uint16)
-    for members in (np.flatnonzero(stratum == s) for s in np.unique(stratum)):
-        size = len(members)
-        drawn = rng.integers(size, size=(replicates, size)) + size * np.arange(replicates)[:, None]
-        counts[members] = np.bincount(drawn.ravel(), minlength=size * replicates).reshape(replicates, size).T
-    return counts
-
-
 def _runs(scores: ArrayLike) -> NDArray[np.float64]:
     score = np.asarray(scores, dtype=np.float64)
     if score.ndim not in (2, 3):
@@ -258,13 +194,15 @@ def _bootstrap(
     """By name, point and replicates [R] of each metric for each model, all on the same draws."""
     label = np.asarray(labels, dtype=np.float64)
     kept = label if outcome is None else np.asarray(outcome, dtype=np.float64)
-    defined = ~undefined_classes(kept)
-    if not defined.any():
+    if undefined_classes(kept).all():
         raise ValueError("no class has both a positive and a negative record, so there is nothing to bootstrap")
-    drawn = bootstrap_weights(patient, kept[:, defined], replicates, seed)
+    drawn = telling_weights(patient, kept, replicates, seed)
+    if drawn is None:
+        logger.warning("no intervals: too few patients have an outcome, or lack it, to be drawn from")
+        drawn = np.empty((len(label), 0), dtype=np.uint16)
     weights = np.column_stack([np.ones(len(label), dtype=np.uint16), drawn])  # the first column is the point
     seeds = len(models[0])
-    chosen = np.random.default_rng([seed, seeds]).integers(seeds, size=(seeds, replicates))
+    chosen = np.random.default_rng([seed, seeds]).integers(seeds, size=(seeds, drawn.shape[1]))
     points, values = [], []
     for runs in models:
         each = [metrics(label, run, weights) for run in runs]
@@ -281,7 +219,7 @@ def _bootstrap(
 
 def _centred(values: ArrayLike, point: float) -> NDArray[np.float64]:
     replicates = np.asarray(values, dtype=np.float64)
-    return replicates - (replicates.mean() - point)
+    return replicates - (replicates.mean() - point) if len(replicates) else replicates
 
 
 def _two_sided(values: NDArray[np.float64]) -> float:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ssl_ecg.evaluation.intervals import Metrics, bootstrap_weights, bounded_interval
+from ssl_ecg.evaluation.intervals import Metrics, bounded_interval
 from ssl_ecg.evaluation.metrics import undefined_classes
+from ssl_ecg.evaluation.resampling import telling_weights
 
 AGE_BANDS = {"below 50": 0.0, "50 to 64": 50.0, "65 to 79": 65.0, "80 and above": 80.0}
 """Name of each band and the age at which it begins, in years."""
@@ -86,8 +86,7 @@ def subgroup_metrics(
     Returns:
         A row a column, group and metric: ``column``, ``group``, ``records``, ``patients``, ``positives_OUTCOME`` for
         each outcome, ``metric``, ``mean``, ``low``, ``high``. What a group does not define is NaN, and so is its
-        interval where draws lose an outcome, or no outcome has two positive and two negative patients: with one, who is
-        then in every draw, an interval says nothing.
+        interval where draws of its patients would say nothing: see ``telling_weights``.
     """
     target, score, person = np.asarray(targets), np.asarray(scores, dtype=np.float64), np.asarray(patient)
     known = np.asarray(outcome, dtype=np.float64)
@@ -115,24 +114,14 @@ def _measured(
     target: NDArray, score: NDArray, person: NDArray, known: NDArray, metrics: Metrics, replicates: int, seed: int
 ) -> dict[str, tuple[float, float, float]]:
     """Mean, low and high of each metric of one group; nothing where no outcome has both values."""
-    defined = ~undefined_classes(known)
-    if not defined.any():
+    if undefined_classes(known).all():
         return {}
     point = {name: float(value[0]) for name, value in metrics(target, score, np.ones((len(target), 1))).items()}
-    weights: Any
-    try:
-        weights = bootstrap_weights(person, known[:, defined], replicates, seed)
-    except ValueError:  # so few patients that draws lose an outcome
-        weights = None
-    if weights is None or not _two_of_each(person, known):
+    weights = telling_weights(person, known, replicates, seed)
+    if weights is None:
         return {name: (value, np.nan, np.nan) for name, value in point.items()}
     drawn = metrics(target, score, weights)
     return {name: bounded_interval(drawn[name], value) for name, value in point.items()}
-
-
-def _two_of_each(person: NDArray, known: NDArray) -> bool:
-    """Whether some outcome has two patients with a positive and two with a negative record."""
-    return any(all(len(np.unique(person[column == value])) > 1 for value in (0, 1)) for column in np.asarray(known).T)
 
 
 def _age_bands(values: pd.Series) -> pd.Categorical:

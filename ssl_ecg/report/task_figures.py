@@ -36,7 +36,8 @@ def draw_task(folder: str | Path) -> list[str]:
     """
     folder = Path(folder)
     tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
-    everyone = json.loads((folder / "metrics.json").read_text("utf-8")) if (folder / "metrics.json").is_file() else {}
+    metrics = json.loads((folder / "metrics.json").read_text("utf-8")) if (folder / "metrics.json").is_file() else {}
+    everyone = {name: math.nan if value is None else value for name, value in metrics.items()}
     by_class = "class" in tables.get("calibration", ())
     drawn: dict[str, tuple[str, Callable[..., None], bool]] = {
         "per_class": ("per_class", per_class_figure, len(tables.get("per_class", ())) > 1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -141,7 +142,7 @@ def finetuning_card(
         classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.outcomes, *positives)),
         step=metrics["step"],
         metrics="\n".join(
-            f"| {name} | {value:.3f} | {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f} |"
+            f"| {name} | {value:.3f} | {_interval(metrics[f'{name}_low'], metrics[f'{name}_high'])} |"
             for name, value in metrics.items()
             if f"{name}_low" in metrics
         ),
@@ -149,3 +150,7 @@ def finetuning_card(
         settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )
+
+
+def _interval(low: float, high: float) -> str:
+    return "too few patients" if math.isnan(low) else f"{low:.3f} to {high:.3f}"

@@ -171,6 +171,35 @@ def test_unpaired_scores_are_refused():
         bootstrap_metrics(np.zeros_like(labels), scores, patient)
 
 
+@pytest.mark.parametrize("alone", [0, 1])
+def test_an_interval_that_hangs_on_one_patient_is_not_given(alone, caplog):
+    patient = np.repeat(np.arange(60), 2)
+    labels = np.where(patient == 0, alone, 1 - alone)[:, None].astype(float)
+    scores = np.random.default_rng(0).random((120, 1))
+    for name, found in bootstrap_metrics(labels, scores, patient, 50).items():
+        assert found.mean == pytest.approx(
+            {"macro_auroc": macro_auroc, "macro_auprc": macro_auprc}[name](labels, scores)
+        )
+        assert np.isnan([found.low, found.high]).all()
+    assert "no intervals: too few patients" in caplog.text
+    difference = paired_difference(labels, scores, scores[::-1], patient, 50)["macro_auroc"]
+    assert np.isnan([difference.low, difference.high]).all()
+    assert difference.p_value == 1
+    labels[patient == 1] = alone  # a second one
+    found = bootstrap_metrics(labels, scores, patient, 50)["macro_auroc"]
+    assert found.low < found.mean < found.high
+
+
+def test_one_outcome_of_two_patients_is_enough_and_draws_stay_those_of_all():
+    labels, scores, patient = cohort()
+    alone = (patient == patient[0]).astype(float)
+    with_alone = np.column_stack([labels, alone]), np.column_stack([scores, scores[:, 0]])
+    found = bootstrap_metrics(*with_alone, patient, 100)["macro_auroc"]
+    assert found.low < found.mean < found.high
+    with pytest.raises(ValueError, match="149 entries but labels 150"):
+        bootstrap_metrics(labels, scores, patient[1:])
+
+
 def test_holm_worked_example():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.6, 0.5]), [1, 1])
