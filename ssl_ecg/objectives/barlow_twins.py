@@ -18,12 +18,17 @@ class BarlowTwins(Siamese):
         sampling_rate: Hz.
         redundancy: weight of the squared correlations between different dimensions.
         options: leads, segments, projector and augmentation, see ``Siamese``.
+
+    Raises:
+        ValueError: a negative weight, and what ``Siamese`` refuses.
     """
 
     def __init__(self, backbone: Any, sampling_rate: float, redundancy: float = 0.005, **options: Any) -> None:
         from lightly.loss import BarlowTwinsLoss
 
         super().__init__(backbone, sampling_rate, **options)
+        if not redundancy >= 0:
+            raise ValueError(f"redundancy={redundancy}: must be at least 0")
         self.two_view_loss = BarlowTwinsLoss(redundancy)
 
     def loss(self, views: Tensor, patient: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ssl_ecg.objectives.patient_contrastive import multiview_contrastive_loss
+from ssl_ecg.objectives.patient_contrastive import check_reduction, check_temperature, multiview_contrastive_loss
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.objectives.siamese import Siamese
 
@@ -34,7 +34,7 @@ class CMSC(Siamese):
         options: leads, segments, projector and augmentation, see ``Siamese``.
 
     Raises:
-        ValueError: unknown ``positives``, and what ``Siamese`` refuses.
+        ValueError: a temperature not above 0, unknown ``reduction`` or ``positives``, and what ``Siamese`` refuses.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class CMSC(Siamese):
         **options: Any,
     ) -> None:
         super().__init__(backbone, sampling_rate, **options)
+        check_temperature(temperature)
+        check_reduction(reduction)
         if positives not in POSITIVES:
             raise ValueError(f"positives={positives!r}: choose one of {', '.join(POSITIVES)}")
         self.temperature, self.reduction, self.positives = temperature, reduction, positives

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ class Joint(nn.Module):
         parts: objective name to ``{"weight": above 0 (1), "options": options of that objective ({})}``.
 
     Raises:
-        ValueError: no parts, an unknown key of a part, or a weight not above 0.
+        ValueError: no parts, a part that is no mapping or has an unknown key, or a weight not finite and above 0.
 
     Example:
         >>> from ssl_ecg.backbones import create_backbone
@@ -38,13 +39,15 @@ class Joint(nn.Module):
         if not parts:
             raise ValueError("parts={}: name at least one objective, such as {cmsc: {weight: 1.0}}")
         for name, part in parts.items():
+            if not isinstance(part, Mapping):
+                raise ValueError(f"parts.{name}={part!r}: give weight and options, such as {{weight: 1.0}}")
             if unknown := set(part) - PART:
                 raise ValueError(f"parts.{name}: {', '.join(sorted(unknown))} unknown; choose from weight, options")
         self.backbone = backbone
         self.weights = {name: float(part.get("weight", 1.0)) for name, part in parts.items()}
         for name, weight in self.weights.items():
-            if not weight > 0:
-                raise ValueError(f"parts.{name}.weight={weight}: must be above 0; leave the part out instead")
+            if not 0 < weight < math.inf:
+                raise ValueError(f"parts.{name}.weight={weight}: must be finite and above 0; or leave the part out")
         self.parts = nn.ModuleDict(
             {
                 name: create_objective(name, backbone, sampling_rate, **(part.get("options") or {}))

@@ -16,6 +16,7 @@ second only sums of embeddings by patient, since w takes one value for rows of o
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +51,7 @@ def patient_contrastive_loss(
         The loss, a float32 scalar whatever the embeddings' type.
 
     Raises:
-        ValueError: shapes that do not fit, a temperature not above 0, an unknown reduction.
+        ValueError: shapes that do not fit, a temperature that is not finite and above 0, an unknown reduction.
     """
     if view_a.ndim != 2 or view_a.shape != view_b.shape:
         raise ValueError(f"view_a {tuple(view_a.shape)}, view_b {tuple(view_b.shape)}: expected the same [B, D]")
@@ -75,10 +76,8 @@ def multiview_contrastive_loss(
         raise ValueError(f"views {tuple(views.shape)}: expected [V >= 2, B, D]")
     if patient.shape != views.shape[1:2]:
         raise ValueError(f"patient {tuple(patient.shape)}: expected one code per row, [{views.shape[1]}]")
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature}: must be above 0")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
+    check_temperature(temperature)
+    check_reduction(reduction)
     # float32 even under autocast: exponentials of similarities / 0.1 need it.
     with torch.autocast(views.device.type, enabled=False):
         unit = unit_length(views.float()).contiguous()
@@ -87,6 +86,18 @@ def multiview_contrastive_loss(
         attraction = cells.own * _products(unit) + cells.shared * _products(of_patient)
         denominators = _Denominators.apply(unit, cells.reach, temperature)
         return (denominators - attraction / temperature) / (len(views) * (len(views) - 1) / 2)
+
+
+def check_temperature(temperature: float) -> None:
+    """Refuse a temperature by which no similarity can be divided."""
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature={temperature}: must be finite and above 0")
+
+
+def check_reduction(reduction: str) -> None:
+    """Refuse a reduction that ``patient_contrastive_loss`` does not know."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
 
 
 class _Cells(NamedTuple):

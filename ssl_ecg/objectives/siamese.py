@@ -80,7 +80,8 @@ class Siamese(nn.Module):
         augment: augmentation name to strength, drawn anew for every segment, all leads together.
 
     Raises:
-        ValueError: unknown ``leads``; single leads with a backbone that takes them together, or with lead masking.
+        ValueError: unknown ``leads``; single leads with a backbone that takes them together, or with lead masking; a
+            projector without layers, width or outputs.
     """
 
     def __init__(
@@ -99,6 +100,10 @@ class Siamese(nn.Module):
             raise ValueError(f"leads={leads!r}: choose one of {', '.join(LEADS)}")
         if leads == "single" and (augment or {}).get("lead_masking"):
             raise ValueError("augment.lead_masking: a masked single lead is a view of nothing; set it to 0")
+        sizes = {"projector_width": projector_width, "projector_layers": projector_layers, "embedding": embedding}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name}={size}: must be at least 1")
         self.backbone = backbone
         self.leads, self.segments = leads, segments
         self.projector = projector(self.network.width, projector_width, embedding, projector_layers)

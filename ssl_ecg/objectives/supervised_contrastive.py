@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssl_ecg.objectives.patient_contrastive import unit_length
+from ssl_ecg.objectives.patient_contrastive import check_temperature, unit_length
 
 
 def supervised_contrastive_loss(embeddings: Tensor, targets: Tensor, temperature: float = 0.1) -> Tensor:
@@ -35,8 +35,7 @@ def supervised_contrastive_loss(embeddings: Tensor, targets: Tensor, temperature
             f"embeddings {tuple(embeddings.shape)}, targets {tuple(targets.shape)}: expected [B, D] or [V, B, D] and "
             "[B, C]"
         )
-    if temperature <= 0:
-        raise ValueError(f"temperature={temperature}: must be above 0")
+    check_temperature(temperature)
     with torch.autocast(embeddings.device.type, enabled=False):
         weight = label_overlap(targets).fill_diagonal_(1).repeat(len(views), len(views)).fill_diagonal_(0)
         unit = unit_length(views.float().flatten(0, 1))  # [V * B, D]

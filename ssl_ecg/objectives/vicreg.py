@@ -20,6 +20,9 @@ class VICReg(Siamese):
         variance: weight of the hinge on standard deviations.
         covariance: weight of squared covariances.
         options: leads, segments, projector and augmentation, see ``Siamese``.
+
+    Raises:
+        ValueError: a negative weight, and what ``Siamese`` refuses.
     """
 
     def __init__(
@@ -34,6 +37,9 @@ class VICReg(Siamese):
         from lightly.loss import VICRegLoss
 
         super().__init__(backbone, sampling_rate, **options)
+        for name, weight in {"invariance": invariance, "variance": variance, "covariance": covariance}.items():
+            if not weight >= 0:
+                raise ValueError(f"{name}={weight}: must be at least 0")
         self.two_view_loss = VICRegLoss(invariance, variance, covariance)
 
     def loss(self, views: Tensor, patient: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ssl_ecg.backbones.transformer import embedding as token
 from ssl_ecg.backbones.vit1d import ViT1d
 from ssl_ecg.objectives.masked_loss import check_ratio
-from ssl_ecg.objectives.patient_contrastive import unit_length
+from ssl_ecg.objectives.patient_contrastive import check_temperature, unit_length
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Augment, block_mask, take_tokens
 
@@ -61,8 +61,7 @@ class Wav2Vec2(nn.Module):
             kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
             raise ValueError(f"backbone={kind}: wav2vec2 hides patches of all leads; choose backbone=vit1d")
         check_ratio("ratio", ratio)
-        if temperature <= 0:
-            raise ValueError(f"temperature={temperature}: must be above 0")
+        check_temperature(temperature)
         self.backbone = backbone
         self.ratio, self.spans, self.temperature = ratio, spans, temperature
         self.augment = Augment(augment or {}, sampling_rate, backbone.leads)

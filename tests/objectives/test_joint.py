@@ -77,7 +77,9 @@ def test_defaults_of_a_part_are_those_of_its_objective() -> None:
         (None, "parts={}: name at least one objective"),
         ({"cmcs": {}}, "objective='cmcs': unknown"),
         ({"cmsc": {"wieght": 2}}, r"parts\.cmsc: wieght unknown; choose from weight, options"),
-        ({"cmsc": {"weight": 0}}, r"parts\.cmsc\.weight=0\.0: must be above 0"),
+        ({"cmsc": None}, r"parts\.cmsc=None: give weight and options"),
+        ({"cmsc": {"weight": 0}}, r"parts\.cmsc\.weight=0\.0: must be finite and above 0"),
+        ({"cmsc": {"weight": float("inf")}}, r"parts\.cmsc\.weight=inf"),
         ({"cmsc": {"weight": float("nan")}}, r"parts\.cmsc\.weight=nan"),
     ],
 )

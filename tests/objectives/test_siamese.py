@@ -145,6 +145,23 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
             create_objective(name, joint, 100.0, segments=1)(batch())
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        *[(name, "temperature", value) for name in ("cmsc", "simclr") for value in (0, -0.1, np.nan, np.inf)],
+        *[("cmsc", size, 0) for size in ("projector_width", "projector_layers", "embedding")],
+        ("cmsc", "reduction", "sum"),
+        *[("vicreg", weight, -1.0) for weight in ("invariance", "variance", "covariance")],
+        ("vicreg", "variance", np.nan),
+        ("barlow_twins", "redundancy", -1.0),
+    ],
+)
+def test_an_option_that_trains_nothing_is_refused_before_the_first_batch(name: str, option: str, value: object) -> None:
+    backbone = create_backbone("xresnet1d10", in_leads=3, width=4)
+    with pytest.raises(ValueError, match=f"{option}={value!r}: "):
+        create_objective(name, backbone, 100.0, **{option: value})
+
+
 def test_a_network_of_one_lead_needs_no_wrapper_for_a_signal_of_one_lead() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("xresnet1d10", in_leads=1, width=4)
