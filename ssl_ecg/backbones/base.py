@@ -29,6 +29,8 @@ class SignalBackbone(nn.Module):
         super().__init__()
         if in_leads < 1:
             raise ValueError(f"in_leads={in_leads}: a signal has at least one lead")
+        if width < 1:
+            raise ValueError(f"width: leaves {width} features; choose at least 1")
         self.in_leads = in_leads
         self.width = width
 

@@ -68,7 +68,7 @@ class MobileNet1d(StepBackbone):
         def scaled(channels: int) -> int:
             return max(1, round(channels * width / STEM))
 
-        super().__init__(in_leads, scaled(HEAD), pooling)
+        super().__init__(in_leads, HEAD * width // STEM, pooling)
         check_kernel(kernel)
         self.stem = ConvNorm(in_leads, width, kernel, stride=2)
         stages, inputs = [], width

@@ -57,7 +57,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
         block = partial(SEBlock, reduction=reduction)
-        return XResNet1d(in_leads, depths, width // 2, width, kernel, expansion, pooling, block)
+        return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling, block)
 
     return create
 

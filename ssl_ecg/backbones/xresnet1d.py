@@ -123,7 +123,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         pooling: str = "mean",
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
-        return XResNet1d(in_leads, depths, width // 2, width, kernel, expansion, pooling)
+        return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling)
 
     return create
 

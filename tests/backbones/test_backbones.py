@@ -227,6 +227,13 @@ def test_other_leads_are_refused_with_both_sides(name: str) -> None:
         small(name, in_leads=0)
 
 
+@pytest.mark.parametrize("name", [name for name in BACKBONES if "width" in shipped(name)])
+@pytest.mark.parametrize("width", [0, -2])
+def test_a_width_that_leaves_nothing_is_refused(name: str, width: int) -> None:
+    with pytest.raises(ValueError, match=r"width: leaves (0|-\d+) features"):
+        create_backbone(name, **{**options(name), "width": width})
+
+
 def test_the_family_is_there() -> None:
     assert {"clocs", "mobilenet1d", "s4d", "se_resnet1d18", "se_resnet1d34", "se_resnet1d50"} <= set(BACKBONES)
     assert {"wide_resnet1d", *(f"xresnet1d{layers}" for layers in (10, 18, 34, 50, 101))} <= set(BACKBONES)

@@ -42,6 +42,11 @@ def test_a_block_starts_as_its_shortcut(name: str) -> None:
         assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize("name", ["xresnet1d18", "se_resnet1d18"])
+def test_the_narrowest_network_has_a_stem(name: str) -> None:
+    assert small(name, width=1)(torch.randn(2, 12, 100)).shape == (2, 8)
+
+
 def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="kernel=4"):
         small(kernel=4)
