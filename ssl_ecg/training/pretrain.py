@@ -97,8 +97,11 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "learning_rate", "patience"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: must be above 0")
+        for name in ("weight_decay", "warmup_epochs", "workers", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
         if not 0 < self.beta2 < 1:
             raise ValueError(f"beta2={self.beta2}: must be above 0 and below 1")
         if not 0 < self.validation < 0.5:
