@@ -1,4 +1,4 @@
-"""Are probabilities what they say? Reliability by bin, expected calibration error and Brier score of each class.
+"""Are probabilities what they say? Reliability by tenth, expected calibration error and Brier score of each class.
 
 Labels are 1, 0 or NaN (unknown: that record is left out of that class).
 """
@@ -10,43 +10,45 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import norm
 
+from ssl_ecg.evaluation.kaplan_meier import risk_groups
 from ssl_ecg.evaluation.metrics import _check
 
 BINS = 10
 
 
-def reliability(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], bins: int = BINS) -> pd.DataFrame:
-    """Predicted against observed frequency in bins of equal width.
+def reliability(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], groups: int = BINS) -> pd.DataFrame:
+    """Predicted against observed frequency, by tenth of the records with the probability of each class.
+
+    Bins of equal width would hold nearly all records of a rare class in one.
 
     Args:
         labels: [n, C], 1, 0 or NaN (unknown).
         scores: [n, C], probabilities.
         classes: names of the C classes.
-        bins: how many between 0 and 1.
+        groups: how many, of nearly equal size; fewer where probabilities tie, since equal ones stay together.
 
     Returns:
-        A row a class and bin: ``class``, ``low`` and ``high`` (a score on a border belongs to the upper bin),
-        ``records``, ``positives``, ``predicted`` (mean score) and ``observed`` (share of positives), both NaN where
-        the bin is empty.
+        A row a class and group, from the lowest probabilities upwards: ``class``, ``group``, ``records``,
+        ``positives``, ``predicted`` (mean probability) and ``observed`` (share of positives) with ``low`` and ``high``,
+        the 95 % interval of Wilson (JASA 1927). A class of which no label is known has no row.
 
     Raises:
         ValueError: Shapes differ, labels are not 0, 1 or NaN, or a score is not between 0 and 1.
     """
-    records, positives, total = _binned(labels, scores, bins)
-    edges = np.arange(bins + 1) / bins
-    filled = np.where(records > 0, records, np.nan)
-    return pd.DataFrame(
-        {
-            "class": np.repeat(np.asarray(classes, dtype=object), bins),
-            "low": np.tile(edges[:-1], len(records)),
-            "high": np.tile(edges[1:], len(records)),
-            "records": records.ravel().astype(int),
-            "positives": positives.ravel().astype(int),
-            "predicted": (total / filled).ravel(),
-            "observed": (positives / filled).ravel(),
-        }
-    )
+    label, score = _probabilities(labels, scores)
+    tables = []
+    for c, name in enumerate(classes):
+        known = ~np.isnan(label[:, c])
+        member = risk_groups(score[known, c], groups)
+        rows = pd.DataFrame({"group": member, "label": label[known, c], "score": score[known, c]}).groupby("group")
+        counts = rows["label"].agg(records="size", positives="sum").astype(int)
+        table = counts.assign(predicted=rows["score"].mean(), observed=rows["label"].mean()).reset_index()
+        table["low"], table["high"] = _wilson(table["positives"], table["records"])
+        table.insert(0, "class", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> NDArray[np.float64]:
@@ -57,14 +59,23 @@ def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) ->
     Args:
         labels: [n, C], 1, 0 or NaN (unknown).
         scores: [n, C], probabilities.
-        bins: of equal width.
+        bins: of equal width between 0 and 1; a score on a border belongs to the upper one.
 
     Returns:
         [C], NaN where no label is known.
+
+    Raises:
+        ValueError: Shapes differ, labels are not 0, 1 or NaN, a score is not between 0 and 1, or no bin is wanted.
     """
-    records, positives, total = _binned(labels, scores, bins)
-    known = records.sum(axis=1)
-    return np.abs(total - positives).sum(axis=1) / np.where(known > 0, known, np.nan)
+    label, score = _probabilities(labels, scores)
+    if bins < 1:
+        raise ValueError(f"bins={bins}: must be at least 1")
+    errors = np.full(label.shape[1], np.nan)
+    for c in np.flatnonzero(~np.isnan(label).all(axis=0)):
+        known = ~np.isnan(label[:, c])
+        index = np.minimum((score[known, c] * bins).astype(int), bins - 1)
+        errors[c] = np.abs(np.bincount(index, score[known, c] - label[known, c])).sum() / known.sum()
+    return errors
 
 
 def brier_per_class(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
@@ -98,17 +109,15 @@ def brier_scores(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> ND
     return np.divide(errors, total, out=np.full_like(errors, np.nan), where=total > 0)
 
 
-def _binned(labels: ArrayLike, scores: ArrayLike, bins: int) -> tuple[NDArray[np.float64], ...]:
-    """Number of records, number of positives and sum of scores, each [C, bins]."""
+def _probabilities(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     label, score = _check(labels, scores)
-    if bins < 1:
-        raise ValueError(f"bins={bins}: must be at least 1")
     if ((score < 0) | (score > 1)).any():
         raise ValueError(f"scores from {score.min():g} to {score.max():g}: probabilities lie between 0 and 1")
-    found = np.zeros((3, label.shape[1], bins))
-    for c in range(label.shape[1]):
-        known = ~np.isnan(label[:, c])
-        index = np.minimum((score[known, c] * bins).astype(int), bins - 1)
-        for part, weights in enumerate((None, label[known, c], score[known, c])):
-            found[part, c] = np.bincount(index, weights, minlength=bins)
-    return tuple(found)
+    return label, score
+
+
+def _wilson(positives: pd.Series, records: pd.Series, level: float = 0.95) -> tuple[pd.Series, pd.Series]:
+    z = norm.ppf((1 + level) / 2)
+    centre = (positives + z**2 / 2) / (records + z**2)
+    spread = z * np.sqrt(positives * (records - positives) / records + z**2 / 4) / (records + z**2)
+    return (centre - spread).clip(lower=0), (centre + spread).clip(upper=1)

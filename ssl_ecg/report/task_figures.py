@@ -84,10 +84,10 @@ def per_class_figure(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
-    """Observed against predicted frequency, a panel a class; larger dots stand for more records.
+    """Observed frequency, with its interval, against predicted, a panel a class on a scale of its own.
 
     Args:
-        table: ``class``, ``records``, ``positives``, ``predicted``, ``observed``; a row a class and bin.
+        table: ``class``, ``positives``, ``predicted``, ``observed``, ``low``, ``high``; a row a class and group.
         path: file to write.
     """
     positives = table.groupby("class", sort=False)["positives"].sum().sort_values(ascending=False, kind="stable")
@@ -97,24 +97,22 @@ def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
     size = 4.4 if len(shown) == 1 else 2.15
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
         figure = Figure(figsize=(size * columns + 0.4, size * rows + 0.5), layout="constrained")
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(shown) :]:
             axes.set_axis_off()
-        seen = table[["predicted", "observed"]].to_numpy(dtype=float)
-        top = 1.0 if len(shown) > 1 else math.ceil(10 * float(np.nanmax(seen, initial=0.1))) / 10
         for axes, (name, count) in zip(grid, shown.items()):
-            points = table[(table["class"] == name) & (table["records"] > 0)]
-            axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.6, zorder=1)
-            axes.plot(points["predicted"], points["observed"], color=BLUE, linewidth=0.9)
-            area = 10 + 90 * np.sqrt(points["records"] / points["records"].max())
-            axes.scatter(points["predicted"], points["observed"], area, color=BLUE, zorder=3, clip_on=False)
+            points = table[table["class"] == name]
+            top = min(1.0, math.ceil(10 * points[["predicted", "high"]].to_numpy(dtype=float).max()) / 10)
+            axes.plot([0, top], [0, top], color=LINE, linewidth=1.6, zorder=1)
+            axes.vlines(points["predicted"], points["low"], points["high"], color=BLUE, linewidth=1.1)
+            axes.scatter(points["predicted"], points["observed"], 22, color=BLUE, zorder=3, clip_on=False)
             axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
             axes.set_title(f"{fill(_words(name), 22)}\n{count:,} positive")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LinearLocator(3))
                 axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%"))
-        figure.supxlabel("Predicted probability" + _of(shown, positives), fontsize=9.5)
-        figure.supylabel("Share of positive records", fontsize=9.5)
+        figure.supxlabel("Predicted probability, by tenth" + _of(shown, positives), fontsize=9.5)
+        figure.supylabel("Share of positive records, 95 % interval", fontsize=9.5)
         save_figure(figure, path)
 
 

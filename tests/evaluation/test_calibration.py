@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
@@ -15,19 +16,37 @@ def records(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
     return (rng.random((n, 2)) < scores**2).astype(float), scores
 
 
-def test_the_table_is_scikit_learns_calibration_curve() -> None:
+def test_the_table_is_scikit_learns_calibration_curve_by_quantile() -> None:
     labels, scores = records()
+    labels[:100, 1] = np.nan
     table = reliability(labels, scores, ("a", "b"))
+    assert table["class"].tolist() == ["a"] * 10 + ["b"] * 10
     for c, name in enumerate("ab"):
-        rows = table[table["class"] == name]
-        observed, predicted = calibration_curve(labels[:, c], scores[:, c], n_bins=10)
-        np.testing.assert_allclose(rows["observed"].dropna(), observed)
-        np.testing.assert_allclose(rows["predicted"].dropna(), predicted)
-        np.testing.assert_array_equal(rows["records"], np.histogram(scores[:, c], bins=10, range=(0, 1))[0])
-        assert rows["positives"].sum() == labels[:, c].sum()
-    empty = table[table["records"] == 0]
-    assert len(empty) == 4
-    assert empty[["predicted", "observed"]].isna().all(axis=None)
+        known, rows = ~np.isnan(labels[:, c]), table[table["class"] == name]
+        observed, predicted = calibration_curve(labels[known, c], scores[known, c], n_bins=10, strategy="quantile")
+        np.testing.assert_allclose(rows["observed"], observed)
+        np.testing.assert_allclose(rows["predicted"], predicted)
+        assert (rows["records"] == known.sum() / 10).all()
+        assert (rows["records"].sum(), rows["positives"].sum()) == (known.sum(), np.nansum(labels[:, c]))
+        for row in rows.itertuples():
+            expected = binomtest(row.positives, row.records).proportion_ci(method="wilson")
+            assert (row.low, row.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_rare_class_has_ten_points_and_equal_probabilities_one() -> None:
+    rng = np.random.default_rng(0)
+    rare = rng.beta(1, 30, 2000)
+    constant = np.full(2000, 0.25)
+    labels = (rng.random((2000, 3)) < np.column_stack([rare, constant, constant])).astype(float)
+    labels[:, 2] = np.nan
+    scores = np.column_stack([rare, constant, constant])
+    table = reliability(labels, scores, ("rare", "constant", "unknown"))
+    assert table["class"].value_counts().to_dict() == {"rare": 10, "constant": 1}
+    assert (table.loc[table["class"] == "rare", "records"] == 200).all()
+    assert table["predicted"].iloc[:10].is_monotonic_increasing
+    half = np.r_[np.zeros(1500), rng.random(500)]
+    ties = reliability(labels[:, :1], half[:, None], ("a",))
+    assert ties["records"].tolist() == [1500, 100, 200, 200]
 
 
 def test_the_error_is_torchmetrics() -> None:
@@ -56,10 +75,10 @@ def test_unknown_labels_do_not_count() -> None:
 
 
 def test_a_score_of_one_is_in_the_last_bin_and_others_are_refused() -> None:
-    table = reliability([[1.0], [0.0], [1.0]], [[1.0], [0.0], [0.5]], ("a",), bins=2)
-    assert table["records"].tolist() == [1, 2]
-    with pytest.raises(ValueError, match="probabilities lie between 0 and 1"):
-        calibration_error([[1.0]], [[1.5]])
+    assert calibration_error([[1.0], [0.0], [1.0]], [[1.0], [0.0], [0.5]], bins=2) == pytest.approx(0.5 / 3)
+    for calibrated in (lambda labels, scores: reliability(labels, scores, ("a",)), calibration_error):
+        with pytest.raises(ValueError, match="probabilities lie between 0 and 1"):
+            calibrated([[1.0]], [[1.5]])
     with pytest.raises(ValueError, match="bins=0"):
         calibration_error([[1.0]], [[0.5]], bins=0)
 

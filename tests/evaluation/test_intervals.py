@@ -176,11 +176,10 @@ def test_an_interval_that_hangs_on_one_patient_is_not_given(alone, caplog):
     patient = np.repeat(np.arange(60), 2)
     labels = np.where(patient == 0, alone, 1 - alone)[:, None].astype(float)
     scores = np.random.default_rng(0).random((120, 1))
-    for name, found in bootstrap_metrics(labels, scores, patient, 50).items():
-        assert found.mean == pytest.approx(
-            {"macro_auroc": macro_auroc, "macro_auprc": macro_auprc}[name](labels, scores)
-        )
-        assert np.isnan([found.low, found.high]).all()
+    intervals = bootstrap_metrics(labels, scores, patient, 50)
+    for name, metric in (("macro_auroc", macro_auroc), ("macro_auprc", macro_auprc)):
+        assert intervals[name].mean == pytest.approx(metric(labels, scores))
+        assert np.isnan([intervals[name].low, intervals[name].high]).all()
     assert "no intervals: too few patients" in caplog.text
     difference = paired_difference(labels, scores, scores[::-1], patient, 50)["macro_auroc"]
     assert np.isnan([difference.low, difference.high]).all()

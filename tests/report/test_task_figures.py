@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from ssl_ecg.evaluation import calibration_at, decision_curve, kaplan_meier_by_group, reliability, risk_groups
 from ssl_ecg.report import draw_task
 from ssl_ecg.report.survival_figures import kaplan_meier_figure
-from ssl_ecg.report.task_figures import subgroups_figure
+from ssl_ecg.report.task_figures import calibration_figure, subgroups_figure
 
 BREAKS = np.linspace(0, 1825, 26)
 
@@ -111,6 +111,17 @@ def test_classes_are_drawn_by_frequency_and_calibration_for_twelve(labelled: Pat
     titles = [text for text in drawn if text.startswith("class")]
     assert titles == [name.replace("_", " ") for name in per_class["class"][:12]]
     assert any("12 most frequent of 14" in text for text in drawn)
+    assert "Share of positive records, 95 % interval" in drawn
+
+
+def test_calibration_of_a_rare_class_fills_its_panel(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    chance = rng.beta(1, 60, (4000, 1))
+    table = reliability(rng.random((4000, 1)) < chance, chance, ["low_lvef"])
+    calibration_figure(table, tmp_path / "calibration.svg")
+    assert table["high"].max() <= 0.1
+    drawn = words(tmp_path / "calibration.svg")
+    assert [text for text in drawn if text.endswith("%")][:3] == [f"{x}\N{NO-BREAK SPACE}%" for x in ("0", "5", "10")]
 
 
 def test_subgroups_show_what_they_do_not_define(labelled: Path) -> None:
