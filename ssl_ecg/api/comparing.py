@@ -83,8 +83,8 @@ def ablate(
     Args:
         archive: the archive, or its folder; the test patients of ``labels`` are held out of pretraining.
         labels: label table.
-        out: folder for ``ablation.md``, ``summary.csv``, ``results.csv`` and the finished runs; a killed ablation
-            continues there, and several processes may share it.
+        out: folder for ``ablation.md``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
+            ablation continues there, and several processes may share it.
         variants: what to compare; the first one is the reference unless ``reference`` names another.
         classes: columns of the table; all by default.
         settings: all settings at once; otherwise give single ones by name.
@@ -97,10 +97,13 @@ def ablate(
     """
     from ssl_ecg.comparison import AblateSettings
     from ssl_ecg.comparison import ablate as run
+    from ssl_ecg.report import draw_ablation
     from ssl_ecg.tasks import read_task
 
     archive = opened(archive)
     settings = settings_from(AblateSettings, settings, options)
     table, _ = read_task(settings.task, labels, archive, classes, settings.task_options)
     splits = (split or SplitSettings()).split(table)
-    return run(variants, archive, table, splits, out, settings, command)
+    summary = run(variants, archive, table, splits, out, settings, command)
+    draw_ablation(out)
+    return summary

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,8 @@ def ablate(
 
     Writes into ``out``: ``runs/VARIANT-SEED/`` with the encoder and a folder a probe or finetuning, ``results.csv`` (a
     row a probe or finetuning), ``summary.csv`` (means, intervals, paired differences from the reference and from random
-    weights), ``per_class.csv``, ``curves.csv`` and ``ablation.md``. What is finished is not run again; variants, seeds
-    and fractions can be added later.
+    weights), ``per_class.csv``, ``curves.csv``, ``pretraining.csv`` (a row an epoch) and ``ablation.md``. What is
+    finished is not run again; variants, seeds and fractions can be added later.
 
     Args:
         variants: what to compare.
@@ -152,9 +152,25 @@ def ablate(
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             table = markdown(pd.read_csv(out / "results.csv"), summary, list(every), families, bench.task.selection)
             (out / "ablation.md").write_text(table, encoding="utf-8")
+            _write_epochs(out, runs)
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed, see the log: {', '.join(failed)}")
     return summary
+
+
+def _write_epochs(out: Path, runs: Mapping[Path, tuple[Variant, int]]) -> None:
+    """Gather the epochs of every finished pretraining."""
+    epochs = [
+        pd.read_csv(folder / "encoder" / "pretraining.csv").assign(variant=variant.name, seed=seed)
+        for folder, (variant, seed) in runs.items()
+        if (folder / "encoder" / "model.safetensors").is_file()
+    ]
+    if epochs:
+        table = pd.concat(epochs, ignore_index=True)
+        first = ["variant", "seed"]
+        table[[*first, *table.columns.difference(first, sort=False)]].to_csv(
+            out / "pretraining.csv", index=False, float_format="%.5g"
+        )
 
 
 def _families(

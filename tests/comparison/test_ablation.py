@@ -85,6 +85,9 @@ def test_every_variant_and_the_random_weights_are_probed_and_finetuned(done: Pat
     summary = pd.read_csv(done / "summary.csv")
     assert list(summary.columns[:8]) == ["task", "arm", "fraction", "seeds", "metric", "mean", "low", "high"]
     assert (summary["seeds"] == 2).all()
+    epochs = pd.read_csv(done / "pretraining.csv")
+    assert list(epochs.columns[:3]) == ["variant", "seed", "epoch"]
+    assert sorted(zip(epochs["variant"], epochs["seed"])) == [("masked", 3), ("masked", 4), ("plain", 3), ("plain", 4)]
 
 
 def test_pretraining_sees_every_patient_but_those_of_the_test_split(study, done: Path) -> None:
