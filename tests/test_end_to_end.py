@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import re
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -293,3 +294,11 @@ def test_two_hundred_real_ecgs(ecg_data: Path, tmp_path: Path) -> None:
     assert {"NORM", "MI", "STTC", "CD", "HYP"} <= set(predictions)
     # Chance is .5; even this small an encoder tells normal from ischaemic ECGs.
     assert json.loads((Path(out) / "metrics.json").read_text())["macro_auroc"] > 0.55
+
+
+def test_package_runs_as_its_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["ssl-ecg", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("ssl_ecg", run_name="__main__")
+    assert stopped.value.code == 0
+    assert "pretrain" in capsys.readouterr().out
