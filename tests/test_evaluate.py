@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -120,6 +121,9 @@ def test_ids_that_coincide_are_refused_with_two_ways_out(
     assert main(["evaluate", *paths, str(tmp_path / "others"), "seen_patients=leave_out"]) == 0
     scored = abroad.archive.rows(pd.read_csv(tmp_path / "others" / "predictions.csv")["record_id"])
     assert set(ids.iloc[scored]) == set(ids) - seen
+    said = json.loads((tmp_path / "others" / "evaluation.json").read_text())
+    assert (said["seen_patients"], said["records_of_seen_patients"]) == ("leave_out", ids.isin(seen).sum())
+    assert said["tested"] == {"records": len(scored), "patients": ids.nunique() - len(seen)}
 
 
 def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_path: Path) -> None:
@@ -143,6 +147,17 @@ def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_
     ssl_ecg.evaluate(model, abroad.archive, flipped, tmp_path / "b", **arguments)
     again = pd.read_csv(tmp_path / "b" / "predictions.csv")
     assert all(again[f"{name}_score"].equals(predictions[f"{name}_score"]) for name in CLASSES)
+    said = [json.loads((tmp_path / name / "evaluation.json").read_text()) for name in "ab"]
+    assert [name for name in said[0] if said[0][name] != said[1][name]] == ["labels"]
+    assert said[0]["model"]["folder"] == model.name
+    for name, digest in said[0]["model"]["sha256"].items():
+        assert hashlib.sha256((model / name).read_bytes()).hexdigest() == digest
+    assert (
+        said[0]["archive"]["sha256"]
+        == hashlib.sha256((abroad.archive.folder / "archive.json").read_bytes()).hexdigest()
+    )
+    assert (said[0]["seen_patients"], said[0]["records"]) == ("test", "all")
+    assert str(model.parent) not in json.dumps(said)
     threshold = [pd.read_csv(tmp_path / name / "per_class.csv")["threshold"] for name in "ab"]
     np.testing.assert_allclose(threshold, [kept.task.thresholds] * 2, atol=1e-5)
 

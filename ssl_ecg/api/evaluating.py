@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ssl_ecg.api.results import tested
+from ssl_ecg.api.results import Tested, tested
 from ssl_ecg.api.shared import ArchiveLike, TableLike, check_records, opened
+from ssl_ecg.archive.archive import sha256
 from ssl_ecg.archive.splits import lacking, last_of_each_patient
 
 logger = logging.getLogger(__name__)
@@ -37,7 +42,8 @@ def evaluate(
         model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
         archive: the archive, or its folder, ingested with the settings that the model was trained with.
         labels: label table with the columns that the model was trained with; others are ignored.
-        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures.
+        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
+            ``evaluation.json``: which model was tested on what, and how.
         records: "all" records of a patient test, or the "last" recorded one of which an outcome is known.
         subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv``.
         seen_patients: what to do where the model has learned from a patient of the same id: "refuse", "leave_out" the
@@ -66,8 +72,8 @@ def evaluate(
     task = classifier.task
     table, _ = read_task(task.name, labels, archive, task.classes, task.options)
     index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
+    seen = recognised(classifier.encoder, archive, table.rows[index])
     if seen_patients == "leave_out":
-        seen = recognised(classifier.encoder, archive, table.rows[index])
         logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
         index = index[~seen]
     check_unseen(classifier.encoder, archive, table.rows[index], seen_patients == "test", _REMEDY)
@@ -77,4 +83,29 @@ def evaluate(
     scores = predict_scores(classifier, archive, test.rows)
     metrics = test.metrics(task, scores)
     test.write(out, task, scores, metrics)
+    how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
+    described = {"model": _model(Path(model)), **_data(test), **how, "ssl_ecg": version("ssl_ecg")}
+    (out / "evaluation.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    """Name a finished model by its folder and by what its files hold; a path would tell of the machine."""
+    files = ("model.safetensors", "head.safetensors", "config.json", "task.json")
+    return {"folder": folder.resolve().name, "sha256": {name: sha256(folder / name) for name in files}}
+
+
+def _data(test: Tested) -> dict[str, Any]:
+    """Tell archive and labels from any others; ``archive.json`` holds the hashes of all parts of the archive."""
+    archive, labels = test.archive, test.labels
+    digest = hashlib.sha256(np.ascontiguousarray(labels.targets[test.index]).tobytes() + test.rows.tobytes())
+    return {
+        "archive": {
+            "folder": archive.folder.resolve().name,
+            "sources": sorted(map(str, archive.manifest["source"].iloc[test.rows].unique())),
+            "records": len(archive),
+            "sha256": sha256(archive.folder / "archive.json"),
+        },
+        "labels": {"sha256": digest.hexdigest()},
+        "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
+    }
