@@ -127,6 +127,15 @@ def test_views_are_augmented_anew_by_the_global_generator(case: str) -> None:
     assert torch.equal(objective(batch())["loss"], once)
 
 
+@every_case
+def test_every_view_of_every_recording_has_an_augmentation_of_its_own(case: str) -> None:
+    plain, _ = small(case).views(batch())
+    views, _ = small(case, augment={"amplitude_scaling": 0.5}).views(batch())
+    factor = views.norm(dim=3) / plain.norm(dim=3)  # [V, R, leads]
+    assert ((factor - 1).abs() > 1e-4).all()
+    assert len(factor.unique()) == factor.numel()
+
+
 def test_what_does_not_fit_is_refused_by_name() -> None:
     joint = create_backbone("xresnet1d10", in_leads=3, width=4)
     for name, options in [("cmsc", {"leads": "single"}), ("cmlc", {}), ("cmsmlc", {}), ("byol", {"leads": "single"})]:
