@@ -14,7 +14,7 @@ import ssl_ecg
 from ssl_ecg.api import SplitSettings, results
 from ssl_ecg.api.clinical import read_clinical
 from ssl_ecg.cli import main
-from ssl_ecg.evaluation import brier_at, concordance_index
+from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
 from ssl_ecg.tasks import load_classifier, read_task
 from ssl_ecg.training import predict_scores
 
@@ -56,6 +56,12 @@ def test_probe_reports_what_its_predictions_say(paths: tuple[str, str, str], tmp
     assert metrics["c_index"] < best + 0.1
     assert pd.read_csv(tmp_path / "calibration.csv")["records"].sum() == known.sum()
     assert set(pd.read_csv(tmp_path / "kaplan_meier.csv")["group"]) == {0, 1, 2, 3}
+    years = pd.read_csv(tmp_path / "per_class.csv").set_index("class")
+    two = auroc_at(time, event, 1 - predictions["survival_730"].to_numpy()[known], 730)[0]
+    assert list(years.index) == ["AF within 365 days", "AF within 730 days"]
+    assert years.loc["AF within 730 days", "auroc"] == pytest.approx(two, abs=1e-4)
+    assert years.loc["AF within 730 days", "positives_test"] == (event * (time <= 730)).sum()
+    assert not (tmp_path / "per_class.svg").exists()
 
 
 def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, str], tmp_path: Path) -> None:
@@ -136,7 +142,8 @@ def test_a_clinical_score_is_combined_with_the_predicted_risk(paths: tuple[str, 
     ("change", "message"),
     [
         ({}, "no column 'charge' in the label table"),
-        ({"charge": "high"}, "clinical_score='charge': must hold numbers or blanks, got 'high'"),
+        ({"charge": "high"}, "clinical_score='charge': must hold finite numbers or blanks, got 'high'"),
+        ({"charge": np.inf}, "clinical_score='charge': must hold finite numbers or blanks, got 'inf'"),
         ({"charge": np.nan}, "clinical_score='charge': validation lacks records with a score"),
     ],
 )

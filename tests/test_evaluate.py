@@ -182,6 +182,18 @@ def test_what_cannot_be_evaluated_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: Site, tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text('"not a table')
+    ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test", subgroups=["sex"])
+    for name in ("kaplan_meier.csv", "kaplan_meier.svg", "clinical_score.csv"):  # of another task
+        (tmp_path / name).write_text("group,time\n")
+    ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("metrics.json", "evaluation.json", "predictions.csv", "per_class.csv", "calibration.csv", "notes.csv"),
+        *("per_class.svg", "calibration.svg"),
+    }
+
+
 def test_a_class_unknown_abroad_is_blank_not_half(model: Path, abroad: Site, tmp_path: Path) -> None:
     table = abroad.table.assign(sinus_bradycardia=np.nan)
     metrics = ssl_ecg.evaluate(model, abroad.archive, table, tmp_path, seen_patients="test")

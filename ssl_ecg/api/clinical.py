@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,17 +32,19 @@ class ClinicalScore:
     test: Tested
     validation: NDArray[np.int64]
 
-    def combine(self, task: Task, validated: np.ndarray, scores: np.ndarray, out: Path | None) -> dict[str, float]:
-        """Combine the score with the predicted risk, and write ``clinical_score.csv`` into ``out``.
+    def combine(
+        self, task: Task, validated: np.ndarray, scores: np.ndarray
+    ) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
+        """Combine the score with the predicted risk.
 
         Args:
             task: whose scores these are.
             validated: scores [m, S] of the validation records.
             scores: scores [n, S] of the test records.
-            out: folder, or None.
 
         Returns:
-            C-index of the score and of both together, and the gain of the latter, each with the ends of its interval.
+            C-index of the score and of both together, and the gain of the latter, each with the ends of its interval;
+            and the table, "clinical_score".
         """
         from ssl_ecg.tasks.af_survival import AfSurvival
         from ssl_ecg.tasks.clinical_score import Scored, combine_clinical
@@ -56,17 +57,15 @@ class ClinicalScore:
             Scored(labels.targets[index], scores, self.values[index]),
             labels.patient[index],
         )
-        if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
-            table.to_csv(out / "clinical_score.csv", index=False, float_format="%.6g")
         rows = table.set_index("model")
         named = {"clinical_c_index": ("score", "c_index"), "combined_c_index": ("score_and_ecg", "c_index")}
         named["c_index_gain"] = ("score_and_ecg", "gain")
-        return {
+        metrics = {
             name + end: float(rows[column + end][model])
             for name, (model, column) in named.items()
             for end in ("", "_low", "_high")
         }
+        return metrics, {"clinical_score": table}
 
 
 def read_clinical(column: str, labels: TableLike, task: Task, splits: Splits, test: Tested) -> ClinicalScore:
@@ -83,8 +82,8 @@ def read_clinical(column: str, labels: TableLike, task: Task, splits: Splits, te
     table = test.labels
     given = read_columns(labels, test.archive, table.rows, [column])[column]
     values = pd.to_numeric(given, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    if len(wrong := given[np.isnan(values) & given.notna()]):
-        raise ValueError(f"clinical_score={column!r}: must hold numbers or blanks, got {wrong.iloc[0]!r}")
+    if len(wrong := given[~np.isfinite(values) & given.notna()]):
+        raise ValueError(f"clinical_score={column!r}: must hold finite numbers or blanks, got {str(wrong.iloc[0])!r}")
     for name in ("validation", "test"):
         index = getattr(splits, name)
         outcome = table.outcome[index, 0][np.isfinite(values[index])]

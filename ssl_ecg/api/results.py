@@ -67,8 +67,9 @@ class Tested:
         scores: np.ndarray,
         metrics: Mapping[str, float],
         learned: Mapping[str, NDArray[np.int64]] | None = None,
+        further: Mapping[str, pd.DataFrame] | None = None,
     ) -> list[str]:
-        """Write metrics, the task's tables, the subgroups and figures of all of them.
+        """Write metrics, the task's tables, the subgroups and figures of all of them, and clear away earlier ones.
 
         Args:
             out: folder.
@@ -76,18 +77,19 @@ class Tested:
             scores: [n, S].
             metrics: for ``metrics.json``.
             learned: by name of a split that learned or chose, where its records stand in ``labels``.
+            further: tables to write beside, by name.
 
         Returns:
             Names of the figures.
         """
         from ssl_ecg.evaluation import subgroup_metrics
-        from ssl_ecg.report import draw_task
+        from ssl_ecg.report import DRAWN, draw_task
 
         out.mkdir(parents=True, exist_ok=True)
         labels, index = self.labels, self.index
-        tables = task.tables(labels.targets[index], scores)
+        tables = {**task.tables(labels.targets[index], scores), **(further or {})}
         tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
-        if "per_class" in tables and learned:
+        if learned and "per_class" in tables and list(tables["per_class"]["class"]) == list(labels.outcomes):
             counts = pd.DataFrame({"class": labels.outcomes})
             for part, those in learned.items():
                 counts[f"positives_{part}"] = np.nansum(labels.outcome[those], axis=0).astype(int)
@@ -102,6 +104,11 @@ class Tested:
                 labels.outcome[index],
                 labels.outcomes,
             )
+        # What an earlier run left would be drawn, and read, as if it belonged to this one.
+        for name in {*DRAWN.values(), "clinical_score"} - tables.keys():
+            (out / f"{name}.csv").unlink(missing_ok=True)
+        for name in DRAWN:
+            (out / f"{name}.svg").unlink(missing_ok=True)
         for name, content in tables.items():
             content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
         known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN

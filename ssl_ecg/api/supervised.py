@@ -68,10 +68,10 @@ def probe(
     created = created.tuned(table.targets[splits.validation], validated)
     metrics = test.metrics(created, outcome.scores)
     metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
-    if clinical is not None:
-        metrics |= clinical.combine(created, validated, outcome.scores, None if out is None else Path(out))
+    added, further = ({}, {}) if clinical is None else clinical.combine(created, validated, outcome.scores)
+    metrics |= added
     if out is not None:
-        test.write(Path(out), created, outcome.scores, metrics, _learned(splits))
+        test.write(Path(out), created, outcome.scores, metrics, _learned(splits), further)
     return metrics
 
 
@@ -136,12 +136,12 @@ def finetune(
     created = finished.model.task = created.tuned(validation[1], validated)
     scores = predict_scores(finished.model, archive, test.rows)
     metrics = {**test.metrics(created, scores), **finished.best}
-    if clinical is not None:
-        metrics |= clinical.combine(created, validated, scores, out)
+    added, further = ({}, {}) if clinical is None else clinical.combine(created, validated, scores)
+    metrics |= added
     card = partial(finetuning_card, finished.model, settings, metrics, table, splits, scratch)
     save_classifier(finished.model, out, card())
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
-    figures = test.write(out, created, scores, metrics, _learned(splits))
+    figures = test.write(out, created, scores, metrics, _learned(splits), further)
     (out / "README.md").write_text(card(figures), encoding="utf-8")
     return metrics
 

@@ -9,9 +9,10 @@ from ssl_ecg.report.figures import (
     learning_curves_figure,
 )
 from ssl_ecg.report.html import write_report
-from ssl_ecg.report.task_figures import draw_task
+from ssl_ecg.report.task_figures import DRAWN, draw_task
 
 __all__ = [
+    "DRAWN",
     "Finding",
     "ablation_figure",
     "collapse_figure",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import fill
@@ -18,6 +19,15 @@ from ssl_ecg.explain.style import INK, LINE, STYLE, save_figure
 from ssl_ecg.report.figures import METRIC_LABELS
 from ssl_ecg.report.survival_figures import kaplan_meier_figure, risk_calibration_figure, survival_curves_figure
 
+DRAWN = {
+    "per_class": "per_class",
+    "calibration": "calibration",
+    "kaplan_meier": "kaplan_meier",
+    "survival_curves": "predictions",
+    "decision_curve": "decision_curve",
+    "subgroups": "subgroups",
+}
+"""Name of each figure and of the table that it draws."""
 BLUE, ORANGE = "#1273c4", "#d1570f"
 MOST_CALIBRATED, MOST_CLASSES = 12, 40
 """Classes that a figure of calibration, and one of classes, shows: the most frequent ones."""
@@ -27,36 +37,37 @@ def draw_task(folder: str | Path) -> list[str]:
     """Draw what the tables of a result's folder hold.
 
     Args:
-        folder: where ``probe``, ``finetune`` or ``evaluate`` wrote. Read are ``per_class.csv``, ``calibration.csv``,
-            ``kaplan_meier.csv``, ``predictions.csv`` (survival), ``decision_curve.csv``, ``subgroups.csv``, and from
+        folder: where ``probe``, ``finetune`` or ``evaluate`` wrote. Read are the tables of ``DRAWN``, and from
             ``metrics.json`` what holds for all records.
 
     Returns:
         Names of the figures, SVG files in the same folder.
     """
     folder = Path(folder)
-    tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
     metrics = json.loads((folder / "metrics.json").read_text("utf-8")) if (folder / "metrics.json").is_file() else {}
     everyone = {name: math.nan if value is None else value for name, value in metrics.items()}
-    by_class = "class" in tables.get("calibration", ())
-    drawn: dict[str, tuple[str, Callable[..., None], bool]] = {
-        "per_class": ("per_class", per_class_figure, len(tables.get("per_class", ())) > 1),
-        "calibration": ("calibration", calibration_figure if by_class else risk_calibration_figure, True),
-        "kaplan_meier": ("kaplan_meier", kaplan_meier_figure, True),
-        "survival_curves": (
-            "predictions",
-            survival_curves_figure,
-            any(str(name).startswith("survival_") for name in tables.get("predictions", ())),
-        ),
-        "decision_curve": ("decision_curve", decision_curve_figure, True),
-        "subgroups": ("subgroups", lambda table, path: subgroups_figure(table, path, everyone), True),
-    }
     names = []
-    for name, (source, draw, wanted) in drawn.items():
-        if source in tables and wanted:
-            draw(tables[source], folder / f"{name}.svg")
+    for name, source in DRAWN.items():
+        if not (folder / f"{source}.csv").is_file():
+            continue
+        table = pd.read_csv(folder / f"{source}.csv")
+        if (draw := _drawing(name, table, everyone)) is not None:
+            draw(table, folder / f"{name}.svg")
             names.append(f"{name}.svg")
     return names
+
+
+def _drawing(name: str, table: pd.DataFrame, everyone: dict[str, float]) -> Callable[[pd.DataFrame, Path], None] | None:
+    """Return what draws a table as this figure, or None where the table has nothing for it."""
+    if name == "per_class":
+        return per_class_figure if len(table) > 1 and table["auprc"].notna().any() else None
+    if name == "calibration":
+        return calibration_figure if "class" in table else risk_calibration_figure
+    if name == "survival_curves":
+        return survival_curves_figure if any(re.fullmatch(r"survival_[\d.e+]+", str(c)) for c in table) else None
+    if name == "subgroups":
+        return lambda groups, path: subgroups_figure(groups, path, everyone)
+    return {"kaplan_meier": kaplan_meier_figure, "decision_curve": decision_curve_figure}[name]
 
 
 def per_class_figure(table: pd.DataFrame, path: str | Path) -> None:

@@ -223,7 +223,7 @@ class AfSurvival:
         )
 
     def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return "predictions", and of the risk at the horizon "calibration", "kaplan_meier" and "decision_curve"."""
+        """Return "predictions", "per_class", and of the risk at the horizon "calibration" and the like."""
         curve = scores[:, self._first :]
         predictions = {**dict(zip(self.classes, np.asarray(targets).T)), "risk_at_horizon": 1 - curve[:, -1]}
         if self._first:
@@ -233,6 +233,7 @@ class AfSurvival:
         risk = 1 - curve[:, -1]
         return {
             "predictions": pd.DataFrame(predictions),
+            "per_class": self.per_class(targets, scores),
             "calibration": calibration_at(time, event, risk, self.horizon),
             "kaplan_meier": kaplan_meier_by_group(time, event, risk_groups(risk), self.breaks),
             "decision_curve": decision_curve_at(time, event, risk, self.horizon),
