@@ -71,7 +71,7 @@ def lead_masking(signal: Tensor, probability: float) -> Tensor:
 
 def missing_leads(signal: Tensor) -> Tensor:
     """Tell which leads of signal [B, L, T] are missing, which is 0 throughout: bool [B, L, 1]."""
-    return (signal == 0).all(2, keepdim=True)
+    return signal.abs().amax(2, keepdim=True) == 0
 
 
 # In the order in which they are applied, from the heart to the recorder: masks come last, so that masked stretches are
@@ -158,9 +158,9 @@ class Augment:
             raise ValueError(f"signal has {signal.shape[1]} leads, augmentations were made for {len(self.leads)}")
         # Products of matrices would otherwise be rounded to the autocast type, and the signal with them.
         with torch.autocast(signal.device.type, enabled=False):
-            missing = missing_leads(signal)
+            present = ~missing_leads(signal)
             for name, strength in self.strengths.items():
-                signal = self._apply(name, signal, strength).masked_fill(missing, 0.0)
+                signal = self._apply(name, signal, strength) * present
         return signal
 
     def _apply(self, name: str, signal: Tensor, strength: float) -> Tensor:
