@@ -55,6 +55,9 @@ def test_baseline_wander_is_slow_and_small() -> None:
     assert wander.abs().max() > 0.3
     frequency, found = power(wander, 100)
     assert found[..., frequency > 0.65].sum() < 1e-3 * found.sum()
+    main = frequency[found.sum(1).argmax(1)]  # to 0.05 Hz
+    assert main.min() <= 0.1
+    assert main.max() >= 0.45
 
 
 @pytest.mark.parametrize(("rate", "highest"), [(100, 50), (250, 125), (500, 150)])
@@ -77,13 +80,17 @@ def test_muscle_noise_is_a_burst_at_the_same_time_in_all_rows() -> None:
     centre = (envelope * torch.arange(60)).sum(2) / envelope.sum(2)  # half seconds
     assert float((centre - centre.mean(1, keepdim=True)).abs()[loud].mean()) < 2
     assert float(centre.mean(1).std()) > 10
+    # Power falls as a Gaussian of length / sqrt(2): 0.14 to 1.4 s.
+    spread = ((envelope * (torch.arange(60) - centre[..., None]) ** 2).sum(2) / envelope.sum(2)).sqrt().mean(1) / 2
+    assert float(spread[loud].min()) < 0.4
+    assert 1.1 < float(spread[loud].max()) < 1.6
 
 
 def test_electrode_motion_is_a_jump_that_fades_at_a_time_of_its_own() -> None:
     torch.manual_seed(0)
     rate, level = 100.0, 0.6
     motion = electrode_motion(torch.zeros(50, 9, 1000), level, rate)
-    starts = []
+    starts, constants = [], []
     for row in motion.flatten(0, 1):
         moved = row.nonzero().flatten()
         if not len(moved):  # after the last sample
@@ -94,9 +101,12 @@ def test_electrode_motion_is_a_jump_that_fades_at_a_time_of_its_own() -> None:
         fade = row[moved] / row[moved[0]]
         if len(fade) > 10:
             constant = -1 / (rate * torch.log(fade[1]))
-            assert 0.19 < float(constant) < 3.01
+            constants.append(float(constant))
+            assert 0.19 < constants[-1] < 3.01
             assert torch.allclose(fade, torch.exp(-torch.arange(len(fade)) / rate / constant), atol=2e-3)
     assert np.std(starts) == pytest.approx(1000 / math.sqrt(12), rel=0.1)
+    assert min(constants) < 0.3
+    assert max(constants) > 2.9
     assert motion.amax() > 0.5
     assert motion.amin() < -0.5
 
