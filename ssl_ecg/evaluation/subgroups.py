@@ -143,7 +143,8 @@ def _quarters(values: pd.Series) -> pd.Categorical:
 
 
 def _by_value(values: pd.Series, name: str) -> pd.Categorical:
-    there = sorted(values.dropna().unique())
+    numbers = pd.api.types.is_numeric_dtype(values)
+    there = sorted(values.dropna().unique(), key=None if numbers else str)  # a column may hold 1 as well as "new"
     if len(there) > MOST_GROUPS:
         raise ValueError(
             f"subgroups={name!r}: {len(there)} different values; choose a column of at most {MOST_GROUPS} or of numbers"

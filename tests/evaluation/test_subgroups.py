@@ -29,6 +29,7 @@ def test_values_are_groups_and_blanks_one_of_their_own() -> None:
     assert grouped("lead_off", [1, 0, np.nan, 1]) == (["1", "0", "unknown", "1"], ["0", "1", "unknown"])
     assert grouped("paced", [True, False, True]) == (["yes", "no", "yes"], ["no", "yes"])
     assert grouped("serial", [1234567, 1234568, np.nan])[1] == ["1234567", "1234568", "unknown"]
+    assert grouped("device", ["new", 1, "1", None, 10])[1] == ["1", "10", "new", "unknown"]
     assert grouped("site", [None, None]) == (["unknown", "unknown"], ["unknown"])
 
 
