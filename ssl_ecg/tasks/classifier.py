@@ -41,7 +41,8 @@ class Classifier(nn.Module):
         self.windows = windows = windows or WindowSettings()
         self.head = task.head(encoder.width)
         windows.cut(torch.empty(0, 0, encoder.samples), encoder.sampling_rate)
-        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and task.columns is not None:
+        of_classes = task.outcomes == task.classes
+        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not of_classes:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
 
     def forward(self, signal: Tensor) -> Tensor:

@@ -67,6 +67,13 @@ def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
         assert not torch.allclose(loaded.scores(signal), model.scores(signal))
 
 
+def test_the_highest_score_of_windows_is_for_classes_alone(folder: Path) -> None:
+    encoder, windows = load_classifier(folder).encoder, WindowSettings(2.0, 1.0, "max")
+    assert Classifier(encoder, create_task("cardiomyopathy", ["low_lvef"]), windows).windows == windows
+    with pytest.raises(ValueError, match="aggregate='max': the scores of task 'af_survival' are not of classes"):
+        Classifier(encoder, create_task("af_survival", ["time_days", "event", "prevalent"]), windows)
+
+
 def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
     created = json.loads((folder / "task.json").read_text())
     assert created.pop("options") == {"loss": "bce"}
