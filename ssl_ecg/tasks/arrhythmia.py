@@ -209,7 +209,8 @@ class Arrhythmia:
         if self._rewards is not None:
             complete = ~np.isnan(targets).any(axis=1)
             known = targets[complete], decisions[complete], self.classes, self._rewards, weights[complete]
-            found["challenge_metric"] = challenge_metrics(*known)
+            undefined = np.full(weights.shape[1], np.nan)
+            found["challenge_metric"] = challenge_metrics(*known) if complete.any() else undefined
         return found
 
     def _reward(self, given: str | Path | Mapping[str, Mapping[str, float]]) -> None:

@@ -190,6 +190,9 @@ def test_the_challenge_metric_is_one_of_decisions(rewards: Path) -> None:
     assert expected < 0
     assert task.metrics(targets, scores)["challenge_metric"] == pytest.approx(expected)
 
+    never = np.where(np.arange(3) == 0, np.nan, targets)  # no record is labelled in full
+    assert set(task.metrics(never, scores)) == {"macro_auroc", "macro_auprc", "macro_f1"}
+
     rewards.unlink()  # the options that a model keeps hold the rewards
     again = create_task("arrhythmia", CODES, **json.loads(json.dumps(dict(task.options))))
     assert again.metrics(targets, scores) == task.metrics(targets, scores)
