@@ -214,6 +214,13 @@ def test_signals_prepared_otherwise_and_the_models_own_folder_are_refused(
         ssl_ecg.evaluate(home.archive.folder, home.archive, home.labels, tmp_path / "o")
 
 
+def test_the_encoder_that_finetuning_starts_from_is_not_replaced(model: Path, home: Site) -> None:
+    before = (model / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="the encoder lies there"):
+        ssl_ecg.finetune(model, home.archive, home.labels, model / ".." / model.name, progress=False, steps=1)
+    assert (model / "model.safetensors").read_bytes() == before
+
+
 def test_groups_need_a_folder_and_a_column_before_anything_is_trained(home: Site, tmp_path: Path) -> None:
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     with pytest.raises(ValueError, match="out=None"):

@@ -28,6 +28,8 @@ def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, *
     out = Path(out)
     if out.suffix != ".csv":
         raise ValueError(f"out={str(out)!r}: name a .csv file")
+    if not isinstance(measurements, pd.DataFrame) and out.resolve() == Path(measurements).resolve():
+        raise ValueError(f"out={str(out)!r}: the measurements lie there, and would be replaced; choose another file")
     labels, counts = lvef_labels(opened(archive), measurements, **settings)
     out.parent.mkdir(parents=True, exist_ok=True)
     labels.to_csv(out, index=False)

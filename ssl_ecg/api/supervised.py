@@ -122,6 +122,8 @@ def finetune(
     from ssl_ecg.training.card import finetuning_card
 
     settings = settings_from(FinetuneSettings, settings, options)
+    if not isinstance(encoder, Encoder) and Path(out).resolve() == Path(encoder).resolve():
+        raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
     encoder, created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     archive, table, out = test.archive, test.labels, Path(out)

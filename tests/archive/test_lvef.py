@@ -202,4 +202,7 @@ def test_the_command_writes_the_labels_and_what_it_left_out(tmp_path: Path, caps
     assert counts["not in the cohort"] + counts["labelled"] == counts["in the archive"] == 60
     assert "not in the cohort" in shown
     assert main(["label_lvef", *paths[:2], "labels.parquet"]) == 2
+    before = Path(paths[1]).read_bytes()
+    assert main(["label_lvef", *paths[:2], paths[1]]) == 2
+    assert Path(paths[1]).read_bytes() == before
     assert "out='labels.parquet': name a .csv file" in capsys.readouterr().err
