@@ -48,7 +48,7 @@ class ResidualBlock(nn.Module):
         shortcut: list[nn.Module] = []
         if stride > 1:
             # As in xresnet: pool, then project, so that no sample is skipped.
-            shortcut.append(nn.AvgPool1d(stride, ceil_mode=True, count_include_pad=False))
+            shortcut.append(nn.AvgPool1d(stride, ceil_mode=True))
         if inputs != outputs:
             shortcut.append(ConvNorm(inputs, outputs, 1, activate=False))
         self.shortcut = nn.Sequential(*shortcut)

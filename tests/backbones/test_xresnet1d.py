@@ -42,6 +42,11 @@ def test_a_block_starts_as_its_shortcut(name: str) -> None:
         assert torch.equal(block(x), x)
 
 
+def test_a_shortcut_averages_pairs_and_keeps_the_last_sample_of_an_odd_length() -> None:
+    pool = small().stages[1][0].shortcut[0]
+    assert pool(torch.arange(7.0)[None, None]).tolist() == [[[0.5, 2.5, 4.5, 6.0]]]
+
+
 @pytest.mark.parametrize("name", ["xresnet1d18", "se_resnet1d18"])
 def test_the_narrowest_network_has_a_stem(name: str) -> None:
     assert small(name, width=1)(torch.randn(2, 12, 100)).shape == (2, 8)
