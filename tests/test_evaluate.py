@@ -182,6 +182,23 @@ def test_what_cannot_be_evaluated_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_simulated_outcomes_are_declared_wherever_they_are_reported(
+    model: Path, home: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made_up = home.table.drop(columns="device").assign(simulated=1)
+    encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
+    settings = {"steps": 1, "batch_size": 16, "evaluations": 1, "head": "zero", "precision": "32-true"}
+    ssl_ecg.finetune(encoder, home.archive, made_up, tmp_path, progress=False, **settings)
+    assert list(load_classifier(tmp_path).task.classes) == CLASSES
+    assert (pd.read_csv(tmp_path / "predictions.csv")["simulated"] == 1).all()
+    assert "the outcomes of the label table are simulated" in caplog.text
+    assert "**The outcomes are simulated**" in (tmp_path / "README.md").read_text()
+    ssl_ecg.evaluate(tmp_path, home.archive, made_up, tmp_path / "again", seen_patients="test")
+    assert json.loads((tmp_path / "again" / "evaluation.json").read_text())["labels"]["simulated"]
+    assert "simulated" not in pd.read_csv(model / "predictions.csv")
+    assert "simulated" not in (model / "README.md").read_text()
+
+
 def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: Site, tmp_path: Path) -> None:
     (tmp_path / "notes.csv").write_text('"not a table')
     ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test", subgroups=["sex"])

@@ -106,6 +106,6 @@ def _data(test: Tested) -> dict[str, Any]:
             "records": len(archive),
             "sha256": sha256(archive.folder / "archive.json"),
         },
-        "labels": {"sha256": digest.hexdigest()},
+        "labels": {"sha256": digest.hexdigest(), "simulated": labels.simulated},
         "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
     }

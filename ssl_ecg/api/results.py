@@ -89,6 +89,8 @@ class Tested:
         labels, index = self.labels, self.index
         tables = {**task.tables(labels.targets[index], scores), **(further or {})}
         tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
+        if labels.simulated:
+            tables["predictions"]["simulated"] = 1
         if learned and "per_class" in tables and list(tables["per_class"]["class"]) == list(labels.outcomes):
             counts = pd.DataFrame({"class": labels.outcomes})
             for part, those in learned.items():

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
 
+NO_CLASSES = ("record_id", "fold", "simulated")
+
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class LabelTable:
         status: float32 [n, K], 1, 0 or NaN: what to stratify by where the targets are not labels; None where they are.
         status_names: Names of its K columns.
         recorded_at: datetime64 [n], NaT where the archive does not know when, or None.
+        simulated: Whether the table says, in a column ``simulated``, that what it holds was made up.
     """
 
     targets: NDArray[np.float32]
@@ -41,6 +44,7 @@ class LabelTable:
     status: NDArray[np.float32] | None = None
     status_names: tuple[str, ...] = ()
     recorded_at: NDArray[np.datetime64] | None = None
+    simulated: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,10 +73,10 @@ def read_labels(
     Records that the ingest rejected are left out, and their number is logged.
 
     Args:
-        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold``, and a column a class with
-            1, 0 or blank.
+        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold`` and ``simulated``, and a
+            column a class with 1, 0 or blank.
         archive: The archive that holds the records.
-        classes: Columns to take, in this order; by default all but ``record_id``, ``fold`` and ``others``.
+        classes: Columns to take, in this order; by default all but ``others`` and the columns named above.
         unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
         numbers: Take any numbers, not only 1 and 0. Of the columns ``age`` and ``sex`` those that the table lacks come
             from the archive's manifest; "female" counts as 0 and "male" as 1.
@@ -93,7 +97,7 @@ def read_labels(
     if "record_id" not in frame:
         raise ValueError(f"{name} has no column record_id, only {', '.join(map(str, frame.columns[:8]))}")
     if classes is None:
-        classes = [str(column) for column in frame if column not in ("record_id", "fold", *others)]
+        classes = [str(column) for column in frame if column not in (*NO_CLASSES, *others)]
     classes = list(classes)
     ids = frame["record_id"].astype(str)
     rows = archive.find(ids)
@@ -121,6 +125,7 @@ def read_labels(
         fold=_folds(frame.loc[kept, "fold"], name) if "fold" in frame else None,
         patient_id=archive.manifest["patient_id"].to_numpy(object)[rows],
         recorded_at=archive.manifest["recorded_at"].to_numpy("datetime64[us]")[rows],
+        simulated="simulated" in frame and bool((frame.loc[kept, "simulated"].fillna(0) != 0).any()),
     )
 
 

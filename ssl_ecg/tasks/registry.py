@@ -163,6 +163,8 @@ def read_task(
             raise ValueError(f"classes={list(classes)}: task {name!r} reads the columns {', '.join(task.columns)}")
         labels = read_labels(table, archive, task.columns, numbers=True)
         labels = replace(labels, status=task.outcome(labels.targets), status_names=task.outcomes)
+    if labels.simulated:
+        logger.warning("the outcomes of the label table are simulated: results say nothing of patients")
     if silent := np.count_nonzero(~task.informative(labels.targets)):
         logger.warning("%d of %d records carry no information that %s could learn from", silent, len(labels), name)
     return labels, task

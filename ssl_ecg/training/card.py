@@ -88,7 +88,7 @@ _FINETUNED = """# ECG classifier: {task}, {backbone}
 Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_classifier(folder)`: signals [batch, {leads} leads,
 {samples} samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives its
 encoder alone.
-
+{simulated}
 | outcome | positives in training | in validation | in test |
 |---|---|---|---|
 {classes}
@@ -109,6 +109,8 @@ Thresholds, where the task has any, were tuned on validation. This is not a medi
 {settings}
 ```
 """
+
+_SIMULATED = "\n**The outcomes are simulated**: these numbers say nothing of patients.\n"
 
 
 def finetuning_card(
@@ -136,6 +138,7 @@ def finetuning_card(
     return _FINETUNED.format(
         task=model.task.name,
         backbone=model.encoder.name,
+        simulated=_SIMULATED if labels.simulated else "",
         start="from random weights" if scratch else "from a pretrained encoder",
         leads=len(model.encoder.leads),
         samples=model.encoder.samples,
