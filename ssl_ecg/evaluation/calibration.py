@@ -43,8 +43,9 @@ def reliability(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], gr
         known = ~np.isnan(label[:, c])
         member = risk_groups(score[known, c], groups)
         rows = pd.DataFrame({"group": member, "label": label[known, c], "score": score[known, c]}).groupby("group")
-        counts = rows["label"].agg(records="size", positives="sum").astype(int)
-        table = counts.assign(predicted=rows["score"].mean(), observed=rows["label"].mean()).reset_index()
+        counts = {"records": rows.size(), "positives": rows["label"].sum().astype(int)}
+        means = {"predicted": rows["score"].mean(), "observed": rows["label"].mean()}
+        table = pd.DataFrame({**counts, **means}).reset_index()
         table["low"], table["high"] = _wilson(table["positives"], table["records"])
         table.insert(0, "class", name)
         tables.append(table)

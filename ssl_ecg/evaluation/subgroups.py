@@ -120,7 +120,7 @@ def _measured(
     weights = telling_weights(person, known, replicates, seed)
     if weights is None:
         return {name: (value, np.nan, np.nan) for name, value in point.items()}
-    drawn = metrics(target, score, weights)
+    drawn = metrics(target, score, weights.astype(np.float64))
     return {name: bounded_interval(drawn[name], value) for name, value in point.items()}
 
 
