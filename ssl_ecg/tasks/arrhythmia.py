@@ -56,7 +56,7 @@ class Arrhythmia:
             metrics then have ``challenge_metric``.
 
     Raises:
-        ValueError: unknown loss, or thresholds or rewards that do not fit.
+        ValueError: unknown loss, a class named as the scores of another, or thresholds or rewards that do not fit.
     """
 
     name = "arrhythmia"
@@ -73,6 +73,8 @@ class Arrhythmia:
         if loss not in LOSSES:
             raise ValueError(f"loss={loss!r}: choose one of {', '.join(LOSSES)}")
         self.classes: tuple[str, ...] = tuple(classes)
+        if clash := sorted({f"{name}_score" for name in self.classes} & set(self.classes)):
+            raise ValueError(f"classes={clash}: predictions.csv has scores under such names; rename these columns")
         self.outcomes = self.classes
         self.options: Mapping[str, Any] = {"loss": loss}
         self.thresholds: NDArray[np.float64] | None = None

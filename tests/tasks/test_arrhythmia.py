@@ -150,6 +150,8 @@ def test_errors_name_argument_and_value() -> None:
     for wrong in ([0.5], [0.5, 0.5, 1.5], [0.5, 0.5, float("nan")]):
         with pytest.raises(ValueError, match="thresholds="):
             create_task("arrhythmia", CLASSES, thresholds=wrong)
+    with pytest.raises(ValueError, match=r"classes=\['AF_score'\]: predictions.csv has scores under such names"):
+        create_task("arrhythmia", ("AF", "AF_score"))
     assert "arrhythmia" in list_tasks()
     with pytest.raises(ValueError, match=r"task='arythmia'.*arrhythmia"):
         create_task("arythmia", CLASSES)
