@@ -19,7 +19,7 @@ from ssl_ecg.archive.splits import (
     split_by_fold,
     split_by_patient,
 )
-from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones import Encoder, load_encoder
 
 ArchiveLike = Archive | str | Path
 EncoderLike = Encoder | str | Path
@@ -101,6 +101,36 @@ def settings_from(kind: type[S], settings: S | None, options: Mapping[str, Any])
     if options:
         raise TypeError(f"settings and {', '.join(options)}: give all settings at once, or single ones by name")
     return settings
+
+
+def encoder_for(
+    archive: Archive, encoder: EncoderLike | None, backbone: str | None, options: Mapping[str, Any] | None, seed: int
+) -> Encoder:
+    """Return the encoder, loaded where its folder is given; None: a new network for the archive's signals.
+
+    Args:
+        archive: signals.
+        encoder: the encoder, its folder, or None.
+        backbone: name of the new network; that of ``pretrain`` by default.
+        options: of the backbone; those not given are those of ``configs/``.
+        seed: of the random weights, which are those that ``pretrain`` starts from.
+
+    Raises:
+        ValueError: a backbone for an encoder that has one.
+    """
+    from ssl_ecg.training import PretrainSettings
+    from ssl_ecg.training.engine import seed_step
+
+    if encoder is None:
+        name = backbone or PretrainSettings.backbone
+        seed_step(seed, 0, stream=2)
+        return Encoder(name, {**shipped_options("backbone", name), **(options or {})}, archive.settings)
+    if backbone is not None or options:
+        raise ValueError(
+            f"backbone={backbone!r}: the encoder has a network of its own; leave backbone out, or give none (None in "
+            "Python) in place of the encoder"
+        )
+    return encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
 
 
 def opened(archive: ArchiveLike) -> Archive:

@@ -12,21 +12,35 @@ import pandas as pd
 
 from ssl_ecg.api.clinical import read_clinical
 from ssl_ecg.api.results import Tested, tested
-from ssl_ecg.api.shared import ArchiveLike, EncoderLike, SplitSettings, TableLike, opened, settings_from
+from ssl_ecg.api.shared import (
+    ArchiveLike,
+    EncoderLike,
+    SplitSettings,
+    TableLike,
+    encoder_for,
+    opened,
+    settings_from,
+)
+from ssl_ecg.archive import Archive
 from ssl_ecg.archive.splits import Splits
-from ssl_ecg.backbones import Encoder, load_encoder
+from ssl_ecg.backbones import Encoder
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Task
     from ssl_ecg.training import FinetuneSettings
 
+RANDOM_START: dict[str, Any] = {"head": "zero", "layer_decay": 1.0}
+"""What random weights are trained with where nothing else is asked for, as in ``configs/training/scratch.yaml``."""
+
 
 def probe(
-    encoder: EncoderLike,
+    encoder: EncoderLike | None,
     archive: ArchiveLike,
     labels: TableLike,
     out: str | Path | None = None,
     *,
+    backbone: str | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
     task: str = "arrhythmia",
     task_options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
@@ -37,11 +51,13 @@ def probe(
     """Fit a linear probe on frozen features; regularisation is chosen on validation, test is scored once.
 
     Args:
-        encoder: the encoder, or its folder.
+        encoder: the encoder, or its folder; None: random weights of seed 0, what features must beat.
         archive: the archive, or its folder.
         labels: label table.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures, if wanted;
             decisions are tuned on validation.
+        backbone: name of the network, where there is no encoder; that of ``pretrain`` by default.
+        backbone_options: of the backbone; those not given are those of ``configs/``.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
         task_options: options of the task.
         classes: columns of the table; all by default, or those that the task names.
@@ -58,7 +74,9 @@ def probe(
 
     if subgroups and out is None:
         raise ValueError(f"subgroups={list(subgroups)}, out=None: name a folder for the table")
-    encoder, created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    archive = opened(archive)
+    encoder = encoder_for(archive, encoder, backbone, backbone_options, seed=0)
+    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
     features = FeatureCache(test.archive, table.rows).get("encoder", encoder)
@@ -76,11 +94,13 @@ def probe(
 
 
 def finetune(
-    encoder: EncoderLike,
+    encoder: EncoderLike | None,
     archive: ArchiveLike,
     labels: TableLike,
     out: str | Path,
     *,
+    backbone: str | None = None,
+    backbone_options: Mapping[str, Any] | None = None,
     task: str = "arrhythmia",
     task_options: Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
@@ -95,17 +115,20 @@ def finetune(
     """Train an encoder and a head with labels; the best evaluation is chosen on validation, test is scored once.
 
     Args:
-        encoder: the encoder, or its folder.
+        encoder: the encoder, or its folder; None: a new network, the supervised baseline without any pretraining.
         archive: the archive, or its folder.
         labels: label table.
         out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
             ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, figures,
             ``curve.csv`` and a model card. The task that it keeps has its decisions tuned on validation.
+        backbone: as in ``probe``.
+        backbone_options: as in ``probe``.
         task: name, see ``ssl_ecg.tasks.list_tasks()``.
         task_options: options of the task.
         classes: columns of the table; all by default, or those that the task names.
-        settings: all settings at once; otherwise give single ones by name.
-        scratch: start from random weights instead of the encoder's: the supervised baseline.
+        settings: all settings at once; otherwise give single ones by name. Without an encoder those not given are those
+            of ``configs/training/scratch.yaml``.
+        scratch: start from random weights instead of the encoder's: the supervised baseline in an encoder's network.
         split: which records train, choose and test.
         subgroups: as in ``probe``.
         clinical_score: as in ``probe``.
@@ -121,12 +144,18 @@ def finetune(
     from ssl_ecg.training import finetune as run
     from ssl_ecg.training.card import finetuning_card
 
+    if encoder is None and settings is None:
+        options = {**RANDOM_START, **options}
     settings = settings_from(FinetuneSettings, settings, options)
-    if not isinstance(encoder, Encoder) and Path(out).resolve() == Path(encoder).resolve():
+    if isinstance(encoder, str | Path) and Path(out).resolve() == Path(encoder).resolve():
         raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
-    encoder, created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    archive, out = opened(archive), Path(out)
+    new, encoder = encoder is None, encoder_for(archive, encoder, backbone, backbone_options, settings.seed)
+    starting = [name for name in getattr(encoder.backbone, "starting", ()) if (backbone_options or {}).get(name)]
+    random = scratch or (new and not starting)  # a new network may begin with weights from elsewhere
+    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
-    archive, table, out = test.archive, test.labels, Path(out)
+    table = test.labels
     if scratch:
         encoder = random_encoder(encoder, settings.seed)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
@@ -140,7 +169,7 @@ def finetune(
     metrics = {**test.metrics(created, scores), **finished.best}
     added, further = ({}, {}) if clinical is None else clinical.combine(created, validated, scores)
     metrics |= added
-    card = partial(finetuning_card, finished.model, settings, metrics, table, splits, scratch)
+    card = partial(finetuning_card, finished.model, settings, metrics, table, splits, random)
     save_classifier(finished.model, out, card())
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
     figures = test.write(out, created, scores, metrics, _learned(splits), further)
@@ -149,27 +178,25 @@ def finetune(
 
 
 def _prepare(
-    encoder: EncoderLike,
-    archive: ArchiveLike,
+    encoder: Encoder,
+    archive: Archive,
     labels: TableLike,
     task: str,
     task_options: Mapping[str, Any] | None,
     classes: Sequence[str] | None,
     split: SplitSettings | None,
     subgroups: Sequence[str],
-) -> tuple[Encoder, Task, Splits, Tested]:
-    """Open everything, and refuse data that the encoder does not fit or was pretrained on."""
+) -> tuple[Task, Splits, Tested]:
+    """Read the labels, split them, and refuse data that the encoder does not fit or was pretrained on."""
     from ssl_ecg.comparison import check_unseen
     from ssl_ecg.tasks import read_task
 
-    encoder = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
-    archive = opened(archive)
     encoder.check(archive.settings)
     table, created = read_task(task, labels, archive, classes, task_options, subgroups)
     splits = (split or SplitSettings()).split(table)
     test = tested(archive, labels, table, splits.test, subgroups)
     check_unseen(encoder, archive, test.rows)
-    return encoder, created, splits, test
+    return created, splits, test
 
 
 def _learned(splits: Splits) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from ssl_ecg import api
-from ssl_ecg.cli.configuration import load_config
+from ssl_ecg.cli.configuration import NEW_NETWORK, load_config, without_encoder
 from ssl_ecg.cli.verbs import RUN
 
 PATHS = {
@@ -36,8 +36,8 @@ SUMMARIES = {
     "synthesize": "the embedded synthetic archive, with labels and ground truth",
     "label_lvef": "archive + measured ejection fractions -> a label table, with a count of what was left out",
     "pretrain": "unlabelled archive -> an encoder",
-    "probe": "frozen encoder + labels -> linear-probe metrics",
-    "finetune": "encoder + labels -> a classifier with its metrics and predictions",
+    "probe": "frozen encoder (none: random weights) + labels -> linear-probe metrics",
+    "finetune": "encoder (none: random weights) + labels -> a classifier with its metrics and predictions",
     "evaluate": "finetuned model + a second archive and its labels -> metrics and figures, nothing tuned",
     "compare": "does pretraining pay here? arms x label fractions x seeds -> curves, CSV, HTML report",
     "ablate": "which pretraining is better? variants x seeds -> probe and finetuning, differences, CSV, Markdown",
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     options = vars(parser().parse_args(arguments))
     verb, overrides = options.pop("verb"), options.pop("overrides")
+    if verb in NEW_NETWORK and options["encoder"] == "none":
+        options["encoder"], overrides = None, without_encoder(verb, overrides)
     try:
         RUN[verb](load_config(verb, overrides), **options, command=shlex.join(["ssl-ecg", *arguments]))
     except (ValueError, TypeError, OSError, HydraException, OmegaConfBaseException) as error:

@@ -14,6 +14,12 @@ from ssl_ecg import api
 
 T = TypeVar("T")
 
+# Of which files a network is made, and trained, where no encoder is given.
+NEW_NETWORK = {
+    "probe": {"backbone": "xresnet1d18"},
+    "finetune": {"backbone": "xresnet1d18", "training": "scratch"},
+}
+
 
 def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """Compose the configuration of a verb.
@@ -23,6 +29,12 @@ def load_config(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
     """
     with initialize_config_dir(str(api.config_folder()), version_base="1.3"):
         return compose(verb, list(overrides))
+
+
+def without_encoder(verb: str, overrides: Sequence[str]) -> list[str]:
+    """Add to the overrides of a verb the files of a new network that they do not choose themselves."""
+    chosen = {override.partition("=")[0] for override in overrides}
+    return [*overrides, *(f"{group}={name}" for group, name in NEW_NETWORK[verb].items() if group not in chosen)]
 
 
 def typed(schema: type[T], node: Any) -> T:

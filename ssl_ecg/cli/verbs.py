@@ -156,7 +156,15 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
     console.print(f"weights after epoch {encoder.origin['epoch']} kept ({metrics}); the encoder lies in {out}")
 
 
-def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
+def network(config: DictConfig) -> dict[str, Any]:
+    """Return the backbone that is to be used without an encoder, if the configuration has one."""
+    if "backbone" not in config:
+        return {}
+    name, options = named(config.backbone)
+    return {"backbone": name, "backbone_options": options}
+
+
+def run_probe(config: DictConfig, encoder: str | None, archive: str, labels: str, out: str, command: str) -> None:
     """Probe, then show the metrics."""
     task, task_options, classes = task_of(config)
     split = typed(api.SplitSettings, config.split)
@@ -171,12 +179,13 @@ def run_probe(config: DictConfig, encoder: str, archive: str, labels: str, out: 
         split=split,
         subgroups=subgroups,
         clinical_score=config.clinical_score,
+        **network(config),
         **classes,
     )
     _show(metrics)
 
 
-def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
+def run_finetune(config: DictConfig, encoder: str | None, archive: str, labels: str, out: str, command: str) -> None:
     """Finetune, then show the metrics."""
     from ssl_ecg.training import FinetuneSettings
 
@@ -193,6 +202,7 @@ def run_finetune(config: DictConfig, encoder: str, archive: str, labels: str, ou
         split=typed(api.SplitSettings, config.split),
         subgroups=typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
         clinical_score=config.clinical_score,
+        **network(config),
         **classes,
     )
     _show(metrics)

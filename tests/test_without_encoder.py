@@ -1,0 +1,85 @@
+"""Probe and finetune without an encoder: a new network, from nothing but the archive's signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import ssl_ecg
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.cli import configuration, main
+from ssl_ecg.comparison.arms import random_encoder
+from ssl_ecg.tasks import load_classifier
+from ssl_ecg.training import FinetuneSettings, PretrainSettings
+
+NETWORK = ("backbone=xresnet1d10", "backbone.width=4")
+SHORT = ("training.steps=1", "training.batch_size=16", "training.evaluations=1", "training.precision=32-true")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("archive")
+    made = ssl_ecg.synthesize(folder, records=120, seed=3, duration=5, workers=1)
+    table = pd.read_csv(folder / "labels" / "conditions.csv")[["record_id", "sinus_rhythm", "sinus_bradycardia"]]
+    table.to_csv(folder / "two.csv", index=False)
+    return made
+
+
+def paths(archive: Archive, out: Path) -> list[str]:
+    return [str(archive.folder), str(archive.folder / "two.csv"), str(out)]
+
+
+def random_network(archive: Archive, seed: int) -> Encoder:
+    return random_encoder(Encoder("xresnet1d10", {"width": 4}, archive.settings), seed)
+
+
+def test_a_baseline_needs_no_encoder_and_trains_as_from_scratch(archive: Archive, tmp_path: Path) -> None:
+    options = ("training.seed=5", "training.learning_rate=1e-9", "training.weight_decay=0")
+    assert main(["finetune", "none", *paths(archive, tmp_path / "a"), *NETWORK, *SHORT, *options]) == 0
+    model, start = load_classifier(tmp_path / "a"), random_network(archive, seed=5)
+    for name, weights in model.encoder.backbone.named_parameters():
+        torch.testing.assert_close(weights, start.backbone.get_parameter(name), atol=1e-6, rtol=0)
+    assert model.encoder.options["width"] == 4
+    card = (tmp_path / "a" / "README.md").read_text(encoding="utf-8")
+    assert "from random weights" in card
+    assert '"head": "zero"' in card
+    assert '"layer_decay": 1.0' in card
+
+    python = {"steps": 1, "batch_size": 16, "evaluations": 1, "precision": "32-true"}
+    more = {"seed": 5, "learning_rate": 1e-9, "weight_decay": 0.0, "backbone_options": {"width": 4}}
+    ssl_ecg.finetune(None, *paths(archive, tmp_path / "b"), backbone="xresnet1d10", progress=False, **python, **more)
+    assert (tmp_path / "b" / "README.md").read_text(encoding="utf-8") == card
+
+
+def test_a_probe_without_an_encoder_is_one_of_random_weights(archive: Archive, tmp_path: Path) -> None:
+    assert main(["probe", "none", *paths(archive, tmp_path / "none"), *NETWORK]) == 0
+    ssl_ecg.probe(random_network(archive, seed=0), *paths(archive, tmp_path / "random"))
+    assert (tmp_path / "none" / "predictions.csv").read_bytes() == (
+        tmp_path / "random" / "predictions.csv"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("verb", ["probe", "finetune"])
+def test_a_backbone_for_an_encoder_that_has_one_is_refused(
+    verb: str, archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main([verb, str(tmp_path / "encoder"), *paths(archive, tmp_path / "out"), *NETWORK]) == 2
+    assert "backbone='xresnet1d10': the encoder has a network of its own" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="leave backbone out"):
+        getattr(ssl_ecg, verb)(random_network(archive, 0), *paths(archive, tmp_path), backbone_options={"width": 4})
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_named_is_the_network_of_pretraining_and_the_settings_of_scratch() -> None:
+    assert {files["backbone"] for files in configuration.NEW_NETWORK.values()} == {PretrainSettings.backbone}
+    config = configuration.load_config("finetune", configuration.without_encoder("finetune", ["backbone.width=8"]))
+    assert (config.backbone.name, config.backbone.width) == ("xresnet1d18", 8)
+    settings = configuration.typed(FinetuneSettings, config.training)
+    assert settings == FinetuneSettings(**ssl_ecg.api.supervised.RANDOM_START)
+    chosen = configuration.without_encoder("finetune", ["backbone=s4d", "training=image"])
+    config = configuration.load_config("finetune", chosen)
+    assert (config.backbone.name, config.training.schedule) == ("s4d", "onecycle")
