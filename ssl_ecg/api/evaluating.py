@@ -44,7 +44,7 @@ def evaluate(
         labels: label table with the columns that the model was trained with; others are ignored.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
             ``evaluation.json``: which model was tested on what, and how.
-        records: "all" records of a patient test, or the "last" recorded one of which an outcome is known.
+        records: "all" records of a patient test, or the "last" recorded one, whatever its outcome.
         subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv``.
         seen_patients: what to do where the model has learned from a patient of the same id: "refuse", "leave_out" the
             records, or "test" on them, since they are of other people. Nobody is recognised in an archive that was

@@ -39,7 +39,7 @@ class SplitSettings:
         validation: share of patients that choose, where patients are drawn.
         test: share of patients that test, where patients are drawn.
         seed: of that draw.
-        records: "all" records of a patient choose and test, or the "last" recorded one of which an outcome is known.
+        records: "all" records of a patient choose and test, or the "last" recorded one, whatever its outcome.
     """
 
     validation_folds: tuple[int, ...] = ()

@@ -71,22 +71,28 @@ def split_by_patient(labels: LabelTable, seed: int, validation: float = 0.15, te
 
 
 def last_of_each_patient(labels: LabelTable, indices: Indices) -> Indices:
-    """Keep one record of each patient: the last recorded one of which an outcome is known.
+    """Keep one record of each patient: the last recorded one, whatever its outcome.
 
-    A record that no metric counts, such as one after the disease began, does not displace an earlier one. Records
-    without a date count as earlier than those with one; among equals the last in the table is kept.
+    A choice that looked at outcomes would favour records close to the event: where the disease ends the row of
+    countable records, the last of these is the one just before it. Patients whose last record has no known outcome
+    are counted in the log. Records without a date count as earlier than those with one; among equals the last in the
+    table is kept.
 
     Args:
         labels: The label table.
         indices: int64 [n], indices into it.
 
     Returns:
-        Ascending indices, at most one a patient; patients of whom nothing is known are left out.
+        Ascending indices, one a patient.
     """
-    known = indices[~np.isnan(labels.outcome[indices]).all(axis=1)]
     dates = np.full(len(labels), np.datetime64("NaT")) if labels.recorded_at is None else labels.recorded_at
-    latest_first = known[np.lexsort((known, dates[known].astype(np.int64)))[::-1]]  # NaT is the smallest integer
-    return np.sort(latest_first[np.unique(labels.patient[latest_first], return_index=True)[1]])
+    latest_first = indices[np.lexsort((indices, dates[indices].astype(np.int64)))[::-1]]  # NaT is the smallest integer
+    last = np.sort(latest_first[np.unique(labels.patient[latest_first], return_index=True)[1]])
+    if unknown := int(np.isnan(labels.outcome[last]).all(axis=1).sum()):
+        log.warning(
+            "the last records of %d of %d patients have no known outcome and count in no metric", unknown, len(last)
+        )
+    return last
 
 
 def check_no_leakage(labels: LabelTable, splits: Splits) -> None:

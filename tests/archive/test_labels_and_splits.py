@@ -258,7 +258,9 @@ def test_classes_that_a_split_lacks() -> None:
         require_positives(labels, Splits(np.array([0, 1]), np.array([2, 3]), np.array([4])))
 
 
-def test_last_record_of_a_patient_is_by_date_then_by_place_among_those_that_count() -> None:
+def test_last_record_of_a_patient_is_by_date_then_by_place_whatever_its_outcome(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     nan, day = np.nan, np.datetime64("2020-01-01", "us")
     rows: list[tuple[int, float, int | None]] = [  # patient, outcome, days after the first
         (0, 0, 9),
@@ -266,7 +268,7 @@ def test_last_record_of_a_patient_is_by_date_then_by_place_among_those_that_coun
         (1, 0, 5),
         (1, 1, 5),  # the same day: the later in the table
         (2, 0, 2),
-        (2, nan, 8),  # not known, so it does not displace the earlier one
+        (2, nan, 8),  # not known, and last all the same
         (3, 1, 1),
         (3, 1, None),  # without a date
         (4, 0, None),
@@ -279,8 +281,12 @@ def test_last_record_of_a_patient_is_by_date_then_by_place_among_those_that_coun
         outcome.astype(np.float32)[:, None], ("AF",), np.arange(11), patient.astype(np.int64), recorded_at=dates
     )
     everything = np.arange(11)
-    assert last_of_each_patient(labels, everything).tolist() == [0, 3, 4, 6, 9]
-    assert last_of_each_patient(labels, everything[::-1]).tolist() == [0, 3, 4, 6, 9]
-    assert last_of_each_patient(labels, np.array([1, 2, 10])).tolist() == [1, 2]
-    assert last_of_each_patient(replace(labels, recorded_at=None), everything).tolist() == [1, 3, 4, 7, 9]
+    assert last_of_each_patient(labels, everything).tolist() == [0, 3, 5, 6, 9, 10]
+    assert "last records of 2 of 6 patients have no known outcome" in caplog.text
+    assert last_of_each_patient(labels, everything[::-1]).tolist() == [0, 3, 5, 6, 9, 10]
+    assert last_of_each_patient(labels, np.array([1, 2, 10])).tolist() == [1, 2, 10]
+    for other in (1 - labels.targets, np.roll(labels.targets, 1), np.full_like(labels.targets, nan)):
+        changed = replace(labels, targets=other)
+        assert last_of_each_patient(changed, everything).tolist() == [0, 3, 5, 6, 9, 10]
+    assert last_of_each_patient(replace(labels, recorded_at=None), everything).tolist() == [1, 3, 5, 7, 9, 10]
     assert last_of_each_patient(labels, everything[:0]).tolist() == []
