@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
+from scipy.stats import CensoredData, ecdf
 
 
 def kaplan_meier(time: ArrayLike, event: ArrayLike, days: ArrayLike | None = None, level: float = 0.95) -> pd.DataFrame:
-    """Kaplan-Meier estimate (JASA 1958) with Greenwood's variance on the log-log scale, whose interval stays in [0, 1].
+    """Kaplan-Meier estimate (JASA 1958), scipy's, with numbers at risk.
+
+    The interval has Greenwood's variance on the log-log scale, so that it stays in [0, 1].
 
     Args:
         time: [n], days to the event or to the end of follow-up.
@@ -27,23 +31,20 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, days: ArrayLike | None = Non
     followed, happened = np.asarray(time, dtype=np.float64), np.asarray(event, dtype=np.float64)
     if not len(followed) or not np.isfinite(followed).all() or not np.isin(happened, (0, 1)).all():
         raise ValueError(f"time and event: give at least one record and no unknown follow-up, got {len(followed)}")
-    times, which = np.unique(followed, return_inverse=True)
-    leaving, events = np.bincount(which), np.bincount(which, weights=happened)
-    at_risk = np.cumsum(leaving[::-1])[::-1]
-    survival = np.cumprod(1 - events / at_risk)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = np.sqrt(np.cumsum(events / (at_risk * (at_risk - events)))) / np.log(survival)
-        z = norm.ppf((1 + level) / 2)
-        low, high = (survival ** np.exp(side * z * spread) for side in (-1, 1))
-    low, high = (np.where((survival > 0) & (survival < 1), limit, np.nan) for limit in (low, high))
+    estimate = ecdf(CensoredData.right_censored(followed, happened == 0)).sf
+    times, survival = estimate.quantiles, estimate.probabilities
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # no interval where survival is 0 or 1
+        interval = estimate.confidence_interval(level, method="log-log")
+    inside = (survival > 0) & (survival < 1)
+    low, high = (np.where(inside, limit.probabilities, np.nan) for limit in interval)
     at = times if days is None else np.asarray(days, dtype=np.float64)
     last = np.searchsorted(times, at, side="right")  # distinct times up to and including each day
-    first = np.searchsorted(times, at, side="left")
     return pd.DataFrame(
         {
             "time": at,
-            "at_risk": np.append(at_risk, 0)[first],
-            "events": np.append(0, np.cumsum(events))[last].astype(int),
+            "at_risk": len(followed) - np.searchsorted(np.sort(followed), at, side="left"),
+            "events": np.searchsorted(np.sort(followed[happened == 1]), at, side="right"),
             "survival": np.append(1.0, survival)[last],
             "low": np.append(np.nan, low)[last],
             "high": np.append(np.nan, high)[last],

@@ -180,6 +180,19 @@ def test_kaplan_meier_is_that_of_torchsurv() -> None:
     np.testing.assert_allclose(kaplan_meier(time, event)["survival"], theirs.km_est.numpy(), atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+def test_kaplan_meier_is_defined_without_events_without_censoring_and_for_one_record() -> None:
+    time = [3, 1, 3, 2]
+    free = kaplan_meier(time, [0, 0, 0, 0], days=[0, 2, 9])
+    assert (free["survival"].tolist(), free["events"].tolist()) == ([1, 1, 1], [0, 0, 0])
+    assert free["at_risk"].tolist() == [4, 3, 0]
+    everyone = kaplan_meier(time, [1, 1, 1, 1])
+    assert (everyone["survival"].tolist(), everyone["events"].tolist()) == ([0.75, 0.5, 0], [1, 2, 4])
+    for table in (free, everyone.tail(1), kaplan_meier([5], [1]), kaplan_meier([5], [0])):
+        assert table[["low", "high"]].isna().all(axis=None)
+    assert everyone[["low", "high"]].head(2).notna().all(axis=None)
+
+
 def test_risk_groups_are_even_and_keep_equal_risks_together() -> None:
     rng = np.random.default_rng(0)
     assert np.bincount(risk_groups(rng.random(100), 4)).tolist() == [25] * 4
