@@ -15,7 +15,8 @@ from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.tasks.registry import Probe
 from ssl_ecg.training.engine import seed_step
-from ssl_ecg.training.finetune import FinetuneSettings, extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 ARMS = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
 TRAINED = ("scratch", "pretrained_finetune")

@@ -39,7 +39,7 @@ from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_run
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Task, create_task
-from ssl_ecg.training.finetune import FinetuneSettings
+from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain import patient_hash
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}

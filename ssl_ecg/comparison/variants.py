@@ -11,7 +11,7 @@ from typing import Any
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.training.finetune import FinetuneSettings
+from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain import PretrainSettings
 
 

@@ -1,6 +1,7 @@
 """The one engine: pretraining and finetuning through Lightning."""
 
-from ssl_ecg.training.finetune import Finetuned, FinetuneSettings, extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import Finetuned, extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain import PretrainSettings, patient_hash, pretrain
 
 __all__ = [

@@ -17,7 +17,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
 
 if TYPE_CHECKING:
-    from ssl_ecg.training.finetune import FinetuneSettings
+    from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 _CARD = """# ECG encoder: {backbone}, pretrained with {objective}
 
