@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +11,11 @@ import torch
 
 import ssl_ecg
 from ssl_ecg.archive import Archive
-from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones import Encoder, save_encoder
 from ssl_ecg.cli import configuration, main
 from ssl_ecg.comparison.arms import random_encoder
 from ssl_ecg.tasks import load_classifier
-from ssl_ecg.training import FinetuneSettings, PretrainSettings
+from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4")
 SHORT = ("training.steps=1", "training.batch_size=16", "training.evaluations=1", "training.precision=32-true")
@@ -72,6 +73,25 @@ def test_a_backbone_for_an_encoder_that_has_one_is_refused(
     with pytest.raises(ValueError, match="leave backbone out"):
         getattr(ssl_ecg, verb)(random_network(archive, 0), *paths(archive, tmp_path), backbone_options={"width": 4})
     assert not (tmp_path / "out").exists()
+
+
+def test_patients_that_the_encoder_has_seen_test_only_where_told(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    encoder = random_network(archive, 0)
+    encoder.patients = frozenset(map(patient_hash, archive.manifest["patient_id"]))
+    save_encoder(encoder, tmp_path / "encoder", "# card\n")
+    for verb, options in (("probe", ()), ("finetune", SHORT)):
+        command = [verb, str(tmp_path / "encoder"), *paths(archive, tmp_path / verb), *options]
+        assert main(command) == 2
+        assert "choose seen_patients=test" in " ".join(capsys.readouterr().err.split())
+        assert main([*command, "seen_patients=leave_out"]) == 2
+        assert not (tmp_path / verb).exists()
+        assert main([*command, "seen_patients=test"]) == 0
+        tested = len(pd.read_csv(tmp_path / verb / "predictions.csv"))
+        assert json.loads((tmp_path / verb / "metrics.json").read_text())["records_of_seen_patients"] == tested
+    card = (tmp_path / "finetune" / "README.md").read_text(encoding="utf-8")
+    assert f"{tested} test records have ids of patients that the encoder had learned from" in card
 
 
 def test_what_is_not_named_is_the_network_of_pretraining_and_the_settings_of_scratch() -> None:

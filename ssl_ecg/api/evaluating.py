@@ -76,7 +76,9 @@ def evaluate(
     if seen_patients == "leave_out":
         logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
         index = index[~seen]
-    check_unseen(classifier.encoder, archive, table.rows[index], seen_patients == "test", _REMEDY)
+    check_unseen(
+        classifier.encoder, archive, table.rows[index], "test" if seen_patients == "test" else "refuse", _REMEDY
+    )
     for line in lacking(table, "the label table", index):
         logger.warning(line)
     test = tested(archive, labels, table, index, subgroups)

@@ -47,6 +47,7 @@ def probe(
     split: SplitSettings | None = None,
     subgroups: Sequence[str] = (),
     clinical_score: str | None = None,
+    seen_patients: str = "refuse",
 ) -> dict[str, float]:
     """Fit a linear probe on frozen features; regularisation is chosen on validation, test is scored once.
 
@@ -66,6 +67,8 @@ def probe(
             no classes unless ``classes`` names them.
         clinical_score: column of the label table or of the manifest, a risk score; ``clinical_score.csv`` in ``out``
             says what the ECG adds to it. For ``af_survival``.
+        seen_patients: what to do where the encoder has learned from test patients of the same id: "refuse", or "test"
+            on them, since they are other people; ``metrics.json`` then has ``records_of_seen_patients``.
 
     Returns:
         The task's test metrics with patient-level bootstrap intervals, and what validation chose.
@@ -76,7 +79,9 @@ def probe(
         raise ValueError(f"subgroups={list(subgroups)}, out=None: name a folder for the table")
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, backbone, backbone_options, seed=0)
-    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    encoder.check(archive.settings)
+    created, splits, test = _prepare(archive, labels, task, task_options, classes, split, subgroups)
+    seen = _seen(encoder, test, seen_patients)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
     features = FeatureCache(test.archive, table.rows).get("encoder", encoder)
@@ -87,7 +92,7 @@ def probe(
     metrics = test.metrics(created, outcome.scores)
     metrics |= {f"validation_{created.selection}": outcome.validation, "C": outcome.chosen["C"]}
     added, further = ({}, {}) if clinical is None else clinical.combine(created, validated, outcome.scores)
-    metrics |= added
+    metrics |= added | seen
     if out is not None:
         test.write(Path(out), created, outcome.scores, metrics, _learned(splits), further)
     return metrics
@@ -109,6 +114,7 @@ def finetune(
     split: SplitSettings | None = None,
     subgroups: Sequence[str] = (),
     clinical_score: str | None = None,
+    seen_patients: str = "refuse",
     progress: bool = True,
     **options: Any,
 ) -> dict[str, float]:
@@ -132,6 +138,7 @@ def finetune(
         split: which records train, choose and test.
         subgroups: as in ``probe``.
         clinical_score: as in ``probe``.
+        seen_patients: as in ``probe``.
         progress: show a progress bar.
         options: fields of ``ssl_ecg.training.FinetuneSettings``; an unknown one is a TypeError.
 
@@ -151,9 +158,11 @@ def finetune(
         raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
     archive, out = opened(archive), Path(out)
     new, encoder = encoder is None, encoder_for(archive, encoder, backbone, backbone_options, settings.seed)
+    encoder.check(archive.settings)
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if (backbone_options or {}).get(name)]
     random = scratch or (new and not starting)  # a new network may begin with weights from elsewhere
-    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
+    created, splits, test = _prepare(archive, labels, task, task_options, classes, split, subgroups)
+    seen = _seen(encoder, test, seen_patients)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
     if scratch:
@@ -168,7 +177,7 @@ def finetune(
     scores = predict_scores(finished.model, archive, test.rows)
     metrics = {**test.metrics(created, scores), **finished.best}
     added, further = ({}, {}) if clinical is None else clinical.combine(created, validated, scores)
-    metrics |= added
+    metrics |= added | seen
     card = partial(finetuning_card, finished.model, settings, metrics, table, splits, random)
     save_classifier(finished.model, out, card())
     pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
@@ -178,7 +187,6 @@ def finetune(
 
 
 def _prepare(
-    encoder: Encoder,
     archive: Archive,
     labels: TableLike,
     task: str,
@@ -187,16 +195,22 @@ def _prepare(
     split: SplitSettings | None,
     subgroups: Sequence[str],
 ) -> tuple[Task, Splits, Tested]:
-    """Read the labels, split them, and refuse data that the encoder does not fit or was pretrained on."""
-    from ssl_ecg.comparison import check_unseen
+    """Read the labels and split them."""
     from ssl_ecg.tasks import read_task
 
-    encoder.check(archive.settings)
     table, created = read_task(task, labels, archive, classes, task_options, subgroups)
     splits = (split or SplitSettings()).split(table)
-    test = tested(archive, labels, table, splits.test, subgroups)
-    check_unseen(encoder, archive, test.rows)
-    return created, splits, test
+    return created, splits, tested(archive, labels, table, splits.test, subgroups)
+
+
+def _seen(encoder: Encoder, test: Tested, seen_patients: str) -> dict[str, float]:
+    """Refuse patients that the encoder has learned from; where they may test, return how many records are of them."""
+    from ssl_ecg.comparison import check_unseen, recognised
+
+    check_unseen(encoder, test.archive, test.rows, seen_patients)
+    if seen_patients == "refuse":
+        return {}
+    return {"records_of_seen_patients": float(recognised(encoder, test.archive, test.rows).sum())}
 
 
 def _learned(splits: Splits) -> dict[str, np.ndarray]:

@@ -179,6 +179,7 @@ def run_probe(config: DictConfig, encoder: str | None, archive: str, labels: str
         split=split,
         subgroups=subgroups,
         clinical_score=config.clinical_score,
+        seen_patients=config.seen_patients,
         **network(config),
         **classes,
     )
@@ -202,6 +203,7 @@ def run_finetune(config: DictConfig, encoder: str | None, archive: str, labels: 
         split=typed(api.SplitSettings, config.split),
         subgroups=typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
         clinical_score=config.clinical_score,
+        seen_patients=config.seen_patients,
         **network(config),
         **classes,
     )

@@ -25,8 +25,9 @@ from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
-from ssl_ecg.comparison.compare import check_fractions, check_unseen
+from ssl_ecg.comparison.compare import check_fractions
 from ssl_ecg.comparison.folder import claim, data_identity, lock, result_of, write_run
+from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.tasks import Task, create_task

@@ -35,12 +35,12 @@ from ssl_ecg.comparison.arms import (
     run_probe,
     run_trained,
 )
-from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_run
+from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_json, write_run
+from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.finetune_settings import FinetuneSettings
-from ssl_ecg.training.pretrain import patient_hash
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
 
@@ -71,7 +71,8 @@ class CompareSettings:
             the first seed; the other seeds use the chosen one.
         scratch_candidates: the same for ``scratch``; as many.
         replicates: bootstrap draws of patients.
-        allow_seen_patients: score test patients that pretraining has seen. The result is then not an honest one.
+        seen_patients: what to do where pretraining has seen test patients: "refuse", or "test" on them, since they are
+            other people of the same ids. Where they are not, the result is not an honest one.
     """
 
     task: str = "arrhythmia"
@@ -88,7 +89,7 @@ class CompareSettings:
     )
     scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
     replicates: int = 1000
-    allow_seen_patients: bool = False
+    seen_patients: str = "refuse"
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.arms) - set(ARMS)):
@@ -123,44 +124,6 @@ class Experiment:
     def labelled(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return archive rows and targets of label-table indices."""
         return self.labels.rows[index], self.labels.targets[index]
-
-
-def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of archive rows [n] whether the encoder has learned from their patients, by the hashes of their ids."""
-    patients = archive.manifest["patient_id"].iloc[rows]
-    seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
-    return patients.map(seen).to_numpy(dtype=bool)
-
-
-def check_unseen(
-    encoder: Encoder,
-    archive: Archive,
-    rows: NDArray[np.int64],
-    allow: bool = False,
-    remedy: str = "pretrain with this label table and split as holdout",
-) -> None:
-    """Refuse to test on patients that pretraining, or finetuning, has seen.
-
-    Args:
-        encoder: knows hashes of the patients it learned from.
-        archive: knows the patient of every row.
-        rows: archive rows of the test records.
-        allow: log instead of refusing.
-        remedy: what to do about it, for the message.
-
-    Raises:
-        ValueError: with hashes of some of the patients.
-    """
-    patients = archive.manifest["patient_id"].iloc[rows]
-    if len(seen := patients[recognised(encoder, archive, rows)].unique()):
-        hashes = sorted(map(patient_hash, seen))
-        message = (
-            f"{len(seen)} of {patients.nunique()} test patients are among those the encoder learned from "
-            f"(hashes {', '.join(hashes[:3])}); {remedy}"
-        )
-        if not allow:
-            raise ValueError(message)
-        logger.warning("%s", message)
 
 
 def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[float], seeds: Sequence[int]) -> None:
@@ -215,10 +178,11 @@ def compare(
     encoder.check(archive.settings)
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, settings.fractions, settings.seeds)
-    check_unseen(encoder, archive, labels.rows[splits.test], settings.allow_seen_patients)
+    check_unseen(encoder, archive, labels.rows[splits.test], settings.seen_patients)
     task = create_task(settings.task, labels.classes, **settings.task_options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
+    _rename(out / "comparison.json")
     claim(out / "comparison.json", _identity(experiment), command)
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
@@ -286,6 +250,15 @@ def _train(
         choices,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
+
+
+def _rename(path: Path) -> None:
+    """Put what an earlier release recorded under another name under today's, so that its folder can be continued."""
+    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = earlier.get("settings", {})
+    if "allow_seen_patients" in settings:
+        settings["seen_patients"] = "test" if settings.pop("allow_seen_patients") else "refuse"
+        write_json(path, earlier)
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:

@@ -93,8 +93,8 @@ encoder alone.
 |---|---|---|---|
 {classes}
 
-Records (patients): training {train}, validation {validation}, test {test}. The evaluation with the best validation
-score was kept (step {step:.0f}); test was scored once, with that one.
+Records (patients): training {train}, validation {validation}, test {test}.{seen} The evaluation with the best
+validation score was kept (step {step:.0f}); test was scored once, with that one.
 
 | test metric | value | 95 % interval over patients |
 |---|---|---|
@@ -111,6 +111,8 @@ Thresholds, where the task has any, were tuned on validation. This is not a medi
 """
 
 _SIMULATED = "\n**The outcomes are simulated**: these numbers say nothing of patients.\n"
+
+_SEEN = " **{:.0f} test records have ids of patients that the encoder had learned from.**"
 
 
 def finetuning_card(
@@ -144,6 +146,7 @@ def finetuning_card(
         samples=model.encoder.samples,
         classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.outcomes, *positives)),
         step=metrics["step"],
+        seen=_SEEN.format(seen) if (seen := metrics.get("records_of_seen_patients")) else "",
         metrics="\n".join(
             f"| {name} | {value:.3f} | {_interval(metrics[f'{name}_low'], metrics[f'{name}_high'])} |"
             for name, value in metrics.items()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,8 +171,24 @@ def test_seen_test_patients_are_refused_unless_allowed(study, small, tmp_path: P
         study.run(tmp_path, encoder=encoder)
     assert not list(tmp_path.iterdir())
     check_unseen(encoder, study.archive, study.labels.rows[study.splits.train])
-    study.run(tmp_path, encoder=encoder, settings=small(arms=("pretrained_probe",), allow_seen_patients=True))
+    study.run(tmp_path, encoder=encoder, settings=small(arms=("pretrained_probe",), seen_patients="test"))
     assert "test patients are among those the encoder learned from" in caplog.text
+    with pytest.raises(ValueError, match="seen_patients='leave_out': choose one of refuse, test"):
+        study.run(tmp_path, settings=small(seen_patients="leave_out"))
+
+
+def test_a_comparison_begun_under_the_earlier_name_of_a_setting_continues(
+    study, small, finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    said = json.loads((finished / "comparison.json").read_text())
+    before = {name: value for name, value in said["settings"].items() if name != "seen_patients"}
+    earlier = {**said, "settings": {**before, "allow_seen_patients": False}}
+    (tmp_path / "comparison.json").write_text(json.dumps(earlier))
+    with pytest.raises(ValueError, match="differs in settings"):
+        study.run(tmp_path, settings=small(seen_patients="test"))
+    study.run(tmp_path)
+    assert json.loads((tmp_path / "comparison.json").read_text()) == said
 
 
 def test_patients_in_two_splits_are_refused(study, tmp_path: Path) -> None:

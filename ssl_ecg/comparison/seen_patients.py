@@ -1,0 +1,61 @@
+"""Whether an encoder has learned from the patients that are to test it."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.training.pretrain import patient_hash
+
+SEEN_PATIENTS = ("refuse", "test")
+
+_REMEDY = (
+    "pretrain with this label table and split as holdout, or, where the same ids are other people, choose "
+    "seen_patients=test"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of archive rows [n] whether the encoder has learned from their patients, by the hashes of their ids."""
+    patients = archive.manifest["patient_id"].iloc[rows]
+    seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
+    return patients.map(seen).to_numpy(dtype=bool)
+
+
+def check_unseen(
+    encoder: Encoder,
+    archive: Archive,
+    rows: NDArray[np.int64],
+    seen_patients: str = "refuse",
+    remedy: str = _REMEDY,
+) -> None:
+    """Refuse to test on patients that pretraining, or finetuning, has seen.
+
+    Args:
+        encoder: knows hashes of the patients it learned from.
+        archive: knows the patient of every row.
+        rows: archive rows of the test records.
+        seen_patients: "refuse", or "test": log instead of refusing.
+        remedy: what to do about it, for the message.
+
+    Raises:
+        ValueError: with hashes of some of the patients, or another word than these two.
+    """
+    if seen_patients not in SEEN_PATIENTS:
+        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
+    patients = archive.manifest["patient_id"].iloc[rows]
+    if len(seen := patients[recognised(encoder, archive, rows)].unique()):
+        hashes = sorted(map(patient_hash, seen))
+        found = (
+            f"{len(seen)} of {patients.nunique()} test patients are among those the encoder learned from "
+            f"(hashes {', '.join(hashes[:3])})"
+        )
+        if seen_patients == "refuse":
+            raise ValueError(f"{found}; {remedy}")
+        logger.warning("%s", found)
