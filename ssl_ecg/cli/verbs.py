@@ -239,7 +239,8 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
     for row in summary[summary["metric"] == metric].to_dict("records"):
         sign = "+" if " - " in row["arm"] else ""
         mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))
-        table.add_row(row["arm"], f"{100 * row['fraction']:g} %", mean, f"{low} to {high}")
+        interval = "\N{EN DASH}" if math.isnan(row["low"]) else f"{low} to {high}"
+        table.add_row(row["arm"], f"{100 * row['fraction']:g} %", mean, interval)
     console.print(table)
     console.print(f"the report lies in {Path(out) / 'report.html'}")
 

@@ -26,7 +26,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
 from ssl_ecg.comparison.compare import check_fractions
-from ssl_ecg.comparison.folder import claim, data_identity, lock, result_of, write_run
+from ssl_ecg.comparison.folder import claim, data_identity, declaration, lock, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
@@ -131,7 +131,8 @@ def ablate(
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out / "lock"):
         identity = {"task": settings.task, "task_options": settings.task_options}
-        claim(out / "ablation.json", {**identity, **data_identity(archive, labels, splits)}, command)
+        known = {**identity, **data_identity(archive, labels, splits)}
+        claim(out / "ablation.json", known, command, declaration(labels))
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
     failed = []
@@ -151,7 +152,8 @@ def ablate(
         families = _families(variants, reference, random)
         with lock(out / "lock"):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
-            table = markdown(pd.read_csv(out / "results.csv"), summary, list(every), families, bench.task.selection)
+            results = pd.read_csv(out / "results.csv")
+            table = markdown(results, summary, list(every), families, bench.task.selection, labels.simulated)
             (out / "ablation.md").write_text(table, encoding="utf-8")
             _write_epochs(out, runs)
     if failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,12 @@ Families = Mapping[tuple[str, str], Sequence[tuple[str, str]]]
 
 
 def markdown(
-    results: pd.DataFrame, summary: pd.DataFrame, names: Sequence[str], families: Families, selection: str
+    results: pd.DataFrame,
+    summary: pd.DataFrame,
+    names: Sequence[str],
+    families: Families,
+    selection: str,
+    simulated: bool = False,
 ) -> str:
     """Return a table for each method and label fraction, and one of what pretraining cost.
 
@@ -24,12 +30,19 @@ def markdown(
         names: variants, in the order of the rows.
         families: (method, what is compared with) to the pairs of arms compared.
         selection: the task's metric that chooses on validation.
+        simulated: whether the outcomes were made up, which is then said first.
     """
     text = [
+        *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] if simulated else []),
         "Means over seeds, 95 % intervals over patients and seeds. The best validation score is bold: validation",
         f"chooses, test is only reported. Differences are of the test {_words(selection)}; their p-values are",
         "corrected by Holm's method over a column in all tables of its method.",
     ]
+    if summary["low"].isna().any():
+        text += [
+            "A dash in place of an interval: too few patients to draw from, since no outcome of the test records has",
+            "two patients with it and two without.",
+        ]
     for method, title in TITLES.items():
         against = {what: dict(pairs) for (kind, what), pairs in families.items() if kind == method}
         for fraction, rows in results[results["method"] == method].groupby("fraction"):
@@ -75,13 +88,17 @@ def _words(name: str) -> str:
 
 
 def _interval(row: Any) -> str:
-    return f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})"
+    return f"{row.mean:.3f} ({_range(row.low, row.high, '.3f')})"
+
+
+def _range(low: float, high: float, form: str) -> str:
+    return "\N{EN DASH}" if math.isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
 def _difference(row: Any) -> str:
     if row is None:
         return ""
-    return f"{row.mean:+.3f} ({row.low:+.3f} to {row.high:+.3f}), p {row.p_value:.3f}"
+    return f"{row.mean:+.3f} ({_range(row.low, row.high, '+.3f')}), p {row.p_value:.3f}"
 
 
 def _cost(results: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -35,7 +35,7 @@ from ssl_ecg.comparison.arms import (
     run_probe,
     run_trained,
 )
-from ssl_ecg.comparison.folder import claim, data_identity, result_of, write_json, write_run
+from ssl_ecg.comparison.folder import claim, data_identity, declaration, result_of, write_json, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
@@ -183,7 +183,7 @@ def compare(
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
     _rename(out / "comparison.json")
-    claim(out / "comparison.json", _identity(experiment), command)
+    claim(out / "comparison.json", _identity(experiment), command, declaration(labels))
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
     ]

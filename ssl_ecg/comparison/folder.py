@@ -84,13 +84,19 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
     }
 
 
-def claim(path: Path, identity: Mapping[str, Any], command: str = "") -> None:
+def declaration(labels: LabelTable) -> dict[str, Any]:
+    """Return what readers must be told of the labels: ``simulated`` where the outcomes were made up."""
+    return {"simulated": True} if labels.simulated else {}
+
+
+def claim(path: Path, identity: Mapping[str, Any], command: str = "", said: Mapping[str, Any] | None = None) -> None:
     """Write what a folder's runs are about, or refuse a folder that holds runs about something else.
 
     Args:
         path: JSON file in the folder.
         identity: what must agree with an earlier claim, if there is one.
         command: recorded as how the first claim was made, with the versions of what it was made with.
+        said: recorded beside, for readers; an earlier claim that lacks it is given it.
 
     Raises:
         ValueError: an earlier claim differs; the message names in what.
@@ -102,11 +108,16 @@ def claim(path: Path, identity: Mapping[str, Any], command: str = "") -> None:
             raise ValueError(
                 f"out={str(path.parent)!r}: its {path.name} differs in {', '.join(changed)}; choose another folder"
             )
+        if (told := {**earlier, **(said or {})}) != earlier:
+            write_json(path, told)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     packages = ("ssl_ecg", "torch", "pytorch-lightning", "scikit-learn", "numpy")
     versions = {name: version(name) for name in packages}
-    write_json(path, {**identity, "command": command, "versions": versions, "python": platform.python_version()})
+    write_json(
+        path,
+        {**identity, **(said or {}), "command": command, "versions": versions, "python": platform.python_version()},
+    )
 
 
 @contextmanager

@@ -101,10 +101,13 @@ def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str
         largest = max(rows, key=lambda f: abs(f.mean))
         verdicts = ((kind, [f for f in rows if f.verdict == kind]) for kind in VERDICTS)
         counts = "; ".join(f"{kind} at {_at(group)}" for kind, group in verdicts if group)
+        interval = "no interval: too few patients"
+        if not math.isnan(largest.low):
+            interval = f"95\N{NO-BREAK SPACE}% interval {signed(largest.low, 3)} to {signed(largest.high, 3)}"
         told.append(
             f"{first} against {second[0].lower()}{second[1:]}: {counts}. The largest difference in "
-            f"{METRIC_LABELS.get(metric, metric)} is {signed(largest.mean, 3)} (95\N{NO-BREAK SPACE}% interval "
-            f"{signed(largest.low, 3)} to {signed(largest.high, 3)}), at {percent(largest.fraction)}."
+            f"{METRIC_LABELS.get(metric, metric)} is {signed(largest.mean, 3)} ({interval}), "
+            f"at {percent(largest.fraction)}."
         )
     return told
 

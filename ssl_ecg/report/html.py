@@ -54,8 +54,8 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
 
     Args:
         folder: Holds ``results.csv`` and ``summary.csv``, and where they exist ``per_class.csv``, ``curves.csv``,
-            ``pretraining.csv``, ``reconstruction.svg`` and ``comparison.json`` (what was run; its "warnings" are shown
-            first).
+            ``pretraining.csv``, ``reconstruction.svg`` and ``comparison.json`` (what was run; its "warnings", and
+            whether outcomes are "simulated", are shown first).
         out: File name of the page, in ``folder``.
 
     Returns:
@@ -92,6 +92,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         pretraining=pretraining,
         # As an image, in which no script runs: this file came with the encoder.
         reconstruction=b64encode(reconstruction.read_bytes()).decode() if reconstruction.is_file() else None,
+        simulated=what_was_run.pop("simulated", False),
         warnings=what_was_run.pop("warnings", []),
         command=what_was_run.pop("command", None),
         what_was_run=what_was_run,
@@ -131,6 +132,7 @@ def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str,
         "sentences": answer.sentences(found[metrics[0]], metrics[0]),
         "findings": found,
         "p_values": "p_value" in summary,
+        "blanks": bool(summary["low"].isna().any()),
         "figures": drawn,
         "metrics": metrics,
         "seeds": sorted(summary["seeds"].unique().tolist()),

@@ -14,6 +14,7 @@ import pytest
 
 from ssl_ecg.backbones import load_encoder
 from ssl_ecg.comparison import AblateSettings, Variant, ablate, ablation
+from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.folder import lock
 from ssl_ecg.comparison.variants import random_weights
 from ssl_ecg.evaluation import paired_difference
@@ -161,6 +162,19 @@ def test_markdown_shows_validation_and_marks_its_best(done: Path) -> None:
         for name, mean in validation.items():
             assert cells[name][2] == (f"**{mean:.3f}**" if mean == validation.max() else f"{mean:.3f}")
         assert f"{100 * fraction:g} % of the labels" in block
+
+
+def test_markdown_says_what_is_simulated_and_where_an_interval_is_missing(done: Path) -> None:
+    summary = pd.read_csv(done / "summary.csv").assign(low=np.nan, high=np.nan)
+    table = results(done)
+    families = {("probe", "random weights"): []}
+    text = markdown(table, summary, list(table["variant"].unique()), families, "macro_auroc", simulated=True)
+    assert text.startswith("**The outcomes are simulated**")
+    assert "nan" not in text
+    assert "(–)" in text
+    assert "A dash in place of an interval: too few patients" in text
+    plain = (done / "ablation.md").read_text()
+    assert not any(words in plain for words in ("simulated", "A dash"))
 
 
 def test_stopped_ablation_continues_to_the_same_numbers(run, done: Path, tmp_path: Path, monkeypatch) -> None:

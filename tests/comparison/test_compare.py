@@ -191,6 +191,14 @@ def test_a_comparison_begun_under_the_earlier_name_of_a_setting_continues(
     assert json.loads((tmp_path / "comparison.json").read_text()) == said
 
 
+def test_simulated_outcomes_are_recorded_also_where_an_earlier_folder_lacks_it(study, small, tmp_path: Path) -> None:
+    settings = small(arms=("random_probe",), fractions=(1.0,), seeds=(3,))
+    study.run(tmp_path, settings=settings)
+    assert "simulated" not in json.loads((tmp_path / "comparison.json").read_text())
+    study.run(tmp_path, settings=settings, labels=replace(study.labels, simulated=True))
+    assert json.loads((tmp_path / "comparison.json").read_text())["simulated"]
+
+
 def test_patients_in_two_splits_are_refused(study, tmp_path: Path) -> None:
     splits = study.splits
     leaking = Splits(splits.train, splits.validation, np.sort(np.append(splits.test, splits.train[0])))

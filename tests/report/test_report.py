@@ -72,6 +72,27 @@ def test_undefined_classes_are_a_dash_not_a_number(folder):
     assert "nan" not in Page(text).text.lower()
 
 
+def test_missing_intervals_are_dashes_with_a_reason(folder):
+    assert "in place of an interval" not in write_report(folder).read_text()
+    edit(folder / "summary.csv", low=np.nan, high=np.nan)
+    page = Page(write_report(folder).read_text())
+    assert "nan" not in page.text
+    assert f"{ARMS['scratch'] + 0.1:.3f}" in page.text
+    assert "(–)" in page.text
+    assert "A dash in place of an interval: too few patients" in page.text
+    assert "+0.126 (no interval: too few patients)" in page.text
+
+
+def test_simulated_outcomes_are_declared_before_the_answer(folder):
+    (folder / "comparison.json").write_text(json.dumps({"command": "ssl-ecg compare"}))
+    assert "simulated" not in write_report(folder).read_text()
+    (folder / "comparison.json").write_text(json.dumps({"command": "ssl-ecg compare", "simulated": True}))
+    text = Page(write_report(folder).read_text()).text
+    assert text.index("The outcomes are simulated: these numbers say nothing of patients") < text.index(
+        "Pretraining pays"
+    )
+
+
 def test_page_is_self_contained(folder):
     pretraining = {"epoch": range(5), "train_loss": 1.0, "feature_deviation": 0.1, "effective_rank": 9.0}
     pd.DataFrame(pretraining).to_csv(folder / "pretraining.csv", index=False)
