@@ -43,7 +43,7 @@ class Step:
     ) -> None:
         torch.manual_seed(0)
         self.archive, self.batch, self.autocast, self.fused = archive, batch, autocast, fused
-        options: dict[str, Any] = {"ratio_time": ratio, "ratio_frequency": ratio}
+        options: dict[str, Any] = {"ratio_time": ratio, "ratio_frequency": ratio, "connections": True}
         self.objective = create_objective("bimodal_mae", create_backbone("bimodal_vit"), 100.0, **options)
         self.optimizer = torch.optim.AdamW(self.objective.parameters(), lr=1e-4)
         self.random = np.random.default_rng(0)

@@ -33,9 +33,10 @@ class BimodalMAE(nn.Module):
     Args:
         backbone: a ``bimodal_vit``; with ``frequency=False`` only the signal is masked and predicted.
         sampling_rate: Hz; not used.
-        ratio_time: share of time patches hidden.
-        ratio_frequency: share of spectrum patches hidden.
-        connections: bring encoder blocks to the decoders: of every second block but the last, the deepest first.
+        ratio_time: share of time patches hidden; .75 in the publication.
+        ratio_frequency: share of spectrum patches hidden; .75 in the publication.
+        connections: bring encoder blocks to the decoders: of every second block but the last, the deepest first. On in
+            the publication.
         normalise_targets: predict patches of mean 0 and variance 1 instead of raw ones.
         time_weight: weight of the signal's loss.
         frequency_weight: weight of the spectrum's loss.
@@ -48,9 +49,9 @@ class BimodalMAE(nn.Module):
         self,
         backbone: Any,
         sampling_rate: float,
-        ratio_time: float = 0.75,
-        ratio_frequency: float = 0.75,
-        connections: bool = True,
+        ratio_time: float = 0.9,
+        ratio_frequency: float = 0.9,
+        connections: bool = False,
         normalise_targets: bool = False,
         time_weight: float = 1.0,
         frequency_weight: float = 1.0,

@@ -18,12 +18,14 @@ NAMES = {
     "mlp1": "mlp.fc1",
     "mlp2": "mlp.fc2",
 }
+PUBLISHED = {"ratio_time": 0.75, "ratio_frequency": 0.75, "connections": True}
 
 
 def small(frequency: bool = True, seed: int = 0, samples: int = 200, **options: object) -> nn.Module:
+    """The published recipe, unless options say otherwise, at a small size."""
     torch.manual_seed(seed)
     backbone = create_backbone("bimodal_vit", in_leads=3, width=24, samples=samples, frequency=frequency)
-    return create_objective("bimodal_mae", backbone, 100.0, **{"decoder_width": 12, **options})
+    return create_objective("bimodal_mae", backbone, 100.0, **{**PUBLISHED, "decoder_width": 12, **options})
 
 
 def batch(size: int = 4, samples: int = 200, seed: int = 0) -> dict[str, Tensor]:
@@ -81,7 +83,7 @@ def test_predictions_and_losses_are_those_of_the_authors_network(oracles: Path) 
 
 
 def test_the_published_size_has_six_and_a_half_million_parameters() -> None:
-    objective = create_objective("bimodal_mae", create_backbone("bimodal_vit"), 100.0)
+    objective = create_objective("bimodal_mae", create_backbone("bimodal_vit"), 100.0, **PUBLISHED)
     assert sum(p.numel() for p in objective.parameters()) == 6_500_022
     assert objective.taps == [("joint", 1), ("specific", 3), ("specific", 1)]
 
@@ -210,8 +212,9 @@ def test_learns_eight_records_by_heart() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("bimodal_vit", in_leads=2, width=48, depth=2, joint_depth=2, samples=100)
     objective = create_objective(
-        "bimodal_mae", backbone, 100.0, decoder_width=48, decoder_depth=3, ratio_time=0.5, ratio_frequency=0.5
-    )
+        "bimodal_mae", backbone, 100.0, decoder_width=48, decoder_depth=3, ratio_time=0.5, ratio_frequency=0.5,
+        connections=True,
+    )  # fmt: skip
     data = {"signal": torch.randn(8, 2, 100)}
     optimizer = torch.optim.AdamW(objective.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=300)

@@ -37,8 +37,9 @@ def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp
     torch.manual_seed(0)
     backbone = create_backbone("bimodal_vit", width=24, depth=2, joint_depth=2, samples=500)
     objective = create_objective(
-        "bimodal_mae", backbone, 100.0, decoder_width=24, decoder_depth=2, ratio_time=0.5, ratio_frequency=0.5
-    )
+        "bimodal_mae", backbone, 100.0, decoder_width=24, decoder_depth=2, ratio_time=0.5, ratio_frequency=0.5,
+        connections=True,
+    )  # fmt: skip
     random = probe(backbone)
     objective.train()
     optimizer = torch.optim.AdamW(objective.parameters(), betas=(0.9, 0.95))
