@@ -104,12 +104,16 @@ def settings_from(kind: type[S], settings: S | None, options: Mapping[str, Any])
 
 
 def encoder_for(
-    archive: Archive, encoder: EncoderLike | None, backbone: str | None, options: Mapping[str, Any] | None, seed: int
+    archive: ArchiveLike,
+    encoder: EncoderLike | None,
+    backbone: str | None,
+    options: Mapping[str, Any] | None,
+    seed: int,
 ) -> Encoder:
     """Return the encoder, loaded where its folder is given; None: a new network for the archive's signals.
 
     Args:
-        archive: signals.
+        archive: signals that a new network is for.
         encoder: the encoder, its folder, or None.
         backbone: name of the new network; that of ``pretrain`` by default.
         options: of the backbone; those not given are those of ``configs/``.
@@ -124,7 +128,7 @@ def encoder_for(
     if encoder is None:
         name = backbone or PretrainSettings.backbone
         seed_step(seed, 0, stream=2)
-        return Encoder(name, {**shipped_options("backbone", name), **(options or {})}, archive.settings)
+        return Encoder(name, {**shipped_options("backbone", name), **(options or {})}, opened(archive).settings)
     if backbone is not None or options:
         raise ValueError(
             f"backbone={backbone!r}: the encoder has a network of its own; leave backbone out, or give none (None in "

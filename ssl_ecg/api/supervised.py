@@ -77,8 +77,8 @@ def probe(
 
     if subgroups and out is None:
         raise ValueError(f"subgroups={list(subgroups)}, out=None: name a folder for the table")
-    archive = opened(archive)
     encoder = encoder_for(archive, encoder, backbone, backbone_options, seed=0)
+    archive = opened(archive)
     encoder.check(archive.settings)
     created, splits, test = _prepare(archive, labels, task, task_options, classes, split, subgroups)
     seen = _seen(encoder, test, seen_patients)
@@ -156,8 +156,8 @@ def finetune(
     settings = settings_from(FinetuneSettings, settings, options)
     if isinstance(encoder, str | Path) and Path(out).resolve() == Path(encoder).resolve():
         raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
-    archive, out = opened(archive), Path(out)
     new, encoder = encoder is None, encoder_for(archive, encoder, backbone, backbone_options, settings.seed)
+    archive, out = opened(archive), Path(out)
     encoder.check(archive.settings)
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if (backbone_options or {}).get(name)]
     random = scratch or (new and not starting)  # a new network may begin with weights from elsewhere

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +36,7 @@ def kaplan_meier(time: ArrayLike, event: ArrayLike, days: ArrayLike | None = Non
     times, survival = estimate.quantiles, estimate.probabilities
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no interval where survival is 0 or 1
-        interval = estimate.confidence_interval(level, method="log-log")
+        interval: Any = estimate.confidence_interval(level, method="log-log")
     inside = (survival > 0) & (survival < 1)
     low, high = (np.where(inside, limit.probabilities, np.nan) for limit in interval)
     at = times if days is None else np.asarray(days, dtype=np.float64)
