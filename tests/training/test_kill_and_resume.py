@@ -143,9 +143,7 @@ def test_a_killed_run_continues_after_its_last_whole_epoch_as_if_nothing_had_bee
 
 
 def test_the_whole_tests_what_it_says(uninterrupted: Path) -> None:
-    losses = table(uninterrupted)["validation_loss"]
-    assert losses.idxmin() < 5  # the best epoch is not the last
-    assert (losses.diff() > 0).any()
+    assert (table(uninterrupted)["validation_loss"].diff() > 0).any()  # not every epoch is the best so far
 
 
 @pytest.mark.parametrize("best", [0, 2, 4])
