@@ -173,7 +173,7 @@ def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
     label = f"Validation {METRIC_LABELS.get(metric, metric)}"
     panels = (("Loss", ("validation_loss", "train_loss")), (label, (chosen,)))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(5.0, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
+        figure = Figure(figsize=(max(7.2, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
         grid = figure.subplots(2, len(fractions), sharex="col", sharey="row", squeeze=False)
         for (label, columns), line_of_axes in zip(panels, grid, strict=True):
             line_of_axes[0].set_ylabel(label)
