@@ -156,58 +156,36 @@ def run_pretrain(config: DictConfig, archive: str, out: str, command: str) -> No
     console.print(f"weights after epoch {encoder.origin['epoch']} kept ({metrics}); the encoder lies in {out}")
 
 
-def network(config: DictConfig) -> dict[str, Any]:
-    """Return the backbone that is to be used without an encoder, if the configuration has one."""
-    if "backbone" not in config:
-        return {}
-    name, options = named(config.backbone)
-    return {"backbone": name, "backbone_options": options}
+def learning(config: DictConfig) -> dict[str, Any]:
+    """Return what ``probe`` and ``finetune`` take alike; with a backbone, it is to be used without an encoder."""
+    task, task_options, classes = task_of(config)
+    backbone = {}
+    if "backbone" in config:
+        name, options = named(config.backbone)
+        backbone = {"backbone": name, "backbone_options": options}
+    return {
+        "task": task,
+        "task_options": task_options,
+        "split": typed(api.SplitSettings, config.split),
+        "subgroups": typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
+        "clinical_score": config.clinical_score,
+        "seen_patients": config.seen_patients,
+        **backbone,
+        **classes,
+    }
 
 
 def run_probe(config: DictConfig, encoder: str | None, archive: str, labels: str, out: str, command: str) -> None:
     """Probe, then show the metrics."""
-    task, task_options, classes = task_of(config)
-    split = typed(api.SplitSettings, config.split)
-    subgroups = typed(Subgroups, {"subgroups": config.subgroups}).subgroups
-    metrics = api.probe(
-        encoder,
-        archive,
-        labels,
-        out,
-        task=task,
-        task_options=task_options,
-        split=split,
-        subgroups=subgroups,
-        clinical_score=config.clinical_score,
-        seen_patients=config.seen_patients,
-        **network(config),
-        **classes,
-    )
-    _show(metrics)
+    _show(api.probe(encoder, archive, labels, out, **learning(config)))
 
 
 def run_finetune(config: DictConfig, encoder: str | None, archive: str, labels: str, out: str, command: str) -> None:
     """Finetune, then show the metrics."""
     from ssl_ecg.training import FinetuneSettings
 
-    task, task_options, classes = task_of(config)
-    metrics = api.finetune(
-        encoder,
-        archive,
-        labels,
-        out,
-        task=task,
-        task_options=task_options,
-        settings=typed(FinetuneSettings, config.training),
-        scratch=config.scratch,
-        split=typed(api.SplitSettings, config.split),
-        subgroups=typed(Subgroups, {"subgroups": config.subgroups}).subgroups,
-        clinical_score=config.clinical_score,
-        seen_patients=config.seen_patients,
-        **network(config),
-        **classes,
-    )
-    _show(metrics)
+    settings = typed(FinetuneSettings, config.training)
+    _show(api.finetune(encoder, archive, labels, out, settings=settings, scratch=config.scratch, **learning(config)))
     console.print(f"the model lies in {out}")
 
 

@@ -9,9 +9,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_ecg.explain.style import INK, LINE, STYLE
+from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, STYLE
 
-HIDDEN, PREDICTED = "#d1570f", "#1273c4"
+HIDDEN, PREDICTED = ORANGE, BLUE
 
 
 def reconstruction_figure(

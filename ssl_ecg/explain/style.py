@@ -13,6 +13,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 INK, PAPER, LINE = "#1f2a37", "#fefefe", "#d5dbe3"
+BLUE, ORANGE = "#1273c4", "#d1570f"
 
 STYLE: Any = {
     "axes.edgecolor": INK,

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_ecg.backbones.vit1d import ViT1d
 from ssl_ecg.objectives.masked_decoder import MaskedDecoder
-from ssl_ecg.objectives.masked_loss import check_ratio
+from ssl_ecg.objectives.masked_loss import check_joint_patches, check_ratio
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import block_mask
 
@@ -53,9 +52,7 @@ class JEPA(nn.Module):
         predictor_heads: int = 3,
     ) -> None:
         super().__init__()
-        if not isinstance(backbone, ViT1d) or backbone.tokens != "joint":
-            kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
-            raise ValueError(f"backbone={kind}: jepa hides patches of all leads; choose backbone=vit1d")
+        check_joint_patches("jepa", backbone)
         check_ratio("ratio", ratio)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ssl_ecg.backbones.transformer import EPSILON
+from ssl_ecg.backbones.vit1d import ViT1d
 
 
 def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
@@ -31,6 +34,17 @@ def check_ratio(name: str, ratio: float) -> None:
     """
     if not 0 < ratio < 1:
         raise ValueError(f"{name}={ratio}: choose a share of hidden patches above 0 and below 1")
+
+
+def check_joint_patches(objective: str, backbone: Any) -> None:
+    """Refuse a backbone whose tokens are not patches of all leads.
+
+    Raises:
+        ValueError: naming the backbone and the objective.
+    """
+    if not isinstance(backbone, ViT1d) or backbone.tokens != "joint":
+        kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
+        raise ValueError(f"backbone={kind}: {objective} hides patches of all leads; choose backbone=vit1d")
 
 
 def check_normalised(values: int) -> None:

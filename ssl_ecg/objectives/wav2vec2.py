@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.transformer import embedding as token
-from ssl_ecg.backbones.vit1d import ViT1d
-from ssl_ecg.objectives.masked_loss import check_ratio
+from ssl_ecg.objectives.masked_loss import check_joint_patches, check_ratio
 from ssl_ecg.objectives.patient_contrastive import check_temperature, unit_length
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Augment, block_mask, take_tokens
@@ -57,9 +56,7 @@ class Wav2Vec2(nn.Module):
         augment: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(backbone, ViT1d) or backbone.tokens != "joint":
-            kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
-            raise ValueError(f"backbone={kind}: wav2vec2 hides patches of all leads; choose backbone=vit1d")
+        check_joint_patches("wav2vec2", backbone)
         check_ratio("ratio", ratio)
         check_temperature(temperature)
         self.backbone = backbone

@@ -11,10 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ssl_ecg.explain.style import INK, LINE, PAPER, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, PAPER, STYLE, save_figure
 from ssl_ecg.report.figures import METRIC_LABELS, is_difference, percent
 
-BLUE, ORANGE = "#1273c4", "#d1570f"
 METHODS = {"probe": "Linear probe", "finetune": "Finetuned"}
 RANDOM = "random-"
 """How the names of random weights begin."""

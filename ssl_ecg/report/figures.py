@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ssl_ecg.explain.style import INK, PAPER, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, INK, ORANGE, PAPER, STYLE, save_figure
 
 
 class ArmStyle(NamedTuple):
@@ -33,8 +33,8 @@ class ArmStyle(NamedTuple):
 ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
-    "scratch": ArmStyle("Supervised from scratch", "#d1570f", "-", "s"),
-    "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", "#1273c4", "-", "s"),
+    "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
+    "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 
@@ -214,7 +214,7 @@ def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.9 * len(shown), 2.6), layout="constrained")
         for axes, (title, columns) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
-            for (column, name), colour in zip(columns.items(), ("#1273c4", "#d1570f"), strict=False):
+            for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=False):
                 values = log[["epoch", column]].dropna()
                 axes.plot(values["epoch"], values[column], color=colour, label=name)
             axes.set_title(title)

@@ -13,12 +13,12 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ssl_ecg.explain.style import LINE, PAPER, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, LINE, ORANGE, PAPER, STYLE, save_figure
 from ssl_ecg.report.figures import label_ends, percent
 
 YEAR = 365.0
 # From low to high risk: darker, and of another dash, so that order shows in grey as well.
-_SHADES = LinearSegmentedColormap.from_list("risk", ("#4aa2e2", "#1273c4", "#0d4f8b", "#071f3a"))
+_SHADES = LinearSegmentedColormap.from_list("risk", ("#4aa2e2", BLUE, "#0d4f8b", "#071f3a"))
 _DASHES: Any = (":", "-.", "--", (0, (8, 1.5)), "-")
 _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of the predicted risk whose records are drawn."""
@@ -80,8 +80,8 @@ def survival_curves_figure(predictions: pd.DataFrame, path: str | Path) -> None:
             axes.plot(days, curve, linestyle=dash, color=colour)
             ends.append((curve[-1], f"{percent(quantile)} have a lower risk", colour))
         mean = curves.mean(axis=0)
-        axes.plot(days, mean, color="#d1570f", linewidth=2.6)
-        ends.append((mean[-1], f"mean of {len(curves):,} records", "#d1570f"))
+        axes.plot(days, mean, color=ORANGE, linewidth=2.6)
+        ends.append((mean[-1], f"mean of {len(curves):,} records", ORANGE))
         _over_time(axes, days[-1], np.linspace(0, days[-1], 6))
         axes.set_ylabel("Predicted share without the event")
         label_ends(axes, ends)
@@ -103,9 +103,9 @@ def risk_calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
         axes = figure.subplots()
         axes.plot([0, top], [0, top], color=LINE, linewidth=1.6, zorder=1)
         axes.text(0.97 * top, 0.985 * top, "as predicted", ha="right", rotation=45, rotation_mode="anchor")
-        axes.vlines(shown["predicted"], shown["low"], shown["high"], color="#1273c4", linewidth=1.8)
-        faces = ["#1273c4" if left else PAPER for left in shown["at_risk"] > 0]
-        axes.scatter(shown["predicted"], shown["observed"], 46, c=faces, edgecolors="#1273c4", linewidths=1.6, zorder=3)
+        axes.vlines(shown["predicted"], shown["low"], shown["high"], color=BLUE, linewidth=1.8)
+        faces = [BLUE if left else PAPER for left in shown["at_risk"] > 0]
+        axes.scatter(shown["predicted"], shown["observed"], 46, c=faces, edgecolors=BLUE, linewidths=1.6, zorder=3)
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
         axes.set_xlabel("Predicted risk at the horizon")
         axes.set_ylabel("Observed risk, 95 % interval")

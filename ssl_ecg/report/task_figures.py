@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LinearLocator, PercentFormatter
 
-from ssl_ecg.explain.style import INK, LINE, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, STYLE, save_figure
 from ssl_ecg.report.figures import METRIC_LABELS
 from ssl_ecg.report.survival_figures import kaplan_meier_figure, risk_calibration_figure, survival_curves_figure
 
@@ -28,7 +28,6 @@ DRAWN = {
     "subgroups": "subgroups",
 }
 """Name of each figure and of the table that it draws."""
-BLUE, ORANGE = "#1273c4", "#d1570f"
 MOST_CALIBRATED, MOST_CLASSES = 12, 40
 """Classes that a figure of calibration, and one of classes, shows: the most frequent ones."""
 
