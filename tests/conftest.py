@@ -55,6 +55,21 @@ def heartbeat() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def efron() -> Callable[..., float]:
+    """A function that returns minus Cox's partial log-likelihood of coefficients [K], as Efron's paper writes it."""
+
+    def likelihood(b: np.ndarray, x: np.ndarray, time: np.ndarray, event: np.ndarray) -> float:
+        total = 0.0
+        for day in np.unique(time[event]):
+            tied = event & (time == day)
+            at_risk, dying = np.exp(x[time >= day] @ b).sum(), np.exp(x[tied] @ b).sum()
+            total += (x[tied] @ b).sum() - np.log(at_risk - np.arange(tied.sum()) / tied.sum() * dying).sum()
+        return -total
+
+    return likelihood
+
+
+@pytest.fixture(scope="session")
 def write_wfdb() -> Callable[..., Path]:
     """A function that writes a 12-lead recording as WFDB (1 microvolt a step) and returns its path without suffix."""
 
