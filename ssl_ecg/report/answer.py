@@ -12,6 +12,7 @@ from ssl_ecg.report.figures import LOWER_IS_BETTER, METRIC_LABELS, arm_label, is
 
 MAIN_DIFFERENCE = "pretrained_finetune - scratch"
 CONTROL_DIFFERENCE = "pretrained_probe - random_probe"
+SIGNIFICANCE = 0.05
 VERDICTS = ("better", "worse", "no clear difference")
 
 
@@ -27,8 +28,10 @@ class Finding(NamedTuple):
     p_value: float = math.nan
 
 
-def verdict(low: float, high: float, lower_is_better: bool = False) -> str:
-    """What an interval of a difference allows one to say: nothing where it contains 0."""
+def verdict(low: float, high: float, p_value: float = math.nan, lower_is_better: bool = False) -> str:
+    """What a difference allows one to say: nothing where its interval contains 0 or its corrected p is .05 or more."""
+    if p_value >= SIGNIFICANCE:
+        return "no clear difference"
     if lower_is_better:
         low, high = -high, -low
     if low > 0:
@@ -46,19 +49,13 @@ def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding
     """
     rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric)]
     order = sorted(rows["arm"].unique(), key=lambda arm: arm != MAIN_DIFFERENCE)  # stable: the others as they stand
-    return [
-        Finding(
-            str(arm),
-            row.fraction,
-            row.mean,
-            row.low,
-            row.high,
-            verdict(row.low, row.high, metric in LOWER_IS_BETTER),
-            getattr(row, "p_value", math.nan),
-        )
-        for arm in order
-        for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples()
-    ]
+    found = []
+    for arm in order:
+        for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples():
+            p_value = getattr(row, "p_value", math.nan)
+            clear = verdict(row.low, row.high, p_value, metric in LOWER_IS_BETTER)
+            found.append(Finding(str(arm), row.fraction, row.mean, row.low, row.high, clear, p_value))
+    return found
 
 
 def headline(found: Sequence[Finding]) -> str:

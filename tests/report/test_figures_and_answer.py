@@ -122,6 +122,13 @@ def test_verdict_follows_the_interval():
     assert [f.fraction for f in found] == list(FRACTIONS)
 
 
+def test_verdict_needs_the_corrected_p_value_too():
+    table = summary(intervals=((0.001, 0.1), (0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1)))
+    table.loc[table["arm"].str.contains(" - "), "p_value"] = [0.049, 0.05, 0.2, 0.001]
+    found = findings(table)
+    assert [f.verdict for f in found] == ["better", *["no clear difference"] * 3]
+
+
 def test_a_lower_error_is_better():
     table = summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0)))
     found = findings(table.assign(metric="brier_at_horizon"), "brier_at_horizon")
