@@ -1,0 +1,71 @@
+"""The tables and the figure of this page, from the runs of ``run.py``: ``python collect.py OUT FOLDER``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ssl_ecg.explain.style import STYLE, save_figure
+from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS, percent
+
+COMPARISONS = {
+    "ptbxl_all": "PTB-XL, all statements",
+    "ptbxl_diagnostic": "PTB-XL, diagnostic",
+    "ptbxl_subdiagnostic": "PTB-XL, subclasses",
+    "ptbxl_superdiagnostic": "PTB-XL, superclasses",
+    "ptbxl_form": "PTB-XL, form",
+    "ptbxl_rhythm": "PTB-XL, rhythm",
+    "cpsc2018": "CPSC 2018",
+    "ludb_rhythm": "LUDB, rhythm",
+    "synthetic_af_survival": "AF-free survival, synthetic ECGs",
+    "simulated_af_survival": "AF-free survival, simulated for PTB-XL",
+    "synthetic_low_lvef": "Low LVEF, synthetic ECGs",
+    "simulated_low_lvef": "Low LVEF, simulated for PTB-XL",
+}
+CHOSEN_BY = ("macro_auroc", "c_index", "auroc")
+FACES = ("none", None)
+
+
+def gather(out: Path, name: str) -> pd.DataFrame:
+    """Return one table of all comparisons, with a column ``comparison``."""
+    tables = {key: pd.read_csv(out / key / name) for key in COMPARISONS if (out / key / name).is_file()}
+    return pd.concat(tables, names=["comparison"]).reset_index(level=0).reset_index(drop=True)
+
+
+def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
+    """Draw every arm's score with its interval, a panel a comparison; a line where the true risk itself would score."""
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        figure = Figure(figsize=(11, 11), layout="constrained")
+        for axes, (key, title) in zip(figure.subplots(4, 3).flat, COMPARISONS.items(), strict=True):
+            rows = summary[(summary["comparison"] == key) & summary["metric"].isin(CHOSEN_BY)]
+            for place, (arm, style) in enumerate(ARM_STYLES.items()):
+                of_arm = rows[rows["arm"] == arm].sort_values("fraction")
+                for shift, face, row in zip((0.14, -0.14), FACES, of_arm.itertuples()):
+                    y = shift - place
+                    axes.plot([row.low, row.high], [y, y], color=style.colour, linestyle="-", linewidth=1.6)
+                    axes.plot(row.mean, y, style.marker, color=style.colour, markerfacecolor=face or style.colour)
+            best = truth[(truth["comparison"] == key) & (truth["arm"] == "truth")]
+            for value in best[best.columns.intersection(CHOSEN_BY)].to_numpy().ravel():
+                axes.axvline(value, color="#7d8794", linewidth=1.0, linestyle=":")
+            fractions = " and ".join(percent(fraction) for fraction in sorted(rows["fraction"].unique()))
+            axes.set_title(f"{title}\n{METRIC_LABELS[rows['metric'].iloc[0]]}, {fractions}", fontsize=9, loc="left")
+            axes.set_yticks(
+                [-i for i in range(len(ARM_STYLES))], ["random probe", "pretrained probe", "scratch", "finetuned"]
+            )
+        save_figure(figure, path)
+
+
+def main(out: Path, folder: Path) -> None:
+    """Write ``summary.csv``, ``results.csv``, ``per_class.csv``, ``truth.csv`` and ``arms.png``."""
+    tables = {name: gather(out, f"{name}.csv") for name in ("summary", "results", "per_class", "truth")}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
+    draw(tables["summary"], tables["truth"], folder / "arms.png")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
