@@ -12,7 +12,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.training.finetune_settings import FinetuneSettings
-from ssl_ecg.training.pretrain import PretrainSettings
+from ssl_ecg.training.pretrain_settings import PretrainSettings
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from ssl_ecg.training.finetune import Finetuned, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune_settings import FinetuneSettings
-from ssl_ecg.training.pretrain import PretrainSettings, patient_hash, pretrain
+from ssl_ecg.training.pretrain import patient_hash, pretrain
+from ssl_ecg.training.pretrain_settings import PretrainSettings
 
 __all__ = [
     "FinetuneSettings",
