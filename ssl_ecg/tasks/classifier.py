@@ -55,26 +55,27 @@ class Classifier(nn.Module):
         if self.windows.seconds is None or self.windows.of_features:
             return self.task.scores(self(signal))
         self.encoder.check_shape(signal)
-        crops = self.windows.cut(signal, self.encoder.sampling_rate)
+        crops, there = self.windows.cut(signal, self.encoder.sampling_rate)
         each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
-        return self.windows.reduce(each.unflatten(0, crops.shape[:2]))
+        return self.windows.reduce(each.unflatten(0, there.shape), there)
 
     def features(self, signal: Tensor) -> Tensor:
         """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""
-        crops = self._crops(signal)
-        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]))
+        crops, there = self._crops(signal)
+        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, there.shape), there)
 
-    def steps(self, signal: Tensor) -> Tensor:
-        """Map the same to step features [B, W, N, D'] of W windows, or of one whole."""
-        crops = self._crops(signal)
-        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+    def steps(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the same to step features [B, W, N, D'] of W windows, or of one whole, and which windows there are."""
+        crops, there = self._crops(signal)
+        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, there.shape), there
 
-    def pool(self, steps: Tensor) -> Tensor:
-        """Pool step features [B, W, N, D'] to what the head sees, [B, D]."""
-        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, steps.shape[:2]))
+    def pool(self, steps: Tensor, there: Tensor) -> Tensor:
+        """Pool step features [B, W, N, D'] of windows that are there [B, W] to what the head sees, [B, D]."""
+        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, there.shape), there)
 
-    def _crops(self, signal: Tensor) -> Tensor:
-        return self.windows.cut(signal, self.encoder.sampling_rate) if self.windows.of_features else signal[:, None]
+    def _crops(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        windows = self.windows if self.windows.of_features else WindowSettings()
+        return windows.cut(signal, self.encoder.sampling_rate)
 
 
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:

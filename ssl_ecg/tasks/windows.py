@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssl_ecg.views import recorded_samples
+
 AGGREGATES = ("max", "mean")
 OVER = ("scores", "features")
 
@@ -21,7 +23,8 @@ class WindowSettings:
 
     Attributes:
         seconds: length of a window, or None for whole records.
-        stride: seconds from one window to the next; the last window ends with the record, wherever that is.
+        stride: seconds from one window to the next; the last window ends with the record, wherever that is. A record
+            shorter than a window is one window, padding and all.
         aggregate: "max" or "mean" over the windows of a record.
         over: "scores" of the windows; or their "features", of which the head then sees the aggregate, in training as
             well (the bag of tricks of DSAIL-SNU, Computing in Cardiology 2020).
@@ -46,23 +49,34 @@ class WindowSettings:
         """Whether windows meet before the head, so that they are part of the network."""
         return self.seconds is not None and self.over == "features"
 
-    def cut(self, signal: Tensor, sampling_rate: float) -> Tensor:
-        """Return the windows [B, W, L, samples] of signal [B, L, T]; whole records are one window.
+    def cut(self, signal: Tensor, sampling_rate: float) -> tuple[Tensor, Tensor]:
+        """Cut signal [B, L, T], of which short records end in zeros, into windows; whole records are one window.
+
+        Returns:
+            Windows [B, W, L, samples], and bool [B, W]: which of them there are. A record of fewer windows than others
+            repeats its last one.
 
         Raises:
             ValueError: records shorter than a window, or a stride below a sample.
         """
         if self.seconds is None:
-            return signal[:, None]
+            return signal[:, None], torch.ones(len(signal), 1, dtype=torch.bool, device=signal.device)
         total, width, stride = signal.shape[-1], round(self.seconds * sampling_rate), round(self.stride * sampling_rate)
         if width > total or stride < 1:
             raise ValueError(
                 f"seconds={self.seconds:g}, stride={self.stride:g}: records have {total} samples of "
                 f"{1 / sampling_rate:g} s; choose shorter windows, or a stride of a sample or more"
             )
-        starts = [*range(0, total - width, stride), total - width]
-        return torch.stack([signal[..., start : start + width] for start in starts], dim=1)
+        starts = torch.tensor([*range(0, total - width, stride), total - width], device=signal.device)
+        last = (recorded_samples(signal) - width).clamp(min=0)[:, None]
+        # One starts where the one before it left something to see.
+        there = torch.cat([torch.ones_like(last, dtype=torch.bool), starts[:-1] < last], dim=1)
+        index = starts.minimum(last)[..., None] + torch.arange(width, device=signal.device)  # [B, W, samples]
+        signal = signal[:, None].expand(-1, len(starts), -1, -1)
+        return signal.gather(3, index[:, :, None].expand(-1, -1, signal.shape[2], -1)), there
 
-    def reduce(self, each: Tensor) -> Tensor:
-        """Return the aggregate [B, S] of what windows [B, W, S] say."""
-        return each.amax(dim=1) if self.aggregate == "max" else each.mean(dim=1)
+    def reduce(self, each: Tensor, there: Tensor) -> Tensor:
+        """Return the aggregate [B, S] of what those windows [B, W, S] say that are there [B, W]."""
+        if self.aggregate == "max":
+            return each.masked_fill(~there[..., None], -torch.inf).amax(dim=1)
+        return (each * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True)

@@ -136,13 +136,16 @@ class FinetuneModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the task's loss on augmented crops."""
         signal = self.augment(random_crop(batch["signal"], self.crop))
-        steps = self.model.steps(signal) if self.settings.attention else None
-        features = self.model.features(signal) if steps is None else self.model.pool(steps)
+        if self.settings.attention:
+            steps, there = self.model.steps(signal)
+            features = self.model.pool(steps, there)
+        else:
+            features = self.model.features(signal)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])
         if self.settings.supervised_contrastive:
             attraction = supervised_contrastive_loss(features, batch["targets"])
             loss = loss + self.settings.supervised_contrastive * attraction
-        if steps is not None:
+        if self.settings.attention:
             apart = attention_loss(steps.flatten(1, 2), self.model.head, batch["targets"])
             loss = loss + self.settings.attention * apart
         self._losses.append(loss.detach())

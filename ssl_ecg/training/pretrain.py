@@ -37,6 +37,7 @@ from ssl_ecg.training.engine import (
 )
 from ssl_ecg.training.pictures import RECORDS, ReconstructionPictures, draw_reconstruction, reconstructing
 from ssl_ecg.training.pretrain_settings import PretrainSettings
+from ssl_ecg.views import random_crop
 
 logger = logging.getLogger(__name__)
 
@@ -44,17 +45,25 @@ logger = logging.getLogger(__name__)
 class PretrainModule(pl.LightningModule):
     """The engine's view of an objective: seeded steps, AdamW, a schedule, and a watch for collapse."""
 
-    def __init__(self, objective: nn.Module, settings: PretrainSettings, steps: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        objective: nn.Module,
+        settings: PretrainSettings,
+        steps: int,
+        steps_per_epoch: int,
+        crop: int | None = None,
+    ) -> None:
         super().__init__()
         self.objective = objective
         self.settings = settings
+        self.crop = crop  # samples
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self._features: list[Tensor] = []
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
         seed_step(self.settings.seed, self.global_step, self.global_rank)
-        parts = self.objective(batch)
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         loss = parts["loss"].detach()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True, sync_dist=True)
@@ -63,12 +72,15 @@ class PretrainModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Log the validation loss, with the same views every epoch so that epochs compare."""
         seed_step(self.settings.seed, batch_index, self.global_rank, stream=1)
-        parts = self.objective(batch)
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         for name, value in parts.items():
             if value.ndim == 0:
                 self.log(f"validation_{name}", value, batch_size=rows, prog_bar=name == "loss", sync_dist=True)
         self._features.append(parts["features"])
+
+    def _cropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return batch if self.crop is None else {**batch, "signal": random_crop(batch["signal"], self.crop)}
 
     def on_validation_epoch_end(self) -> None:
         """Log how far the features are from collapse."""
@@ -133,6 +145,10 @@ def pretrain(
         FileExistsError: ``resume="no"`` and ``out`` holds a run already.
     """
     out = Path(out)
+    crop = None if settings.crop is None else round(settings.crop * archive.sampling_rate)
+    if crop is not None and not 1 <= crop <= archive.samples:
+        seconds = archive.settings.duration
+        raise ValueError(f"crop={settings.crop}: choose between one sample and the archive's {seconds:g} s")
     rows = np.arange(len(archive))
     if holdout is not None and len(holdout):
         rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
@@ -175,7 +191,7 @@ def pretrain(
         sync_batchnorm=torch.cuda.device_count() > 1,
     )
     per_epoch = data.steps_per_epoch
-    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch)
+    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     # A run that diverged has no last weights worth keeping.

@@ -23,6 +23,8 @@ class PretrainSettings:
         batch_size: ECGs of a step, over all processes.
         per_patient: ECGs of a patient that come together in a batch, where the patient has as many; 1 draws ECGs
             whoever they are of. Objectives that know patients learn from visits that meet.
+        crop: seconds of a random stretch that every epoch shows of each record, or None for whole records; for archives
+            whose records last differently long, one that the shortest has.
         learning_rate: peak of AdamW's, after warm-up.
         weight_decay: AdamW's.
         beta2: AdamW's memory of squared gradients; masked autoencoders are trained with 0.95 (He et al., CVPR 2022).
@@ -47,6 +49,7 @@ class PretrainSettings:
     epochs: int = 16
     batch_size: int = 128
     per_patient: int = 1
+    crop: float | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     beta2: float = 0.999
@@ -70,6 +73,8 @@ class PretrainSettings:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 0")
         if self.batch_size < 2:
             raise ValueError(f"batch_size={self.batch_size}: choose at least 2, since ECGs are told apart")
+        if self.crop is not None and not self.crop > 0:
+            raise ValueError(f"crop={self.crop}: must be above 0 seconds, or null for whole records")
         if not 0 < self.beta2 < 1:
             raise ValueError(f"beta2={self.beta2}: must be above 0 and below 1")
         if not 0 < self.validation < 0.5:

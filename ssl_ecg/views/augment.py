@@ -27,6 +27,7 @@ from ssl_ecg.views.noise import (
     muscle_noise,
     pink_noise,
 )
+from ssl_ecg.views.segments import recorded_samples
 
 
 def respiratory_modulation(signal: Tensor, depth: float, sampling_rate: float) -> Tensor:
@@ -112,7 +113,7 @@ class Augment:
 
     With ``leads``, noise is drawn at the nine electrodes and reaches each lead by the lead's definition: III = II - I
     holds for it, and a moved arm electrode shows in the chest leads too, through Wilson's terminal. Without, every lead
-    has noise of its own. A lead that is 0 throughout is missing, and stays so.
+    has noise of its own. A lead that is 0 throughout is missing, and stays so; so do the zeros that pad a short record.
 
     Args:
         strengths: augmentation name to strength; a name left out, or a strength of 0, is off.
@@ -158,7 +159,8 @@ class Augment:
             raise ValueError(f"signal has {signal.shape[1]} leads, augmentations were made for {len(self.leads)}")
         # Products of matrices would otherwise be rounded to the autocast type, and the signal with them.
         with torch.autocast(signal.device.type, enabled=False):
-            present = ~missing_leads(signal)
+            place = torch.arange(signal.shape[-1], device=signal.device)
+            present = ~missing_leads(signal) & (place < recorded_samples(signal)[:, None, None])
             for name, strength in self.strengths.items():
                 signal = self._apply(name, signal, strength) * present
         return signal

@@ -26,8 +26,16 @@ def adjacent_segments(signal: Tensor, count: int = 2) -> Tensor:
     return signal[..., : count * length].unflatten(-1, (count, length)).movedim(-2, 0)
 
 
+def recorded_samples(signal: Tensor) -> Tensor:
+    """Return how many samples of signal [B, L, T] there are before the zeros that pad short records, int64 [B]."""
+    heard = (signal != 0).any(1)
+    return (heard * torch.arange(1, signal.shape[-1] + 1, device=signal.device)).amax(1)
+
+
 def random_crop(signal: Tensor, samples: int) -> Tensor:
-    """Cut one random window of ``samples`` out of every signal, each at its own place.
+    """Cut one random window of ``samples`` out of every signal, each at its own place before the padding.
+
+    A signal that is shorter is cut from its first sample, with some of its padding.
 
     Args:
         signal: [B, L, T].
@@ -44,6 +52,7 @@ def random_crop(signal: Tensor, samples: int) -> Tensor:
         raise ValueError(f"samples={samples}: choose between 1 and the signal's {length}")
     if samples == length:
         return signal
-    start = torch.randint(length - samples + 1, (batch, 1, 1), device=signal.device)
-    index = start + torch.arange(samples, device=signal.device)
+    room = (recorded_samples(signal) - samples).clamp(min=0)
+    start = (torch.rand(batch, device=signal.device) * (room + 1)).long().minimum(room)
+    index = start[:, None, None] + torch.arange(samples, device=signal.device)
     return signal.gather(2, index.expand(batch, leads, samples))

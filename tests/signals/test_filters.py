@@ -89,6 +89,20 @@ def test_normalised_leads_have_zero_mean_and_unit_deviation(offset: float, scale
         np.testing.assert_allclose(scaled.std(axis=axes), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize("how", ["lead", "record"])
+def test_padding_counts_for_nothing(how: str) -> None:
+    signal = (3 + np.random.default_rng(0).standard_normal((3, 2, 300))).astype(np.float32)
+    signal[1, 0] = 0  # a missing lead, and padding after 200 samples
+    signal[1, :, 200:] = 0
+    signal[2] = 0
+    scaled = normalise(signal, how)
+    np.testing.assert_allclose(scaled[1, :, :200], normalise(signal[1, :, :200], how), atol=1e-5)
+    np.testing.assert_allclose(scaled[0], normalise(signal[0], how), atol=1e-5)
+    assert not scaled[1, 0].any()
+    assert not scaled[1, :, 200:].any()
+    assert not scaled[2].any()
+
+
 def test_constant_leads_become_zeros_and_none_changes_nothing() -> None:
     signal = np.stack([np.full(1000, 1.2345, np.float32), sine(5, 100).astype(np.float32)])
     scaled = normalise(signal, "lead")

@@ -96,6 +96,22 @@ def test_weights_are_those_of_the_epoch_to_keep(
     assert same_weights(encoder, load_encoder(tmp_path / "out"))
 
 
+def test_crops_are_what_the_objective_sees(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssl_ecg.objectives.cmsc import CMSC
+
+    seen: list[torch.Tensor] = []
+    forward = CMSC.forward
+    monkeypatch.setattr(CMSC, "forward", lambda self, batch: (seen.append(batch["signal"]), forward(self, batch))[1])
+    settings = replace(tiny_pretraining, crop=3.0, epochs=1)
+    run(tiny_archive, tmp_path / "out", settings)
+    assert {signal.shape[-1] for signal in seen} == {300}
+    assert settings.identity()["crop"] == 3.0
+    with pytest.raises(ValueError, match=r"crop=7.*5 s"):
+        run(tiny_archive, tmp_path / "long", replace(tiny_pretraining, crop=7.0))
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     finished: Path, tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
 ) -> None:
@@ -332,6 +348,7 @@ def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: Pret
         {"seed": -1},
         {"patience": 0},
         {"per_patient": 0},
+        {"crop": 0.0},
         {"validation": 0.5},
         {"resume": "ja"},
     ],

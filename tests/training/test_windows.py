@@ -65,6 +65,25 @@ def test_scores_are_those_of_the_windows_written_out(
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("aggregate", ["max", "mean"])
+@pytest.mark.parametrize("over", ["scores", "features"])
+def test_short_records_have_fewer_windows(labelled: Labelled, model: Classifier, aggregate: str, over: str) -> None:
+    """Zeros pad them; the last window ends with the record."""
+    signal = torch.from_numpy(labelled.archive.read(labelled.test[0][:4]))
+    starts = {500: (0, 125, 250), 400: (0, 125, 150), 375: (0, 125), 100: (0,)}
+    for record, samples in zip(signal, starts, strict=True):
+        record[:, samples:] = 0
+    cut = with_windows(model, WindowSettings(2.5, 1.25, aggregate, over))
+    with torch.inference_mode():
+        found = cut.scores(signal)
+        for record, scores, places in zip(signal, found, starts.values(), strict=True):
+            features = model.encoder.backbone(torch.stack([record[:, place : place + 250] for place in places]))
+            each = features if over == "features" else torch.sigmoid(model.head(features))
+            pooled = each.amax(0) if aggregate == "max" else each.mean(0)
+            expected = torch.sigmoid(model.head(pooled)) if over == "features" else pooled
+            torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_one_window_is_the_whole_record(labelled: Labelled, model: Classifier) -> None:
     rows = labelled.test[0]
     whole = predict_scores(model, labelled.archive, rows)

@@ -151,6 +151,17 @@ def test_a_missing_lead_stays_missing_and_what_is_there_does_not(name: str, name
         assert not torch.equal(changed, signal)
 
 
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_padding_stays_padding(name: str) -> None:
+    signal = torch.rand(32, 12, 200) + 1
+    signal[::2, :, 130:] = 0
+    torch.manual_seed(0)
+    changed = Augment({name: 0.9}, RATE, LEADS)(signal)
+    assert not changed[::2, :, 130:].any()
+    assert changed[1::2, :, 130:].any()
+    assert not torch.equal(changed, signal)
+
+
 def limb_error(signal: torch.Tensor) -> float:
     """How far the limb leads of [B, 12, T] are from Einthoven's law and Goldberger's definitions."""
     one, two, three, avr, avl, avf = signal[:, :6].unbind(1)

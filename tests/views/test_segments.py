@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_ecg.views import adjacent_segments, random_crop
+from ssl_ecg.views import adjacent_segments, random_crop, recorded_samples
 
 
 @given(count=st.integers(2, 7), length=st.integers(1, 40), rest=st.integers(0, 6), leads=st.sampled_from([1, 12]))
@@ -32,7 +32,7 @@ def test_impossible_segments_are_refused(count: int) -> None:
 def test_random_crop_cuts_windows_of_all_leads_alike(samples: int, more: int, seed: int) -> None:
     batch, leads, length = 5, 3, samples + more
     # Lead l of record b at sample t holds b, l and t, so a window says where it came from.
-    signal = (torch.arange(batch)[:, None, None] * 100 + torch.arange(leads)[:, None]) * 1000 + torch.arange(length)
+    signal = (torch.arange(batch)[:, None, None] * 100 + torch.arange(leads)[:, None]) * 1000 + torch.arange(length) + 1
     before = signal.clone()
     torch.manual_seed(seed)
     windows = random_crop(signal, samples)
@@ -48,10 +48,23 @@ def test_random_crop_cuts_windows_of_all_leads_alike(samples: int, more: int, se
 
 def test_every_place_is_drawn_and_each_record_has_its_own() -> None:
     torch.manual_seed(0)
-    starts = random_crop(torch.arange(12).expand(600, 1, 12), 10)[:, 0, 0]
-    counts = torch.bincount(starts, minlength=3)
+    starts = random_crop(torch.arange(1, 13).expand(600, 1, 12), 10)[:, 0, 0]
+    counts = torch.bincount(starts - 1, minlength=3)
     assert len(counts) == 3
     assert (counts > 150).all()
+
+
+def test_crops_come_from_what_was_recorded() -> None:
+    signal = torch.arange(1.0, 13.0).repeat(900, 2, 1)
+    signal[::3, :, 8:] = 0
+    signal[1::3, :, 3:] = 0  # shorter than a crop
+    assert recorded_samples(signal)[:3].tolist() == [8, 3, 12]
+    assert recorded_samples(torch.zeros(1, 2, 5)).tolist() == [0]
+    torch.manual_seed(0)
+    starts = random_crop(signal, 5)[:, 0, 0].view(-1, 3) - 1
+    assert sorted(set(starts[:, 0].tolist())) == [0, 1, 2, 3]
+    assert set(starts[:, 1].tolist()) == {0}
+    assert sorted(set(starts[:, 2].tolist())) == list(range(8))
 
 
 @pytest.mark.parametrize("samples", [-1, 0, 11])
