@@ -95,4 +95,6 @@ class PretrainSettings:
         values = asdict(self)
         for name in ("resume", "workers", "loggers", "devices"):
             del values[name]
+        if self.crop is None:
+            del values["crop"]  # runs of releases that knew no crops continue
         return json.loads(json.dumps(values))

@@ -108,6 +108,7 @@ def test_crops_are_what_the_objective_sees(
     run(tiny_archive, tmp_path / "out", settings)
     assert {signal.shape[-1] for signal in seen} == {300}
     assert settings.identity()["crop"] == 3.0
+    assert "crop" not in tiny_pretraining.identity()
     with pytest.raises(ValueError, match=r"crop=7.*5 s"):
         run(tiny_archive, tmp_path / "long", replace(tiny_pretraining, crop=7.0))
 
