@@ -21,6 +21,7 @@ from scipy.stats import spearmanr
 
 import ssl_ecg
 from ssl_ecg.api import SplitSettings
+from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.explain.style import LINE, STYLE, save_figure
 from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS
 from ssl_ecg.tasks import Task, read_task
@@ -50,7 +51,7 @@ def describe(task: Task, targets: NDArray[np.float32], risk: NDArray[np.float64]
         "rank_correlation": spearmanr(predicted, risk).statistic,
         "mean_predicted": predicted.mean(),
         "mean_true": risk.mean(),
-        "error": np.sqrt(np.mean((predicted - risk) ** 2)),
+        "rmse": np.sqrt(np.mean((predicted - risk) ** 2)),
     }
 
 
@@ -58,40 +59,44 @@ def main() -> None:
     """Write the table and the figure."""
     options = parser.parse_args()
     out, archive = Path(options.out), ssl_ecg.open_archive(options.archive)
-    settings = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["settings"]
+    comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    settings = comparison["settings"]
     if (horizon := settings["task_options"].get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
         parser.error(f"horizon_days={horizon:g}: the true risks are those of {FIVE_YEARS:g} days")
     labels, task = read_task(settings["task"], options.labels, archive, options=settings["task_options"])
-    test = SplitSettings(tuple(options.validation_folds), tuple(options.test_folds)).split(labels).test
+    splits = SplitSettings(tuple(options.validation_folds), tuple(options.test_folds)).split(labels)
+    if data_identity(archive, labels, splits)["labels"] != comparison["labels"]:
+        parser.error("labels, --validation-folds, --test-folds: not those of the comparison")
     table = pd.read_csv(options.labels).set_index("record_id")
-    column = next(name for name in TRUE_RISKS if name in table)
-    risk = table.loc[archive.manifest["record_id"].iloc[labels.rows[test]], column].to_numpy()
-    targets = labels.targets[test]
-    if task.name == "af_survival":  # prevalent AF is not predicted
-        incident = targets[:, 2] == 0
-        test, risk, targets = test[incident], risk[incident], targets[incident]
-    else:
-        incident = np.ones(len(test), dtype=bool)
+    if (column := next((name for name in TRUE_RISKS if name in table), None)) is None:
+        parser.error(f"labels={options.labels!r}: has no column of {', '.join(TRUE_RISKS)}")
+    risk = table.loc[archive.manifest["record_id"].iloc[labels.rows[splits.test]], column].to_numpy()
+    targets = labels.targets[splits.test]
+    survival = task.name == "af_survival"
+    tested = targets[:, 2] == 0 if survival else np.ones(len(risk), dtype=bool)  # prevalent AF is not predicted
+    risk, targets = risk[tested], targets[tested]
 
-    rows, risks = [], {}
+    # What the truth itself would score: equal survival probabilities, since only the last one ranks.
+    truth = np.repeat(1 - risk[:, None], task.options["bins"], axis=1) if survival else risk[:, None]
+    rows = [{"arm": "truth", "fraction": 1.0, **describe(task, targets, risk, truth)}]
+    risks: dict[tuple[str, float], list[NDArray[np.float32]]] = {}
     for path in sorted(out.glob("runs/*/result.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
-        scores = np.load(path.with_name("test_scores.npy"))[incident]
+        scores = np.load(path.with_name("test_scores.npy"))[tested]
         key = run["arm"], run["fraction"]
         rows.append({"arm": key[0], "fraction": key[1], **describe(task, targets, risk, scores)})
         risks.setdefault(key, []).append(predicted_risk(task, scores))
-    truth = 1 - np.tile(risk[:, None], scores.shape[1]) if task.name == "af_survival" else risk[:, None]
-    rows.append({"arm": "truth", "fraction": 1.0, **describe(task, targets, risk, truth)})
     found = pd.DataFrame(rows).groupby(["fraction", "arm"], sort=True).mean().reset_index()
     found.to_csv(out / "truth.csv", index=False, float_format="%.4f")
     logging.info(
         "%s, %s of the truth %.3f\n%s",
         out,
         METRIC_LABELS[task.selection],
-        rows[-1][task.selection],
+        rows[0][task.selection],
         found.round(3).to_string(),
     )
-    draw(risk, {arm: each for (arm, fraction), each in risks.items() if fraction == 1.0}, out / "truth.png")
+    full = max(fraction for _, fraction in risks)
+    draw(risk, {arm: each for (arm, fraction), each in risks.items() if fraction == full}, out / "truth.png")
 
 
 def by_tenth(predicted: NDArray[np.float32], risk: NDArray[np.float64]) -> list[tuple[float, float]]:
@@ -105,8 +110,9 @@ def draw(risk: NDArray[np.float64], predicted: dict[str, list[NDArray[np.float32
         figure = Figure(figsize=(4.8, 4.6), layout="constrained")
         axes = figure.subplots()
         axes.axline((0, 0), slope=1, color=LINE, linewidth=1.6, zorder=1)
-        for arm, style in ARM_STYLES.items():
-            x, y = np.mean([by_tenth(each, risk) for each in predicted[arm]], axis=0).T
+        for arm, each_seed in predicted.items():
+            style = ARM_STYLES[arm]
+            x, y = np.mean([by_tenth(each, risk) for each in each_seed], axis=0).T
             axes.plot(x, y, color=style.colour, linestyle=style.dash, marker=style.marker, label=style.label)
         axes.set(xlabel="Predicted risk, mean of a tenth", ylabel="True risk")
         for axis in (axes.xaxis, axes.yaxis):

@@ -14,6 +14,7 @@ import pytest
 from ssl_ecg.api import SplitSettings
 from ssl_ecg.archive import open_archive
 from ssl_ecg.archive.synthetic import synthesize
+from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.report.figures import ARM_STYLES
 from ssl_ecg.tasks import read_task
 
@@ -28,7 +29,8 @@ def test_the_truth_is_right_and_its_opposite_wrong(task: str, tmp_path: Path) ->
     table, column = TABLES[task]
     path = tmp_path / "archive" / "labels" / f"{table}.csv"
     labels, _ = read_task(task, path, archive)
-    test = SplitSettings().split(labels).test
+    splits = SplitSettings().split(labels)
+    test = splits.test
     records = archive.manifest["record_id"].iloc[labels.rows[test]]
     risk = pd.read_csv(path).set_index("record_id").loc[records, column].to_numpy()
     said = {"random_probe": 1 - risk, "pretrained_probe": risk + 0.1, "scratch": risk / 2, "pretrained_finetune": risk}
@@ -40,8 +42,10 @@ def test_the_truth_is_right_and_its_opposite_wrong(task: str, tmp_path: Path) ->
         (folder / "result.json").write_text(json.dumps({"arm": arm, "fraction": 1.0}))
         curve = np.repeat(1 - predicted[:, None], 25, axis=1)
         np.save(folder / "test_scores.npy", curve if task == "af_survival" else predicted[:, None])
-    (out / "comparison.json").write_text(json.dumps({"settings": {"task": task, "task_options": {}}}))
-    subprocess.run([sys.executable, SCRIPT, out, tmp_path / "archive", path], check=True, capture_output=True)
+    digest = data_identity(archive, labels, splits)["labels"]
+    (out / "comparison.json").write_text(json.dumps({"settings": {"task": task, "task_options": {}}, "labels": digest}))
+    command = [sys.executable, SCRIPT, out, tmp_path / "archive", path]
+    subprocess.run(command, check=True, capture_output=True)
 
     found = pd.read_csv(out / "truth.csv").set_index("arm")
     if task == "af_survival":  # prevalent AF is not predicted
@@ -49,8 +53,12 @@ def test_the_truth_is_right_and_its_opposite_wrong(task: str, tmp_path: Path) ->
     np.testing.assert_allclose(found["mean_true"], risk.mean(), atol=1e-4)
     np.testing.assert_allclose(found.loc[["truth", *ARM_STYLES], "rank_correlation"], [1, -1, 1, 1, 1], atol=1e-4)
     wrong = np.sqrt(np.mean((1 - 2 * risk) ** 2)), 0.1, np.sqrt(np.mean(risk**2)) / 2, 0
-    np.testing.assert_allclose(found.loc[list(ARM_STYLES), "error"], wrong, atol=1e-4)
+    np.testing.assert_allclose(found.loc[list(ARM_STYLES), "rmse"], wrong, atol=1e-4)
     metric = "c_index" if task == "af_survival" else "auroc"
     assert found.loc["scratch", metric] == found.loc["truth", metric] > 0.6
     assert found.loc["random_probe", metric] == pytest.approx(1 - found.loc["truth", metric], abs=1e-3)
     assert (out / "truth.png").stat().st_size > 10_000
+    (out / "comparison.json").write_text(json.dumps({"settings": {"task": task, "task_options": {}}, "labels": {}}))
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "not those of the comparison" in refused.stderr

@@ -70,7 +70,7 @@ class CompareSettings:
         pretrained_candidates: changes to ``pretrained_finetune`` that validation chooses from, at each fraction with
             the first seed; the other seeds use the chosen one.
         scratch_candidates: the same for ``scratch``; as many.
-        replicates: bootstrap draws of patients.
+        replicates: bootstrap draws of patients; no corrected p-value is below 2 x differences / (replicates + 1).
         seen_patients: what to do where pretraining has seen test patients: "refuse", or "test" on them, since they are
             other people of the same ids. Where they are not, the result is not an honest one.
     """
@@ -88,7 +88,7 @@ class CompareSettings:
         {**AUGMENTED, "head": "zero", "layer_decay": 1.0},
     )
     scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
-    replicates: int = 1000
+    replicates: int = 5000
     seen_patients: str = "refuse"
 
     def __post_init__(self) -> None:

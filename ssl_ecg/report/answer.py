@@ -86,7 +86,7 @@ def _doubt(better: Sequence[Finding], found: Sequence[Finding]) -> str:
     doubted = [f for f in better if f.fraction in unproven]
     if not doubted:
         return ""
-    return f" At {_at(doubted)} random weights with a linear probe do as well as the pretrained encoder with one."
+    return f" At {_at(doubted)} a linear probe is not clearly better on the pretrained encoder than on random weights."
 
 
 def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str]:
@@ -101,6 +101,8 @@ def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str
         interval = "no interval: too few patients"
         if not math.isnan(largest.low):
             interval = f"95\N{NO-BREAK SPACE}% interval {signed(largest.low, 3)} to {signed(largest.high, 3)}"
+        if not math.isnan(largest.p_value):
+            interval += f", corrected p {largest.p_value:.3f}"
         told.append(
             f"{first} against {second[0].lower()}{second[1:]}: {counts}. The largest difference in "
             f"{METRIC_LABELS.get(metric, metric)} is {signed(largest.mean, 3)} ({interval}), "

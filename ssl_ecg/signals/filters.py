@@ -113,10 +113,10 @@ def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:
     return np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, samples - length)])
 
 
-def _recorded(signal: Array) -> NDArray[np.bool_]:
+def _recorded(signal: Array) -> NDArray[np.bool_] | bool:
     """Tell which samples of signal [..., L, T] come before the zeros that pad a short record, or one True for all."""
     if signal[..., -1].any(axis=-1).all():
-        return np.array(True)  # as a rule, and means over all samples are faster than over some
+        return True  # as a rule; NumPy is fast for this very object, not for an array that holds it
     heard: NDArray[np.bool_] = (signal != 0).any(axis=-2, keepdims=True)
     before = np.logical_or.accumulate(heard[..., ::-1], axis=-1)[..., ::-1]
     return np.broadcast_to(before | ~before.any(axis=-1, keepdims=True), signal.shape)
@@ -149,7 +149,7 @@ def normalise(signal: Array, how: str = "lead") -> Array:
     # Rounding leaves a deviation of about 1e-7 x the offset in a constant lead: dividing by it would make noise of it.
     constant = deviation <= 1e-6 * np.abs(signal).max(axis=axes, keepdims=True)
     # A lead that is 0 throughout was not recorded; it stays 0 so that it can be told from the others.
-    absent = constant | ~signal.any(axis=-1, keepdims=True) | ~recorded
+    absent = constant | ~signal.any(axis=-1, keepdims=True) | np.logical_not(recorded)
     return np.where(absent, 0, centred / np.where(constant, 1, deviation)).astype(signal.dtype, copy=False)
 
 

@@ -55,23 +55,23 @@ class Classifier(nn.Module):
         if self.windows.seconds is None or self.windows.of_features:
             return self.task.scores(self(signal))
         self.encoder.check_shape(signal)
-        crops, there = self.windows.cut(signal, self.encoder.sampling_rate)
+        crops, present = self.windows.cut(signal, self.encoder.sampling_rate)
         each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
-        return self.windows.reduce(each.unflatten(0, there.shape), there)
+        return self.windows.reduce(each.unflatten(0, present.shape), present)
 
     def features(self, signal: Tensor) -> Tensor:
         """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""
-        crops, there = self._crops(signal)
-        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, there.shape), there)
+        crops, present = self._crops(signal)
+        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, present.shape), present)
 
     def steps(self, signal: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the same to step features [B, W, N, D'] of W windows, or of one whole, and which windows there are."""
-        crops, there = self._crops(signal)
-        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, there.shape), there
+        """Map the same to step features [B, W, N, D'] of W windows, or of one whole, and which are present [B, W]."""
+        crops, present = self._crops(signal)
+        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, present.shape), present
 
-    def pool(self, steps: Tensor, there: Tensor) -> Tensor:
-        """Pool step features [B, W, N, D'] of windows that are there [B, W] to what the head sees, [B, D]."""
-        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, there.shape), there)
+    def pool(self, steps: Tensor, present: Tensor) -> Tensor:
+        """Pool step features [B, W, N, D'] of windows, present or not [B, W], to what the head sees, [B, D]."""
+        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, present.shape), present)
 
     def _crops(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         windows = self.windows if self.windows.of_features else WindowSettings()

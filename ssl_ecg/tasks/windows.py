@@ -53,8 +53,8 @@ class WindowSettings:
         """Cut signal [B, L, T], of which short records end in zeros, into windows; whole records are one window.
 
         Returns:
-            Windows [B, W, L, samples], and bool [B, W]: which of them there are. A record of fewer windows than others
-            repeats its last one.
+            Windows [B, W, L, samples], and bool [B, W]: which of them are present. A record of fewer windows than
+            others repeats its last one.
 
         Raises:
             ValueError: records shorter than a window, or a stride below a sample.
@@ -69,14 +69,14 @@ class WindowSettings:
             )
         starts = torch.tensor([*range(0, total - width, stride), total - width], device=signal.device)
         last = (recorded_samples(signal) - width).clamp(min=0)[:, None]
-        # One starts where the one before it left something to see.
-        there = torch.cat([torch.ones_like(last, dtype=torch.bool), starts[:-1] < last], dim=1)
+        # A window is present where the one before it did not reach the end of the record.
+        present = torch.cat([torch.ones_like(last, dtype=torch.bool), starts[:-1] < last], dim=1)
         index = starts.minimum(last)[..., None] + torch.arange(width, device=signal.device)  # [B, W, samples]
         signal = signal[:, None].expand(-1, len(starts), -1, -1)
-        return signal.gather(3, index[:, :, None].expand(-1, -1, signal.shape[2], -1)), there
+        return signal.gather(3, index[:, :, None].expand(-1, -1, signal.shape[2], -1)), present
 
-    def reduce(self, each: Tensor, there: Tensor) -> Tensor:
-        """Return the aggregate [B, S] of what those windows [B, W, S] say that are there [B, W]."""
+    def reduce(self, each: Tensor, present: Tensor) -> Tensor:
+        """Return the aggregate [B, S] of what windows [B, W, S] say, over those that are present [B, W]."""
         if self.aggregate == "max":
-            return each.masked_fill(~there[..., None], -torch.inf).amax(dim=1)
-        return (each * there[..., None]).sum(dim=1) / there.sum(dim=1, keepdim=True)
+            return each.masked_fill(~present[..., None], -torch.inf).amax(dim=1)
+        return (each * present[..., None]).sum(dim=1) / present.sum(dim=1, keepdim=True)

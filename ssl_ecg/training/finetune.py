@@ -137,8 +137,8 @@ class FinetuneModule(pl.LightningModule):
         """Return the task's loss on augmented crops."""
         signal = self.augment(random_crop(batch["signal"], self.crop))
         if self.settings.attention:
-            steps, there = self.model.steps(signal)
-            features = self.model.pool(steps, there)
+            steps, present = self.model.steps(signal)
+            features = self.model.pool(steps, present)
         else:
             features = self.model.features(signal)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])

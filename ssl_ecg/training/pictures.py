@@ -36,7 +36,7 @@ def draw_reconstruction(part: Any, signal: Tensor, encoder: Encoder, seed: int) 
         pictures = part.reconstruct({"signal": signal[:RECORDS]})
     part.train(was_training)
     arrays = {name: {key: value.cpu().numpy() for key, value in parts.items()} for name, parts in pictures.items()}
-    return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, encoder.samples, records=RECORDS)
+    return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, signal.shape[-1], records=RECORDS)
 
 
 class ReconstructionPictures(pl.Callback):
@@ -52,14 +52,14 @@ class ReconstructionPictures(pl.Callback):
         self.part, self.encoder, self.seed = part, encoder, seed
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
         """Draw after the first batch of every tenth of the run."""
         every = max(1, (trainer.max_epochs or 1) // 10)
         if batch_idx or not trainer.is_global_zero or trainer.current_epoch % every:
             return
         for log in trainer.loggers:
-            figure = draw_reconstruction(self.part, batch["signal"], self.encoder, self.seed)
+            figure = draw_reconstruction(self.part, batch["signal"][..., : pl_module.crop], self.encoder, self.seed)
             if isinstance(log, TensorBoardLogger):
                 log.experiment.add_figure("reconstruction", figure, trainer.global_step)
             elif isinstance(log, WandbLogger):

@@ -56,7 +56,7 @@ class PretrainModule(pl.LightningModule):
         super().__init__()
         self.objective = objective
         self.settings = settings
-        self.crop = crop  # samples
+        self.crop = crop  # samples; None: whole records
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self._features: list[Tensor] = []
 
@@ -225,7 +225,7 @@ def pretrain(
     }
     if trainer.is_global_zero:
         if masked is not None:
-            signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])).to(module.device)
+            signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])[..., :crop]).to(module.device)
             save_figure(draw_reconstruction(masked, signal, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
     _clear(out, trainer)

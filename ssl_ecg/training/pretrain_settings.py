@@ -23,8 +23,8 @@ class PretrainSettings:
         batch_size: ECGs of a step, over all processes.
         per_patient: ECGs of a patient that come together in a batch, where the patient has as many; 1 draws ECGs
             whoever they are of. Objectives that know patients learn from visits that meet.
-        crop: seconds of a random stretch that every epoch shows of each record, or None for whole records; for archives
-            whose records last differently long, one that the shortest has.
+        crop: seconds of a random crop of each record, drawn anew every epoch, or None for whole records; with
+            recordings of different lengths, at most those of the shortest.
         learning_rate: peak of AdamW's, after warm-up.
         weight_decay: AdamW's.
         beta2: AdamW's memory of squared gradients; masked autoencoders are trained with 0.95 (He et al., CVPR 2022).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,7 +28,6 @@ COMPARISONS = {
     "simulated_low_lvef": "Low LVEF, simulated for PTB-XL",
 }
 CHOSEN_BY = ("macro_auroc", "c_index", "auroc")
-FACES = ("none", None)
 
 
 def gather(out: Path, name: str) -> pd.DataFrame:
@@ -44,12 +44,13 @@ def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
             rows = summary[(summary["comparison"] == key) & summary["metric"].isin(CHOSEN_BY)]
             for place, (arm, style) in enumerate(ARM_STYLES.items()):
                 of_arm = rows[rows["arm"] == arm].sort_values("fraction")
-                for shift, face, row in zip((0.14, -0.14), FACES, of_arm.itertuples()):
+                looks = (0.14, "none"), (-0.14, style.colour)  # the smaller fraction hollow, all labels filled
+                for (shift, face), row in zip(looks, of_arm.itertuples(), strict=True):
                     y = shift - place
                     axes.plot([row.low, row.high], [y, y], color=style.colour, linestyle="-", linewidth=1.6)
-                    axes.plot(row.mean, y, style.marker, color=style.colour, markerfacecolor=face or style.colour)
+                    axes.plot(row.mean, y, style.marker, color=style.colour, markerfacecolor=face)
             best = truth[(truth["comparison"] == key) & (truth["arm"] == "truth")]
-            for value in best[best.columns.intersection(CHOSEN_BY)].to_numpy().ravel():
+            for value in best[best.columns.intersection(CHOSEN_BY)].dropna(axis=1).to_numpy().ravel():
                 axes.axvline(value, color="#7d8794", linewidth=1.0, linestyle=":")
             fractions = " and ".join(percent(fraction) for fraction in sorted(rows["fraction"].unique()))
             axes.set_title(f"{title}\n{METRIC_LABELS[rows['metric'].iloc[0]]}, {fractions}", fontsize=9, loc="left")
@@ -60,11 +61,13 @@ def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
 
 
 def main(out: Path, folder: Path) -> None:
-    """Write ``summary.csv``, ``results.csv``, ``per_class.csv``, ``truth.csv`` and ``arms.png``."""
+    """Write ``summary.csv``, ``results.csv``, ``per_class.csv``, ``truth.csv``, ``arms.png`` and ``truth_*.png``."""
     tables = {name: gather(out, f"{name}.csv") for name in ("summary", "results", "per_class", "truth")}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
     draw(tables["summary"], tables["truth"], folder / "arms.png")
+    for picture in out.glob("*/truth.png"):
+        shutil.copyfile(picture, folder / f"truth_{picture.parent.name}.png")
 
 
 if __name__ == "__main__":

@@ -112,14 +112,13 @@ def main(real: Path, out: Path) -> None:
         table = (archive if name.startswith("ptbxl") else out) / "labels" / f"{name}.csv"
         data = (out / f"{archive.name}_encoder", archive, table, out / name)
         call(name, "-m", "ssl_ecg", "compare", *data, f"fractions={fractions}", *FOLDS, *BF16, *options)
-        if name.startswith("s"):
+        if name.startswith(("synthetic", "simulated")):
             call(name, truth, out / name, archive, table, "--validation-folds", 8, "--test-folds", 9)
 
-    if not synthetic.exists():
+    if not (synthetic / "truth.parquet").exists():
         call("data", "-m", "ssl_ecg", "synthesize", synthetic, "records=3000")
-    if not (labels / "hold_out.csv").exists():
-        prepare(real, synthetic, labels)
-        call("data", simulate, real, labels)
+    prepare(real, synthetic, labels)
+    call("data", simulate, real, labels)
     with ThreadPoolExecutor(2) as pool:
         drawn = labels / "synthetic_af_survival.csv"
         pretraining = (synthetic, drawn, "af_survival"), (real, labels / "hold_out.csv", "arrhythmia")
