@@ -28,7 +28,8 @@ class CMSC(Siamese):
         backbone: signal [B, L, T] in, features [B, D] out; for single leads one such as ``lead_wise``.
         sampling_rate: Hz.
         temperature: of the contrastive loss.
-        reduction: "clocs" or "pooled", see ``patient_contrastive_loss``.
+        reduction: "pooled", or "clocs" as published, see ``patient_contrastive_loss``; they differ where
+            recordings of a patient meet in a batch.
         positives: "patient": all recordings of a patient attract each other; "record": a recording is its own patient,
             and other visits are negatives, as in methods that know no patients.
         options: leads, segments, projector and augmentation, see ``Siamese``.
@@ -42,7 +43,7 @@ class CMSC(Siamese):
         backbone: Any,
         sampling_rate: float,
         temperature: float = 0.1,
-        reduction: str = "clocs",
+        reduction: str = "pooled",
         positives: str = "patient",
         **options: Any,
     ) -> None:

@@ -57,10 +57,10 @@ def test_with_positives_by_record_other_visits_are_negatives(leads: str) -> None
     embedded = [objective.projector(objective.network(view)) for view in views]
     # The leads of one recording stay together.
     record = torch.arange(6).repeat_interleave(2) if leads == "single" else torch.arange(6)
-    torch.testing.assert_close(objective(data)["loss"], patient_contrastive_loss(*embedded, record))
+    torch.testing.assert_close(objective(data)["loss"], patient_contrastive_loss(*embedded, record, reduction="pooled"))
     objective.positives = "patient"
     visits = objective(data)["loss"]
-    torch.testing.assert_close(visits, patient_contrastive_loss(*embedded, record // 2))
+    torch.testing.assert_close(visits, patient_contrastive_loss(*embedded, record // 2, reduction="pooled"))
     with pytest.raises(ValueError, match="positives='visit': choose one of patient, record"):
         small_cmsc(positives="visit")
 

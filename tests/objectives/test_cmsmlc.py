@@ -32,7 +32,9 @@ def test_every_lead_of_every_segment_is_a_view_and_the_loss_the_mean_over_all_pa
         for part in range(segments)
         for lead in range(3)
     ]
-    pairs = [patient_contrastive_loss(a, b, data["patient"]) for a, b in combinations(embeddings, 2)]
+    pairs = [
+        patient_contrastive_loss(a, b, data["patient"], reduction="pooled") for a, b in combinations(embeddings, 2)
+    ]
     assert len(pairs) == len(embeddings) * (len(embeddings) - 1) // 2
     torch.testing.assert_close(objective(data)["loss"], torch.stack(pairs).mean())
 

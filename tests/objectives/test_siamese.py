@@ -191,7 +191,7 @@ def test_single_lead_cmsc_has_a_row_for_every_lead_with_the_patient_of_its_recor
         return objective.projector(objective.backbone.single(signals[:, None]))
 
     patient = torch.stack([data["patient"][record] for record, _ in rows])
-    expected = patient_contrastive_loss(embed(0), embed(60), patient)
+    expected = patient_contrastive_loss(embed(0), embed(60), patient, reduction="pooled")
     torch.testing.assert_close(objective(data)["loss"], expected)
 
 
