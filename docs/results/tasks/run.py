@@ -22,7 +22,13 @@ from ssl_ecg.tasks import read_task
 FOLDS = ("split=ptbxl", "split.validation_folds=[8]", "split.test_folds=[9]")
 FINETUNED, SCRATCH = "pretrained_finetune", "scratch"
 BF16 = (f"{FINETUNED}.precision=bf16-mixed", f"{SCRATCH}.precision=bf16-mixed")
-PRETRAINING = ("objective=cmsc", "backbone=xresnet1d18", "backbone.width=32", "precision=bf16-mixed")
+PRETRAINING = (
+    "objective=cmsc",
+    "objective.reduction=clocs",
+    "backbone=xresnet1d18",
+    "backbone.width=32",
+    "precision=bf16-mixed",
+)
 AUGMENT = "augment: {lead_masking: 0.3, gaussian_noise: 0.1}"
 LABELS = (
     f"pretrained_candidates=[{{{AUGMENT}}},{{{AUGMENT}, head: zero, layer_decay: 1.0}}]",
