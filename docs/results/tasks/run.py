@@ -109,14 +109,14 @@ def main(real: Path, out: Path) -> None:
             words = [sys.executable, *map(str, command)]
             subprocess.run(words, stdout=file, stderr=file, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
-    def pretrain(archive: Path, holdout: Path, task: str) -> None:
-        data = (archive, out / f"{archive.name}_encoder", f"holdout={holdout}", f"task={task}", *FOLDS)
-        call(f"{archive.name}_encoder", "-m", "ssl_ecg", "pretrain", *data, *PRETRAINING)
+    def pretrain(name: str, archive: Path, holdout: Path, task: str) -> None:
+        data = (archive, out / name, f"holdout={holdout}", f"task={task}", *FOLDS)
+        call(name, "-m", "ssl_ecg", "pretrain", *data, *PRETRAINING)
 
     def compare(name: str, fractions: str, *options: str) -> None:
-        archive = synthetic if name.startswith("synthetic") else real
+        archive, encoder = (synthetic, "synthetic_encoder") if name.startswith("synthetic") else (real, "real_encoder")
         table = (archive if name.startswith("ptbxl") else out) / "labels" / f"{name}.csv"
-        data = (out / f"{archive.name}_encoder", archive, table, out / name)
+        data = (out / encoder, archive, table, out / name)
         call(name, "-m", "ssl_ecg", "compare", *data, f"fractions={fractions}", *FOLDS, *BF16, *options)
         if name.startswith(("synthetic", "simulated")):
             call(name, truth, out / name, archive, table, "--validation-folds", 8, "--test-folds", 9)
@@ -127,7 +127,10 @@ def main(real: Path, out: Path) -> None:
     call("data", simulate, real, labels)
     with ThreadPoolExecutor(2) as pool:
         drawn = labels / "synthetic_af_survival.csv"
-        pretraining = (synthetic, drawn, "af_survival"), (real, labels / "hold_out.csv", "arrhythmia")
+        pretraining = (
+            ("synthetic_encoder", synthetic, drawn, "af_survival"),
+            ("real_encoder", real, labels / "hold_out.csv", "arrhythmia"),
+        )
         list(pool.map(lambda job: pretrain(*job), pretraining))
         list(pool.map(lambda job: compare(*job), COMPARISONS))
 
