@@ -340,6 +340,7 @@ def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: Pret
     "change",
     [
         {"epochs": 0},
+        {"batch_size": -1},
         {"batch_size": 1},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},

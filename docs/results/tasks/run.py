@@ -21,7 +21,7 @@ from ssl_ecg.tasks import read_task
 
 FOLDS = ("split=ptbxl", "split.validation_folds=[8]", "split.test_folds=[9]")
 FINETUNED, SCRATCH = "pretrained_finetune", "scratch"
-BF16 = (f"{FINETUNED}.precision=bf16-mixed", f"{SCRATCH}.precision=bf16-mixed")
+SHARED = (f"{FINETUNED}.precision=bf16-mixed", f"{SCRATCH}.precision=bf16-mixed", "replicates=1000")
 PRETRAINING = (
     "objective=cmsc",
     "objective.reduction=clocs",
@@ -43,7 +43,7 @@ SURVIVAL = (
     "scratch_candidates=[{learning_rate: 0.001},{learning_rate: 0.01}]",
 )
 LUDB = (
-    "task.classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"  # the others: below 4 records
+    "task.classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"  # the others: at most 4 records
 )
 COMPARISONS = (
     ("synthetic_af_survival", "[0.25,1]", *SURVIVAL),
@@ -117,7 +117,7 @@ def main(real: Path, out: Path) -> None:
         archive, encoder = (synthetic, "synthetic_encoder") if name.startswith("synthetic") else (real, "real_encoder")
         table = (archive if name.startswith("ptbxl") else out) / "labels" / f"{name}.csv"
         data = (out / encoder, archive, table, out / name)
-        call(name, "-m", "ssl_ecg", "compare", *data, f"fractions={fractions}", *FOLDS, *BF16, *options)
+        call(name, "-m", "ssl_ecg", "compare", *data, f"fractions={fractions}", *FOLDS, *SHARED, *options)
         if name.startswith(("synthetic", "simulated")):
             call(name, truth, out / name, archive, table, "--validation-folds", 8, "--test-folds", 9)
 
