@@ -42,9 +42,8 @@ SURVIVAL = (
     "pretrained_candidates=[{learning_rate: 0.001},{learning_rate: 0.01, head: zero, layer_decay: 1.0}]",
     "scratch_candidates=[{learning_rate: 0.001},{learning_rate: 0.01}]",
 )
-LUDB = (
-    "task.classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"  # the others: at most 4 records
-)
+# The other rhythms of LUDB have at most 4 records.
+LUDB = "task.classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"
 COMPARISONS = (
     ("synthetic_af_survival", "[0.25,1]", *SURVIVAL),
     ("simulated_af_survival", "[0.25,1]", *SURVIVAL),
