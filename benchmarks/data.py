@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ssl_ecg.archive import ingest, open_archive
-from ssl_ecg.archive.synthetic import draw_ecgs, synthesize
 from ssl_ecg.records import LEADS
+from ssl_ecg.synthetic import draw_ecgs, synthesize
 
 
 def core_seconds(run: Callable[[], Any]) -> float:

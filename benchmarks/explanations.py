@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 import ssl_ecg  # noqa: F401
-from ssl_ecg.archive.synthetic import draw_ecgs
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.explain import beat_shares, ecg_figure, grad_cam, r_peaks
 from ssl_ecg.records import LEADS
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.signals.filters import condition, normalise
+from ssl_ecg.synthetic import draw_ecgs
 from ssl_ecg.tasks import create_task
 from ssl_ecg.tasks.classifier import Classifier
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings
 from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.explain.style import LINE, STYLE, save_figure
 from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS
 from ssl_ecg.tasks import Task, read_task
+from ssl_ecg.verbs import SplitSettings
 
 TRUE_RISKS = ("true_risk_5y", "risk_5y", "true_probability", "low_lvef_probability")
 

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings
+from ssl_ecg.verbs import SplitSettings
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("encoder", help="encoder folder")

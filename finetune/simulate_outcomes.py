@@ -11,8 +11,8 @@ import logging
 from pathlib import Path
 
 import ssl_ecg
-from ssl_ecg.archive.simulated_outcomes import simulate_lvef, simulate_outcomes
 from ssl_ecg.evaluation import concordance_index, macro_auroc
+from ssl_ecg.labels.simulated_outcomes import simulate_lvef, simulate_outcomes
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("archive", help="archive with PTB-XL's records")

@@ -15,7 +15,7 @@ from ssl_ecg._torchvision import declare_missing_operators
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ssl_ecg.api import (
+    from ssl_ecg.verbs import (
         ablate,
         compare,
         evaluate,
@@ -49,10 +49,13 @@ _ROOMS = (
     "comparison",
     "evaluation",
     "explain",
+    "labels",
     "objectives",
     "records",
     "report",
     "signals",
+    "sources",
+    "synthetic",
     "tasks",
     "training",
     "views",
@@ -61,7 +64,7 @@ _ROOMS = (
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("ssl_ecg.api"), name)
+        return getattr(importlib.import_module("ssl_ecg.verbs"), name)
     if name in _ROOMS:
         return importlib.import_module(f"ssl_ecg.{name}")
     raise AttributeError(f"module 'ssl_ecg' has no attribute {name!r}")

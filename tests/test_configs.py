@@ -9,8 +9,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from ssl_ecg import api, cli
-from ssl_ecg.api.shared import settings_from
+from ssl_ecg import cli
+from ssl_ecg import verbs as api
 from ssl_ecg.backbones import create_backbone, list_backbones
 from ssl_ecg.cli import configuration, verbs
 from ssl_ecg.comparison import AblateSettings, CompareSettings
@@ -21,6 +21,7 @@ from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
+from ssl_ecg.verbs.shared import settings_from
 
 FOLDER = api.config_folder()
 VERBS = sorted(cli.PATHS)
@@ -183,7 +184,7 @@ def test_python_pretrains_as_the_command_line_does(
         seen.append(settings)
         raise ValueError("enough")
 
-    monkeypatch.setattr("ssl_ecg.api.pretraining.opened", lambda archive: archive)
+    monkeypatch.setattr("ssl_ecg.verbs.pretraining.opened", lambda archive: archive)
     monkeypatch.setattr("ssl_ecg.training.pretrain", remember)
     with pytest.raises(ValueError, match="enough"):
         api.pretrain("in", "out", **options)

@@ -18,11 +18,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings
-from ssl_ecg.archive import read_labels
 from ssl_ecg.cli import main
+from ssl_ecg.labels import read_labels
 from ssl_ecg.tasks import load_classifier
 from ssl_ecg.training import patient_hash, predict_scores
+from ssl_ecg.verbs import SplitSettings
 
 CLASSES = "task.classes=[sinus_rhythm,sinus_bradycardia]"
 SPLIT = ("split.validation=0.25", "split.test=0.3", "split.seed=1")

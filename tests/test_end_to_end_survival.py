@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings, results
-from ssl_ecg.api.clinical import read_clinical
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
 from ssl_ecg.tasks import load_classifier, read_task
 from ssl_ecg.training import predict_scores
+from ssl_ecg.verbs import SplitSettings, results
+from ssl_ecg.verbs.clinical import read_clinical
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
 TASK = ("task=af_survival", "task.horizon_days=1460", "task.bins=10")

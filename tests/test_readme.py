@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 import ssl_ecg
-from ssl_ecg import api
-from ssl_ecg.archive.synthetic import draw_ecgs
+from ssl_ecg import verbs as api
 from ssl_ecg.cli import PATHS, main
 from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.synthetic import draw_ecgs
 from ssl_ecg.training import FinetuneSettings
 
 ROOT = Path(__file__).resolve().parents[1]

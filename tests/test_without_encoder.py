@@ -99,7 +99,7 @@ def test_what_is_not_named_is_the_network_of_pretraining_and_the_settings_of_scr
     config = configuration.load_config("finetune", configuration.without_encoder("finetune", ["backbone.width=8"]))
     assert (config.backbone.name, config.backbone.width) == ("xresnet1d18", 8)
     settings = configuration.typed(FinetuneSettings, config.training)
-    assert settings == FinetuneSettings(**ssl_ecg.api.supervised.RANDOM_START)
+    assert settings == FinetuneSettings(**ssl_ecg.verbs.supervised.RANDOM_START)
     chosen = configuration.without_encoder("finetune", ["backbone=s4d", "training=image"])
     config = configuration.load_config("finetune", chosen)
     assert (config.backbone.name, config.training.schedule) == ("s4d", "onecycle")

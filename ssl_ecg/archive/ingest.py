@@ -25,13 +25,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.cpsc2018 import CPSC2018
-from ssl_ecg.archive.ludb import LUDB, TABLE
 from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme
-from ssl_ecg.archive.ptbxl import DATABASE, PTBXL
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, quantise
 from ssl_ecg.records import READERS, QualityLimits, RecordError, check_quality, read_record
 from ssl_ecg.signals import SignalSettings, condition
+from ssl_ecg.sources.cpsc2018 import CPSC2018
+from ssl_ecg.sources.ludb import LUDB, TABLE
+from ssl_ecg.sources.ptbxl import DATABASE, PTBXL
 
 FILES_PER_PART = 2048  # some 50 MB at 100 Hz, 250 MB at 500 Hz; what a kill can cost
 FILES_PER_TASK = 16
@@ -231,6 +231,8 @@ def _read(job: _Job, source: Path, settings: SignalSettings, limits: QualityLimi
         "original_rate": rate,
         "original_duration": record.duration,
         "calibrated": record.calibrated,
+        "recorded": min(settings.samples, math.ceil(record.duration * settings.sampling_rate)),
+        "leads": " ".join(settings.leads),
     }
     return _Outcome(job.path, None, integers, row)
 

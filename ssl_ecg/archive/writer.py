@@ -41,6 +41,8 @@ COLUMNS = {
     "original_rate": "float64",
     "original_duration": "float64",
     "calibrated": "bool",
+    "recorded": "int64",
+    "leads": "string",
 }
 
 log = logging.getLogger(__name__)
@@ -179,7 +181,8 @@ class ArchiveWriter:
 
         Args:
             signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
-            manifest: A row a record with the columns ``COLUMNS`` (further ones are kept).
+            manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded`` and
+                ``leads`` every record is whole.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -189,6 +192,10 @@ class ArchiveWriter:
         number, expected = len(self.committed), (len(manifest), len(self.settings.leads), self.settings.samples)
         if signals.shape != expected:
             raise ValueError(f"signals must have shape {expected} (manifest rows, leads, samples), got {signals.shape}")
+        manifest = manifest.copy()
+        for name, whole in (("recorded", self.settings.samples), ("leads", " ".join(self.settings.leads))):
+            if name not in manifest:
+                manifest[name] = whole
         if missing := sorted(set(COLUMNS) - set(manifest.columns)):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
         ids = manifest["record_id"]

@@ -49,8 +49,14 @@ class SignalBackbone(nn.Module):
         """Pool step features [B, N, D'] to [B, D]."""
         raise NotImplementedError
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to one feature vector per record [B, D]."""
+    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map signal [B, L, T] to one feature vector per record [B, D].
+
+        Args:
+            signal: [B, L, T].
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all.
+        """
         return self.pool(self.forward_features(signal))
 
 

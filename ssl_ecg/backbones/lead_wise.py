@@ -53,7 +53,7 @@ class LeadWise(SignalBackbone):
             present = torch.ones(leads.shape[:2], dtype=torch.bool, device=leads.device)
         return (leads * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
 
-    def forward(self, signal: Tensor) -> Tensor:
+    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to features [B, D]; a lead that is 0 throughout is missing and does not count."""
         return self.pool(self.forward_features(signal), (signal != 0).any(2))
 

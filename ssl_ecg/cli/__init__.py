@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from ssl_ecg import api
+from ssl_ecg import verbs as api
 from ssl_ecg.cli.configuration import NEW_NETWORK, load_config, without_encoder
 from ssl_ecg.cli.verbs import RUN
 

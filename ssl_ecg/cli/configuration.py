@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ssl_ecg import api
+from ssl_ecg import verbs as api
 
 T = TypeVar("T")
 

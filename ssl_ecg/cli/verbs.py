@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
-from ssl_ecg import api
+from ssl_ecg import verbs as api
 from ssl_ecg.cli.configuration import load_config, named, rest, task_of, typed
 
 if TYPE_CHECKING:

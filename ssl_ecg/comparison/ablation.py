@@ -20,8 +20,6 @@ from typing import Any
 import pandas as pd
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
@@ -30,6 +28,8 @@ from ssl_ecg.comparison.folder import claim, data_identity, declaration, lock, r
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
+from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.pretrain import pretrain
 

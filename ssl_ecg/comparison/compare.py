@@ -22,8 +22,6 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
@@ -39,6 +37,8 @@ from ssl_ecg.comparison.folder import claim, data_identity, declaration, result_
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
+from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 

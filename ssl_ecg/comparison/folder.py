@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, require_positives
 from ssl_ecg.comparison.arms import Outcome
+from ssl_ecg.labels.splits import Splits, require_positives
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task
 
 

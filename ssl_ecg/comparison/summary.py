@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits, nested_fractions
 from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
+from ssl_ecg.labels.splits import Splits, nested_fractions
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task, create_task
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]

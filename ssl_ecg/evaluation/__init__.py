@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: metrics, patient-level bootstrap intervals, the linear probe. Knows no network."""
+"""Arrays in, numbers out: metrics, patient-level bootstrap intervals. Knows no network."""
 
 from ssl_ecg.evaluation.calibration import brier_per_class, brier_scores, calibration_error, reliability
 from ssl_ecg.evaluation.challenge import challenge_metric, challenge_metrics
@@ -28,7 +28,6 @@ from ssl_ecg.evaluation.operating_point import (
     sensitivity_at_specificity,
     threshold_at_specificity,
 )
-from ssl_ecg.evaluation.probe import LinearProbe
 from ssl_ecg.evaluation.resampling import bootstrap_weights
 from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
 from ssl_ecg.evaluation.survival import auroc_at, brier_at, concordance_index, integrated_brier
@@ -36,7 +35,6 @@ from ssl_ecg.evaluation.survival import auroc_at, brier_at, concordance_index, i
 __all__ = [
     "Difference",
     "Interval",
-    "LinearProbe",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",

@@ -5,7 +5,6 @@ from pkgutil import iter_modules
 
 from ssl_ecg.objectives.patient_contrastive import multiview_contrastive_loss, patient_contrastive_loss
 from ssl_ecg.objectives.registry import create_objective, list_objectives
-from ssl_ecg.objectives.supervised_contrastive import supervised_contrastive_loss
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -15,5 +14,4 @@ __all__ = [
     "list_objectives",
     "multiview_contrastive_loss",
     "patient_contrastive_loss",
-    "supervised_contrastive_loss",
 ]

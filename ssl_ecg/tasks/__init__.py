@@ -4,7 +4,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
+from ssl_ecg.tasks.linear_probe import LinearProbe
 from ssl_ecg.tasks.registry import Task, create_task, list_tasks, read_task
+from ssl_ecg.tasks.supervised_contrastive import supervised_contrastive_loss
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode_survival, survival_at, survival_curve
 from ssl_ecg.tasks.windows import WindowSettings
 
@@ -13,6 +15,7 @@ for _module in iter_modules(__path__):
 
 __all__ = [
     "Classifier",
+    "LinearProbe",
     "Task",
     "WindowSettings",
     "create_task",
@@ -22,6 +25,7 @@ __all__ = [
     "load_classifier",
     "read_task",
     "save_classifier",
+    "supervised_contrastive_loss",
     "survival_at",
     "survival_curve",
 ]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_ecg.evaluation import (
-    LinearProbe,
     auprc_per_class,
     auroc_per_class,
     best_thresholds,
@@ -29,6 +28,7 @@ from ssl_ecg.evaluation import (
     macro_metrics,
     reliability,
 )
+from ssl_ecg.tasks import LinearProbe
 from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight, sign
 from ssl_ecg.tasks.registry import Probe, register
 

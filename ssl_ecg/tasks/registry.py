@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.labels import LabelTable, read_labels
+from ssl_ecg.labels.tables import LabelTable, read_labels
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_ecg.archive.labels import LabelTable
-from ssl_ecg.archive.splits import Splits
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.labels.splits import Splits
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Classifier
 
 if TYPE_CHECKING:

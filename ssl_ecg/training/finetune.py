@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.backbones.base import SignalBackbone
-from ssl_ecg.objectives import supervised_contrastive_loss
-from ssl_ecg.tasks import Classifier, Task
+from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
 from ssl_ecg.training.engine import is_decayed, make_trainer, seed_step

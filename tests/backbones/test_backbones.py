@@ -14,7 +14,7 @@ from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay
 from torch import Tensor, nn
 
-from ssl_ecg import api
+from ssl_ecg import verbs as api
 from ssl_ecg.backbones import Encoder, create_backbone, list_backbones, load_encoder, save_encoder
 from ssl_ecg.backbones.registry import FACTORIES
 from ssl_ecg.signals import SignalSettings

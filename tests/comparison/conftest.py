@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ssl_ecg.archive import Archive, LabelTable, Splits, open_archive, read_labels, split_by_patient
-from ssl_ecg.archive.synthetic import synthesize
+from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison import CompareSettings, compare
+from ssl_ecg.labels import LabelTable, Splits, read_labels, split_by_patient
+from ssl_ecg.synthetic import synthesize
 from ssl_ecg.training import FinetuneSettings
 
 CLASSES = ("sinus_rhythm", "sinus_bradycardia", "st_depression")

@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ssl_ecg.archive import Splits, nested_fractions, split_by_patient
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
 from ssl_ecg.comparison.folder import write_json
+from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.

@@ -9,9 +9,9 @@ import pytest
 import wfdb
 from wfdb.processing import xqrs_detect
 
-from ssl_ecg.archive.synthetic import draw_ecgs
 from ssl_ecg.explain import beat_shares, r_peaks
 from ssl_ecg.signals.filters import bandpass, resample
+from ssl_ecg.synthetic import draw_ecgs
 
 LIMITS = pd.DataFrame(
     {"p_onset": -0.2, "p_end": -0.1, "qrs_onset": -0.04, "qrs_end": 0.06, "t_onset": 0.16, "t_end": 0.36}, index=[0]

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.archive import open_archive, read_labels, split_by_patient
-from ssl_ecg.archive.synthetic import synthesize
+from ssl_ecg.archive import open_archive
 from ssl_ecg.backbones import create_backbone
-from ssl_ecg.evaluation import LinearProbe, macro_auroc
+from ssl_ecg.evaluation import macro_auroc
+from ssl_ecg.labels import read_labels, split_by_patient
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_loss import masked_loss
+from ssl_ecg.synthetic import synthesize
+from ssl_ecg.tasks import LinearProbe
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:

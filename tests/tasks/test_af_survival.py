@@ -7,14 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from ssl_ecg.evaluation import (
-    auroc_at,
-    bootstrap_metrics,
-    brier_at,
-    concordance_index,
-    kaplan_meier,
-    paired_difference,
-)
+from ssl_ecg.evaluation import auroc_at, bootstrap_metrics, brier_at, concordance_index, kaplan_meier, paired_difference
 from ssl_ecg.tasks import create_task, discrete_survival_nll, encode_survival
 from ssl_ecg.tasks.hazard_probe import HazardProbe
 

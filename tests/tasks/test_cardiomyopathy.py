@@ -13,7 +13,6 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from torch import nn
 
 import ssl_ecg
-from ssl_ecg.api import SplitSettings
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli.configuration import load_config, typed
@@ -21,6 +20,7 @@ from ssl_ecg.evaluation import decision_curve
 from ssl_ecg.tasks import create_task, load_classifier
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
 from ssl_ecg.training import FinetuneSettings, predict_scores
+from ssl_ecg.verbs import SplitSettings
 
 SPLIT = SplitSettings((), (), 0.3, 0.35, 1)
 

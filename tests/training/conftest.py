@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_ecg.archive import Archive, open_archive, read_labels, split_by_patient
-from ssl_ecg.archive.synthetic import synthesize
+from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import Task, WindowSettings, create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.evaluation import LinearProbe
-from ssl_ecg.objectives import supervised_contrastive_loss
-from ssl_ecg.tasks import Classifier, WindowSettings, create_task, read_task
+from ssl_ecg.tasks import Classifier, LinearProbe, WindowSettings, create_task, read_task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ssl_ecg.archive import Archive, open_archive
-from ssl_ecg.archive.synthetic import synthesize
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli import configuration, verbs
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals import SignalSettings
+from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, finetune, pretrain
 from ssl_ecg.views import AUGMENTATIONS

@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 
-from ssl_ecg import api
+from ssl_ecg import verbs as api
 from ssl_ecg.evaluation import best_thresholds
 from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_ecg.archive.synthetic import draw_ecgs
 from ssl_ecg.records import LEADS, RecordError
+from ssl_ecg.synthetic import draw_ecgs
 from ssl_ecg.views import AUGMENTATIONS, Augment
 from ssl_ecg.views.augment import NOISE, amplitude_scaling, lead_masking, respiratory_modulation, time_masking
 from ssl_ecg.views.noise import baseline_wander, gaussian_noise

@@ -15,8 +15,9 @@ from pathlib import Path
 import pandas as pd
 
 from ssl_ecg import open_archive
-from ssl_ecg.archive import Archive, read_labels, split_by_patient
-from ssl_ecg.archive.labels import LabelTable
+from ssl_ecg.archive import Archive
+from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import read_task
 
 FOLDS = ("split=ptbxl", "split.validation_folds=[8]", "split.test_folds=[9]")

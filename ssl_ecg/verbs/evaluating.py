@@ -1,0 +1,113 @@
+"""The verb that scores a finished model on other data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_ecg.archive.archive import sha256
+from ssl_ecg.labels.splits import lacking, last_of_each_patient
+from ssl_ecg.verbs.results import Tested, tested
+from ssl_ecg.verbs.shared import ArchiveLike, TableLike, check_records, opened
+
+logger = logging.getLogger(__name__)
+
+SEEN_PATIENTS = ("refuse", "leave_out", "test")
+_REMEDY = (
+    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
+    "is of another site, whose ids name other people, choose seen_patients=test"
+)
+
+
+def evaluate(
+    model: str | Path,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path,
+    *,
+    records: str = "all",
+    subgroups: Sequence[str] = (),
+    seen_patients: str = "refuse",
+) -> dict[str, float]:
+    """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen.
+
+    Args:
+        model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
+        archive: the archive, or its folder, ingested with the settings that the model was trained with.
+        labels: label table with the columns that the model was trained with; others are ignored.
+        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
+            ``evaluation.json``: which model was tested on what, and how.
+        records: "all" records of a patient test, or the "last" recorded one, whatever its outcome.
+        subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv``.
+        seen_patients: what to do where the model has learned from a patient of the same id: "refuse", "leave_out" the
+            records, or "test" on them, since they are of other people. Nobody is recognised in an archive that was
+            ingested with another ``salt``.
+
+    Returns:
+        The task's metrics with patient-level bootstrap intervals.
+
+    Raises:
+        FileNotFoundError: no finetuned model, or no archive.
+        ValueError: an archive that was prepared otherwise, patients that the model has learned from, a column that is
+            missing, or no outcome that has both a positive and a negative record.
+    """
+    from ssl_ecg.comparison import check_unseen, recognised
+    from ssl_ecg.tasks import load_classifier, read_task
+    from ssl_ecg.training import predict_scores
+
+    check_records(records)
+    if seen_patients not in SEEN_PATIENTS:
+        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
+    classifier, archive, out = load_classifier(model), opened(archive), Path(out)
+    if out.resolve() == Path(model).resolve():
+        raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
+    classifier.encoder.check(archive.settings)
+    task = classifier.task
+    table, _ = read_task(task.name, labels, archive, task.classes, task.options)
+    index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
+    seen = recognised(classifier.encoder, archive, table.rows[index])
+    if seen_patients == "leave_out":
+        logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
+        index = index[~seen]
+    check_unseen(
+        classifier.encoder, archive, table.rows[index], "test" if seen_patients == "test" else "refuse", _REMEDY
+    )
+    for line in lacking(table, "the label table", index):
+        logger.warning(line)
+    test = tested(archive, labels, table, index, subgroups)
+    scores = predict_scores(classifier, archive, test.rows)
+    metrics = test.metrics(task, scores)
+    test.write(out, task, scores, metrics)
+    how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
+    described = {"model": _model(Path(model)), **_data(test), **how, "ssl_ecg": version("ssl_ecg")}
+    (out / "evaluation.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    """Name a finished model by its folder and by what its files hold; a path would tell of the machine."""
+    files = ("model.safetensors", "head.safetensors", "config.json", "task.json")
+    return {"folder": folder.resolve().name, "sha256": {name: sha256(folder / name) for name in files}}
+
+
+def _data(test: Tested) -> dict[str, Any]:
+    """Tell archive and labels from any others; ``archive.json`` holds the hashes of all parts of the archive."""
+    archive, labels = test.archive, test.labels
+    digest = hashlib.sha256(np.ascontiguousarray(labels.targets[test.index]).tobytes() + test.rows.tobytes())
+    return {
+        "archive": {
+            "folder": archive.folder.resolve().name,
+            "sources": sorted(map(str, archive.manifest["source"].iloc[test.rows].unique())),
+            "records": len(archive),
+            "sha256": sha256(archive.folder / "archive.json"),
+        },
+        "labels": {"sha256": digest.hexdigest(), "simulated": labels.simulated},
+        "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
+    }

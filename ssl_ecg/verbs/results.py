@@ -1,0 +1,135 @@
+"""What is measured, written and drawn of tested records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.labels import read_columns
+from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.verbs.shared import TableLike
+
+if TYPE_CHECKING:
+    from ssl_ecg.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The records that test, and into which groups they fall.
+
+    Attributes:
+        archive: holds them.
+        labels: what is known of them, and of others.
+        index: int64 [n], where they stand in ``labels``.
+        groups: by column, the group of each of them [n].
+    """
+
+    archive: Archive
+    labels: LabelTable
+    index: NDArray[np.int64]
+    groups: Mapping[str, pd.Categorical] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of the tested records in the archive, int64 [n]."""
+        return self.labels.rows[self.index]
+
+    def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
+        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none."""
+        from ssl_ecg.evaluation import bootstrap_metrics
+
+        labels, index = self.labels, self.index
+        found = bootstrap_metrics(
+            labels.targets[index],
+            scores,
+            labels.patient[index],
+            metrics=task.weighted_metrics,
+            outcome=labels.outcome[index],
+        )
+        return {
+            name if part == "mean" else f"{name}_{part}": value
+            for name, interval in found.items()
+            for part, value in interval._asdict().items()
+        }
+
+    def write(
+        self,
+        out: Path,
+        task: Task,
+        scores: np.ndarray,
+        metrics: Mapping[str, float],
+        learned: Mapping[str, NDArray[np.int64]] | None = None,
+        further: Mapping[str, pd.DataFrame] | None = None,
+    ) -> list[str]:
+        """Write metrics, the task's tables, the subgroups and figures of all of them, and clear away earlier ones.
+
+        Args:
+            out: folder.
+            task: with the decisions that its tables report.
+            scores: [n, S].
+            metrics: for ``metrics.json``.
+            learned: by name of a split that learned or chose, where its records stand in ``labels``.
+            further: tables to write beside, by name.
+
+        Returns:
+            Names of the figures.
+        """
+        from ssl_ecg.evaluation import subgroup_metrics
+        from ssl_ecg.report import DRAWN, draw_task
+
+        out.mkdir(parents=True, exist_ok=True)
+        labels, index = self.labels, self.index
+        tables = {**task.tables(labels.targets[index], scores), **(further or {})}
+        tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
+        if labels.simulated:
+            tables["predictions"]["simulated"] = 1
+        if learned and "per_class" in tables and list(tables["per_class"]["class"]) == list(labels.outcomes):
+            counts = pd.DataFrame({"class": labels.outcomes})
+            for part, those in learned.items():
+                counts[f"positives_{part}"] = np.nansum(labels.outcome[those], axis=0).astype(int)
+            tables["per_class"] = counts.merge(tables["per_class"], on="class", how="right")
+        if self.groups:
+            tables["subgroups"] = subgroup_metrics(
+                labels.targets[index],
+                scores,
+                labels.patient[index],
+                self.groups,
+                task.weighted_metrics,
+                labels.outcome[index],
+                labels.outcomes,
+            )
+        # What an earlier run left would be drawn, and read, as if it belonged to this one.
+        for name in {*DRAWN.values(), "clinical_score"} - tables.keys():
+            (out / f"{name}.csv").unlink(missing_ok=True)
+        for name in DRAWN:
+            (out / f"{name}.svg").unlink(missing_ok=True)
+        for name, content in tables.items():
+            content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
+        known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN
+        (out / "metrics.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        return draw_task(out)
+
+
+def tested(
+    archive: Archive, table: TableLike, labels: LabelTable, index: NDArray[np.int64], subgroups: Sequence[str]
+) -> Tested:
+    """Return the tested records, grouped by columns of their label table or of the archive's manifest.
+
+    Raises:
+        ValueError: a column that is not there or makes no groups.
+    """
+    from ssl_ecg.evaluation import group_by
+
+    if isinstance(subgroups, str):
+        raise ValueError(f"subgroups={subgroups!r}: give a list of columns, [{subgroups!r}]")
+    columns = read_columns(table, archive, labels.rows[index], subgroups)
+    return Tested(archive, labels, index, {name: group_by(columns[name]) for name in subgroups})
