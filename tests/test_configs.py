@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ssl_ecg.comparison import AblateSettings, CompareSettings
 from ssl_ecg.comparison.variants import check_variants
 from ssl_ecg.objectives import create_objective, list_objectives
 from ssl_ecg.records import QualityLimits
+from ssl_ecg.settings import SettingsError
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.registry import TASKS
@@ -134,7 +134,9 @@ def test_variants_take_what_all_share_and_then_their_own_overrides() -> None:
         candidates=({"learning_rate": 0.1}, {"learning_rate": 0.2}),
         scratch_candidates=({"learning_rate": 0.3}, {}),
     )
-    own = verbs.VariantOverrides(("backbone=xresnet1d34", "objective.temperature=0.5"), ("training.crop=null",))
+    own = verbs.VariantOverrides(
+        overrides=("backbone=xresnet1d34", "objective.temperature=0.5"), finetune=("training.crop=null",)
+    )
     made = verbs.variant("warm", shared, own)
     assert (made.pretrain.backbone, made.pretrain.epochs) == ("xresnet1d34", 3)
     assert made.pretrain.objective_options["temperature"] == 0.5
@@ -152,14 +154,14 @@ def test_variants_take_what_all_share_and_then_their_own_overrides() -> None:
 def test_training_files_name_every_setting(name: str) -> None:
     config = configuration.load_config("finetune", [f"training={name}"])
     settings = configuration.typed(FinetuneSettings, config.training)
-    assert set(config.training) == set(asdict(settings))
+    assert set(config.training) == set(settings.to_dict())
     assert settings.learning_rate == config.training.learning_rate
 
 
 def test_python_and_command_line_have_the_same_defaults(called) -> None:
     given = called("ingest", "in", "out")
     assert QualityLimits(**given.pop("quality")) == QualityLimits()
-    assert SignalSettings(**{name: given[name] for name in asdict(SignalSettings())}) == SignalSettings()
+    assert SignalSettings(**{name: given[name] for name in SignalSettings.model_fields}) == SignalSettings()
     paths = ("encoder", "archive", "labels.csv", "out")
     assert called("finetune", *paths)["settings"] == FinetuneSettings()
     assert called("compare", *paths)["settings"] == CompareSettings()
@@ -275,7 +277,7 @@ def test_compare_becomes_settings(called) -> None:
         ("compare", "arms=[magic]", "magic"),
         ("compare", "fractions=[all]", "fractions"),
         ("compare", "scratch.steps=1", "scratch.steps=1"),
-        ("compare", "seeds=[]", "seeds=()"),
+        ("compare", "seeds=[]", "seeds=[]"),
         ("compare", "not an override", "not an override"),
     ],
 )
@@ -342,7 +344,7 @@ def test_settings_as_a_whole_and_single_options_do_not_mix(tmp_path: Path) -> No
         settings_from(PretrainSettings, settings, {"epochs": 2})
     assert settings_from(PretrainSettings, settings, {}) is settings
     assert settings_from(PretrainSettings, None, {"epochs": 2}).epochs == 2
-    with pytest.raises(TypeError, match="epocs"):
+    with pytest.raises(SettingsError, match="epocs=2: .* did you mean epochs"):
         settings_from(PretrainSettings, None, {"epocs": 2})
 
 

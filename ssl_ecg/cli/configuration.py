@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from inspect import signature
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_ecg import verbs as api
+from ssl_ecg.settings import Settings
 
-T = TypeVar("T")
+S = TypeVar("S", bound=Settings)
 
 # Of which files a network is made, and trained, where no encoder is given.
 NEW_NETWORK = {
@@ -37,30 +37,10 @@ def without_encoder(verb: str, overrides: Sequence[str]) -> list[str]:
     return [*overrides, *(f"{group}={name}" for group, name in NEW_NETWORK[verb].items() if group not in chosen)]
 
 
-def typed(schema: type[T], node: Any) -> T:
-    """Turn a configuration node into a settings dataclass; a misspelt or mistyped option is an error that names it."""
-    structure = OmegaConf.structured(schema)
-    _unfreeze(structure)
-    return _build(schema, OmegaConf.to_container(OmegaConf.merge(structure, node), resolve=True))
-
-
-def _unfreeze(node: DictConfig) -> None:
-    """Let values be merged into the structure of a frozen dataclass."""
-    OmegaConf.set_readonly(node, False)
-    for child in node.values():
-        if isinstance(child, DictConfig):
-            _unfreeze(child)
-
-
-def _build(schema: Any, values: Any) -> Any:
-    hints = get_type_hints(schema)
-    made = {}
-    for field in fields(schema):
-        value = values[field.name]
-        if is_dataclass(hints[field.name]):
-            value = _build(hints[field.name], value)
-        made[field.name] = tuple(value) if isinstance(value, list) else value
-    return schema(**made)
+def typed(schema: type[S], node: Any) -> S:
+    """Turn a configuration node into settings; a misspelt or mistyped option is an error that names it."""
+    values = OmegaConf.to_container(OmegaConf.create(node), resolve=True)
+    return schema(**values)  # type: ignore[arg-type]
 
 
 def named(node: Any) -> tuple[str, dict[str, Any]]:

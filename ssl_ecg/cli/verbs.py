@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from rich.table import Column, Table
 
 from ssl_ecg import verbs as api
 from ssl_ecg.cli.configuration import load_config, named, rest, task_of, typed
+from ssl_ecg.settings import Settings
 
 if TYPE_CHECKING:
     from ssl_ecg.comparison import Variant
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 console = Console()
 
 
-@dataclass(frozen=True)
-class IngestRun:
+class IngestRun(Settings):
     """How ``ingest`` runs, beside what it makes of the signals."""
 
     workers: int | None = None
     salt: str | None = None
 
 
-@dataclass(frozen=True)
-class Synthesis:
+class Synthesis(Settings):
     """What ``synthesize`` draws."""
 
     records: int = 2000
@@ -40,8 +38,7 @@ class Synthesis:
     duration: float = 10.0
 
 
-@dataclass(frozen=True)
-class LvefLabels:
+class LvefLabels(Settings):
     """What ``label_lvef`` calls a low ejection fraction, and of which ECGs."""
 
     threshold: float = 40.0
@@ -52,14 +49,12 @@ class LvefLabels:
     salt: str | None = None
 
 
-@dataclass(frozen=True)
-class Subgroups:
+class Subgroups(Settings):
     """Columns by which ``probe``, ``finetune`` and ``evaluate`` report metrics of groups."""
 
     subgroups: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
 class Evaluation(Subgroups):
     """How ``evaluate`` runs."""
 
@@ -67,8 +62,7 @@ class Evaluation(Subgroups):
     seen_patients: str = "refuse"
 
 
-@dataclass(frozen=True)
-class VariantOverrides:
+class VariantOverrides(Settings):
     """A variant of an ablation, in the words of the command line.
 
     Attributes:
@@ -95,9 +89,9 @@ def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> N
     report = api.ingest(
         source,
         archive,
-        quality=asdict(typed(QualityLimits, config.quality)),
-        **asdict(typed(IngestRun, run)),
-        **asdict(typed(SignalSettings, rest(config, "quality", *run))),
+        quality=dict(typed(QualityLimits, config.quality)),
+        **dict(typed(IngestRun, run)),
+        **dict(typed(SignalSettings, rest(config, "quality", *run))),
     )
     console.print(f"{report.accepted} records accepted, {report.rejected} rejected; the archive lies in {archive}")
     if report.reasons:
@@ -109,13 +103,13 @@ def run_ingest(config: DictConfig, source: str, archive: str, command: str) -> N
 
 def run_synthesize(config: DictConfig, archive: str, command: str) -> None:
     """Write the synthetic archive."""
-    made = api.synthesize(archive, **asdict(typed(Synthesis, config)))
+    made = api.synthesize(archive, **dict(typed(Synthesis, config)))
     console.print(f"{len(made)} synthetic records; the archive lies in {archive}, label tables in {archive}/labels")
 
 
 def run_label_lvef(config: DictConfig, archive: str, measurements: str, out: str, command: str) -> None:
     """Label, then show what was left out and why."""
-    counts = api.label_lvef(archive, measurements, out, **asdict(typed(LvefLabels, config)))
+    counts = api.label_lvef(archive, measurements, out, **dict(typed(LvefLabels, config)))
     table = Table("of", "what", "count")
     for of, what, count in counts.itertuples(index=False):
         table.add_row(of, what, str(count))
@@ -191,7 +185,7 @@ def run_finetune(config: DictConfig, encoder: str | None, archive: str, labels: 
 
 def run_evaluate(config: DictConfig, model: str, archive: str, labels: str, out: str, command: str) -> None:
     """Evaluate, then show the metrics and where the figures lie."""
-    _show(api.evaluate(model, archive, labels, out, **asdict(typed(Evaluation, config))))
+    _show(api.evaluate(model, archive, labels, out, **dict(typed(Evaluation, config))))
     console.print(f"tables and figures lie in {out}")
 
 
@@ -234,10 +228,10 @@ def variant(name: str, shared: VariantOverrides, own: VariantOverrides) -> Varia
         return tuple(candidate_settings(base, candidates, base.seed))
 
     return Variant(
-        name,
-        pretrain_settings(load_config("pretrain", [*shared.overrides, *own.overrides])),
-        tried([*shared.finetune, *own.finetune], own.candidates or shared.candidates),
-        tried([*shared.scratch, *own.scratch], own.scratch_candidates or shared.scratch_candidates),
+        name=name,
+        pretrain=pretrain_settings(load_config("pretrain", [*shared.overrides, *own.overrides])),
+        finetune=tried([*shared.finetune, *own.finetune], own.candidates or shared.candidates),
+        scratch=tried([*shared.scratch, *own.scratch], own.scratch_candidates or shared.scratch_candidates),
     )
 
 

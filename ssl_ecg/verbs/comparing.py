@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssl_ecg.backbones import Encoder, load_encoder
-from ssl_ecg.verbs.shared import ArchiveLike, EncoderLike, SplitSettings, TableLike, opened, settings_from
+from ssl_ecg.labels.splits import SplitSettings
+from ssl_ecg.verbs.shared import ArchiveLike, EncoderLike, TableLike, opened, settings_from
 
 if TYPE_CHECKING:
     from ssl_ecg.comparison import AblateSettings, CompareSettings, Variant

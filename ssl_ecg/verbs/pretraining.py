@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.verbs.shared import ArchiveLike, SplitSettings, TableLike, opened, settings_from, shipped_options
+from ssl_ecg.labels.splits import SplitSettings
+from ssl_ecg.verbs.shared import ArchiveLike, TableLike, opened, settings_from, shipped_options
 
 if TYPE_CHECKING:
     from ssl_ecg.training import PretrainSettings
@@ -53,7 +54,7 @@ def pretrain(
 
     archive = opened(archive)
     if settings is None:
-        options = {"objective": objective, "backbone": PretrainSettings.backbone, **options}
+        options = {"objective": objective, "backbone": PretrainSettings().backbone, **options}
         for group in ("objective", "backbone"):
             given = options.get(f"{group}_options", {})
             options[f"{group}_options"] = {**shipped_options(group, options[group]), **given}

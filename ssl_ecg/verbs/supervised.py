@@ -12,13 +12,12 @@ import pandas as pd
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.labels.splits import Splits
+from ssl_ecg.labels.splits import Splits, SplitSettings
 from ssl_ecg.verbs.clinical import read_clinical
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.shared import (
     ArchiveLike,
     EncoderLike,
-    SplitSettings,
     TableLike,
     encoder_for,
     opened,
