@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_ecg._torchvision import declare_missing_operators
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
     from ssl_ecg.verbs import (
