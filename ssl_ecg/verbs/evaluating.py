@@ -59,13 +59,13 @@ def evaluate(
             missing, or no outcome that has both a positive and a negative record.
     """
     from ssl_ecg.comparison import check_unseen, recognised
-    from ssl_ecg.tasks import load_classifier, read_task
+    from ssl_ecg.tasks import load_model, read_task
     from ssl_ecg.training import predict_scores
 
     check_records(records)
     if seen_patients not in SEEN_PATIENTS:
         raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
-    classifier, archive, out = load_classifier(model), opened(archive), Path(out)
+    classifier, archive, out = load_model(model), opened(archive), Path(out)
     if out.resolve() == Path(model).resolve():
         raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
     classifier.encoder.check(archive.settings)

@@ -124,7 +124,7 @@ def finetune(
         encoder: the encoder, or its folder; None: a new network, the supervised baseline without any pretraining.
         archive: the archive, or its folder.
         labels: label table.
-        out: folder of the model (``ssl_ecg.tasks.load_classifier`` and ``load_encoder`` read it), with
+        out: folder of the model (``ssl_ecg.tasks.load_model`` and ``load_encoder`` read it), with
             ``metrics.json``, ``predictions.csv`` (a row a test record), other tables of the task, figures,
             ``curve.csv`` and a model card. The task that it keeps has its decisions tuned on validation.
         backbone: as in ``probe``.
