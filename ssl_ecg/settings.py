@@ -18,6 +18,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_type_hints
 
@@ -65,7 +66,7 @@ class Settings(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explained(error, type(self)))) from None
+            raise SettingsError("; ".join(_explained(error, type(self), values))) from None
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked like new ones."""
@@ -259,23 +260,35 @@ def arguments_of(docstring: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def _explained(error: ValidationError, kind: type[BaseModel]) -> list[str]:
-    """Turn what pydantic found into the house's lines."""
-    lines = []
+def _explained(error: ValidationError, kind: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+    """Turn what pydantic found into the house's lines; what no alternative of a type allows is one line."""
+    lines: dict[str, list[str]] = {}
     for found in error.errors():
-        loc = [str(part) for part in found["loc"]]
+        loc = [str(part) for part in found["loc"]] if found["type"] == "missing" else _place(found["loc"], values)
         name, value, context = ".".join(loc), found["input"], found.get("ctx", {})
+        start = f"{name}={value!r}: "
         if found["type"] == "extra_forbidden":
-            known = _fields_at(kind, loc[:-1])
-            lines.append(f"{name}={value!r}: there is no such setting; {nearest(loc[-1], known)}")
+            told = f"there is no such setting; {nearest(loc[-1], _fields_at(kind, loc[:-1]))}"
         elif found["type"] == "missing":
-            lines.append(f"{name}: must be given")
+            start, told = f"{name}: ", "must be given"
         elif isinstance(reason := context.get("error"), Exception):
-            lines.append(_placed(str(reason), name, value))
+            start, told = "", _placed(str(reason), name, value)
         else:
-            message = found["msg"]
-            lines.append(f"{name}={value!r}: {message[:1].lower()}{message[1:]}")
-    return lines
+            told = re.sub(r"^\w+ should", "must", found["msg"]).partition(" after validation")[0]
+        lines.setdefault(start, []).append(told)
+    return [start + (" or " if start else "; ").join(told) for start, told in lines.items()]
+
+
+def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """Return the names that lead to a value, without what pydantic calls the alternatives of its type."""
+    names = [str(loc[0])] if loc else []
+    for before, part in pairwise(loc):
+        values = values[before] if before in values or isinstance(before, int) else {}
+        known = range(len(values)) if isinstance(values, list | tuple) else values
+        if not isinstance(known, Mapping | range) or part not in known:
+            break
+        names.append(str(part))
+    return names
 
 
 def _placed(told: str, name: str, value: Any) -> str:

@@ -3,51 +3,48 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
 
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.settings import Settings
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain_settings import PretrainSettings
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to pretrain, and how its encoder is finetuned.
+class Variant(Settings):
+    """One way to pretrain, and how its encoder is finetuned."""
 
-    Attributes:
-        name: of letters, digits, ``_`` and ``-``.
-        pretrain: how; the seed, the device and what is held out are the ablation's.
-        finetune: settings that validation chooses from.
-        scratch: the same for the random weights of this backbone: as many, with the same number of steps.
-        pretrained: false for the random weights that a variant must beat; ``pretrain`` then only names the backbone.
-    """
-
-    name: str
+    name: Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+    """of letters, digits, ``_`` and ``-``"""
     pretrain: PretrainSettings
+    """how; the seed, the device and what is held out are the ablation's"""
     finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
+    """settings that validation chooses from"""
     scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
+    """the same for the random weights of this backbone: as many, with the same number of steps"""
     pretrained: bool = True
+    """false for the random weights that a variant must beat; ``pretrain`` then only names the backbone"""
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w-]*", self.name):
-            raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         budgets = [[settings.budget for settings in tried] for tried in (self.finetune, self.scratch)]
         if budgets[0] != budgets[1] or not budgets[0]:
             raise ValueError(
                 f"{self.name}: finetune has {budgets[0]}, scratch {budgets[1]}: both get the same tries and budget"
             )
+        return self
 
     def identity(self, seed: int) -> dict[str, Any]:
         """Return what decides the results of a run with this seed."""
-        settings = replace(self.pretrain, seed=seed)
+        settings = self.pretrain.replace(seed=seed)
         backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
         made = settings.identity() if self.pretrained else backbone
-        return {"pretrain": made, "finetune": [asdict(replace(tried, seed=seed)) for tried in self.finetune]}
+        return {"pretrain": made, "finetune": [tried.replace(seed=seed).to_dict() for tried in self.finetune]}
 
 
 def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
@@ -56,12 +53,12 @@ def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
     found = {}
     for variant in variants:
         backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
-        key = json.dumps([backbone, options, [asdict(tried) for tried in variant.scratch]], sort_keys=True)
+        key = json.dumps([backbone, options, [tried.to_dict() for tried in variant.scratch]], sort_keys=True)
         if key not in made:
             name = f"random-{backbone}"
             if any(name == other.name for other in made.values()):
                 name = f"{name}-{variant.name}"
-            made[key] = replace(variant, name=name, finetune=variant.scratch, pretrained=False)
+            made[key] = variant.replace(name=name, finetune=variant.scratch, pretrained=False)
         found[variant.name] = made[key]
     return found
 

@@ -9,7 +9,6 @@ The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -87,7 +86,7 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
         "task": model.task.name,
         "classes": list(model.task.classes),
         "options": dict(model.task.options),
-        "windows": asdict(model.windows),
+        "windows": model.windows.to_dict(),
     }
     (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
     return folder

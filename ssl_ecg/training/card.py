@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,7 +152,7 @@ def finetuning_card(
             if f"{name}_low" in metrics
         ),
         figures="".join(f"![{Path(name).stem.replace('_', ' ')}]({name})\n\n" for name in figures),
-        settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
+        settings=json.dumps({**settings.to_dict(), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )
 

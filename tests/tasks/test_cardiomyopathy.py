@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from ssl_ecg.tasks.cardiomyopathy import COLUMNS
 from ssl_ecg.training import FinetuneSettings, predict_scores
 from ssl_ecg.verbs import SplitSettings
 
-SPLIT = SplitSettings((), (), 0.3, 0.35, 1)
+SPLIT = SplitSettings(validation=0.3, test=0.35, seed=1)
 
 
 def outcomes(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +146,7 @@ def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archiv
     options = {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8}
     published = typed(FinetuneSettings, load_config("finetune", ["training=image"]).training)
     assert (published.epochs, published.schedule, published.weight_decay) == (35, "onecycle", 0)
-    short = replace(published, epochs=2, evaluations=2, precision="32-true")
+    short = published.replace(epochs=2, evaluations=2, precision="32-true")
     labels = archive.folder / "labels" / "low_lvef.csv"
     metrics = ssl_ecg.finetune(
         Encoder("ecg_image", options, archive.settings),
@@ -156,7 +155,7 @@ def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archiv
         tmp_path,
         task="cardiomyopathy",
         task_options={"loss": "weighted", "specificity": 0.8},
-        settings=replace(short, supervised_contrastive=0.1),
+        settings=short.replace(supervised_contrastive=0.1),
         split=SPLIT,
         progress=False,
     )

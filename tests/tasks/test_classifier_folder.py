@@ -57,7 +57,7 @@ def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("over", ["scores", "features"])
 def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
-    windows = WindowSettings(2.0, 1.5, "mean", over)
+    windows = WindowSettings(seconds=2.0, stride=1.5, aggregate="mean", over=over)
     cut = Classifier(model.encoder, model.task, windows).eval()
     cut.head.load_state_dict(model.head.state_dict())
     loaded, signal = load_model(save_classifier(cut, tmp_path, "# A card\n")), torch.randn(3, 12, 500)
@@ -68,7 +68,7 @@ def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
 
 
 def test_the_highest_score_of_windows_is_for_classes_alone(folder: Path) -> None:
-    encoder, windows = load_model(folder).encoder, WindowSettings(2.0, 1.0, "max")
+    encoder, windows = load_model(folder).encoder, WindowSettings(seconds=2.0, stride=1.0, aggregate="max")
     assert Classifier(encoder, create_task("cardiomyopathy", ["low_lvef"]), windows).windows == windows
     with pytest.raises(ValueError, match="aggregate='max': the scores of task 'af_survival' are not of classes"):
         Classifier(encoder, create_task("af_survival", ["time_days", "event", "prevalent"]), windows)

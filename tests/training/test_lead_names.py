@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,7 @@ def test_limb_leads_agree_in_the_batch_that_the_network_sees(case: str, name: st
 def test_pretraining_from_a_config_takes_every_augmentation_at_once(millivolts: Archive, tmp_path: Path) -> None:
     settings = configured(["objective=cmsc", "backbone=xresnet1d10", "backbone.width=8"], list(AUGMENTATIONS))
     assert set(settings.objective_options["augment"]) == set(AUGMENTATIONS)
-    encoder = pretrain(millivolts, tmp_path, replace(settings, warmup_epochs=0, validation=0.3), progress=False)
+    encoder = pretrain(millivolts, tmp_path, settings.replace(warmup_epochs=0, validation=0.3), progress=False)
     assert encoder.leads == millivolts.leads
 
 
