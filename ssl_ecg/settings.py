@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self, TypeVar, get_type_hints
 
 import yaml
 from pydantic import (
@@ -35,6 +35,8 @@ from pydantic import (
 )
 
 from ssl_ecg.registry import Registry, nearest
+
+S = TypeVar("S", bound="Settings")
 
 # What constructors are given by the package and not by its user.
 GIVEN = {"self", "in_leads", "backbone", "sampling_rate", "classes"}
@@ -52,7 +54,12 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        coerce_numbers_to_str=True,  # classes are codes of SNOMED CT as well
     )
 
     def __init__(self, **values: Any) -> None:
@@ -64,6 +71,10 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed, checked like new ones."""
         return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+    def part(self, kind: type[S]) -> S:
+        """Return those settings that are fields of a class that this one adds to."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers, strings and dicts, ready for JSON and YAML; what they make is equal."""
@@ -85,10 +96,21 @@ class Settings(BaseModel):
 
 
 class Group:
-    """Marks a field that a recipe of ``configs/NAME/`` can fill."""
+    """Marks a field that a recipe of ``configs/NAME/`` can fill.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Attributes:
+        name: of the group.
+        known: what is chosen from by name, or None where the recipes are all there is to choose.
+    """
+
+    def __init__(self, name: str, known: Registry[Any] | None = None) -> None:
+        self.name, self.known = name, known
+
+    def names(self) -> list[str]:
+        """Return what can be chosen."""
+        if self.known is not None:
+            return self.known.names()
+        return sorted(path.stem for path in (config_folder() / self.name).glob("*.yaml"))
 
 
 class Choice:
@@ -116,19 +138,19 @@ class Choice:
         return f"Choice({self.to_dict()})"
 
 
-def chosen(group: str, known: Registry[Any]) -> Any:
+def chosen(group: str, known: Registry[Any], optional: bool = False) -> Any:
     """Return the type of a field that chooses one of a registry, with its options: a name, or a dict with a name."""
     return Annotated[
-        Choice,
-        BeforeValidator(partial(_choose, group, known)),
-        PlainSerializer(Choice.to_dict, return_type=dict),
-        Group(group),
+        Choice | None if optional else Choice,
+        BeforeValidator(lambda value: None if optional and value is None else _choose(group, known, value)),
+        PlainSerializer(lambda choice: None if choice is None else choice.to_dict()),
+        Group(group, known),
     ]
 
 
 def recipe(group: str, kind: type[Settings]) -> Any:
     """Return the type of a field of settings of its own, which can be given as the name of a recipe."""
-    return Annotated[kind, BeforeValidator(partial(_fill, group)), Group(group)]
+    return Annotated[kind, BeforeValidator(partial(_recipe, Group(group))), Group(group)]
 
 
 def _choose(group: str, known: Registry[Any], value: Any) -> Choice:
@@ -140,6 +162,16 @@ def _choose(group: str, known: Registry[Any], value: Any) -> Choice:
     name = str(filled["name"])
     options = options_of(known[name])(**{key: given for key, given in filled.items() if key != "name"})
     return Choice(name, dict(options))  # a model iterates over its fields and what it has beside
+
+
+def _recipe(group: Group, value: Any) -> Any:
+    """Return the settings that a recipe and what is given beside its name give."""
+    name = _name_of(value)
+    if name is None:
+        return value
+    if not name.endswith((".yaml", ".yml")) and name not in group.names():
+        raise ValueError(f"{group.name}={name!r}: unknown; {nearest(name, group.names())}")
+    return {key: entry for key, entry in _fill(group.name, value).items() if key != "name"}
 
 
 def _fill(group: str, value: Any) -> Any:
@@ -190,7 +222,7 @@ def options_of(factory: Callable[..., Any]) -> type[Settings]:
     for part in _constructors(factory):
         called = getattr(part, "func", part)  # of a functools.partial
         hints = get_type_hints(called.__init__ if isinstance(called, type) else called, include_extras=True)
-        documented = _arguments(inspect.getdoc(called) or "") | documented
+        documented = arguments_of(inspect.getdoc(called) or "") | documented
         parameters = inspect.signature(part).parameters
         is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name, parameter in parameters.items():
@@ -221,7 +253,7 @@ def _constructors(factory: Callable[..., Any]) -> Iterable[Any]:
     return [kind for kind in factory.__mro__ if "__init__" in vars(kind) and kind.__module__.split(".")[0] != "torch"]
 
 
-def _arguments(docstring: str) -> dict[str, str]:
+def arguments_of(docstring: str) -> dict[str, str]:
     """Return what the ``Args:`` section of a Google docstring says of each argument."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)

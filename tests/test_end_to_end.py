@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 import ssl_ecg
 from ssl_ecg.cli import main
 from ssl_ecg.labels import read_labels
-from ssl_ecg.tasks import load_classifier
+from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash, predict_scores
 from ssl_ecg.verbs import SplitSettings
 
@@ -118,7 +118,7 @@ def test_probe_reports_what_its_predictions_say(journey: Journey, tmp_path: Path
 
 
 def test_finetuned_model_gives_the_written_predictions(journey: Journey, model: Path) -> None:
-    archive, classifier = ssl_ecg.open_archive(journey.archive), load_classifier(model)
+    archive, classifier = ssl_ecg.open_archive(journey.archive), load_model(model)
     predictions = pd.read_csv(model / "predictions.csv")
     again = predict_scores(classifier, archive, archive.rows(predictions["record_id"]))
     for c, name in enumerate(classifier.task.classes):

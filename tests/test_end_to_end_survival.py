@@ -13,7 +13,7 @@ import pytest
 import ssl_ecg
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
-from ssl_ecg.tasks import load_classifier, read_task
+from ssl_ecg.tasks import load_model, read_task
 from ssl_ecg.training import predict_scores
 from ssl_ecg.verbs import SplitSettings, results
 from ssl_ecg.verbs.clinical import read_clinical
@@ -70,7 +70,7 @@ def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, st
     options += ("task.auxiliary.age=.1", "task.auxiliary.sex=.1")
     steps = [f"training.{step}" for step in STEPS]
     assert main(["finetune", *paths, str(tmp_path), *TASK, *options, *steps, *SPLIT]) == 0
-    archive, model = ssl_ecg.open_archive(paths[1]), load_classifier(tmp_path)
+    archive, model = ssl_ecg.open_archive(paths[1]), load_model(tmp_path)
     auxiliary = {"age": 0.1, "sex": 0.1, "prevalent": 0.0}
     given = {"horizon_days": 1460.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin", "auxiliary": auxiliary}
     assert model.task.options == given

@@ -18,7 +18,7 @@ import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli import main
-from ssl_ecg.tasks import load_classifier
+from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash, predict_scores
 
 CLASSES = ["sinus_rhythm", "sinus_bradycardia"]
@@ -72,7 +72,7 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 
 
 def test_finetuning_reports_groups_and_takes_no_class_from_them(model: Path, home: Site) -> None:
-    assert list(load_classifier(model).task.classes) == CLASSES
+    assert list(load_model(model).task.classes) == CLASSES
     predictions, table = pd.read_csv(model / "predictions.csv"), pd.read_csv(model / "subgroups.csv")
     first = table[table["metric"] == "macro_auroc"]
     assert first.groupby("column")["records"].sum().tolist() == [len(predictions)] * 2
@@ -131,7 +131,7 @@ def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_
     metrics = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path / "a", **arguments)
     predictions = pd.read_csv(tmp_path / "a" / "predictions.csv")
     assert predictions["record_id"].tolist() == abroad.table["record_id"].tolist()
-    kept = load_classifier(model)
+    kept = load_model(model)
     rows = abroad.archive.rows(predictions["record_id"])
     scores = predict_scores(kept, abroad.archive, rows)
     np.testing.assert_allclose(predictions[[f"{name}_score" for name in CLASSES]], scores, atol=1e-5)
@@ -189,7 +189,7 @@ def test_simulated_outcomes_are_declared_wherever_they_are_reported(
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     settings = {"steps": 1, "batch_size": 16, "evaluations": 1, "head": "zero", "precision": "32-true"}
     ssl_ecg.finetune(encoder, home.archive, made_up, tmp_path, progress=False, **settings)
-    assert list(load_classifier(tmp_path).task.classes) == CLASSES
+    assert list(load_model(tmp_path).task.classes) == CLASSES
     assert (pd.read_csv(tmp_path / "predictions.csv")["simulated"] == 1).all()
     assert "the outcomes of the label table are simulated" in caplog.text
     assert "**The outcomes are simulated**" in (tmp_path / "README.md").read_text()

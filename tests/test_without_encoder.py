@@ -14,7 +14,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, save_encoder
 from ssl_ecg.cli import configuration, main
 from ssl_ecg.comparison.arms import random_encoder
-from ssl_ecg.tasks import load_classifier
+from ssl_ecg.tasks import load_model
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4")
@@ -41,7 +41,7 @@ def random_network(archive: Archive, seed: int) -> Encoder:
 def test_a_baseline_needs_no_encoder_and_trains_as_from_scratch(archive: Archive, tmp_path: Path) -> None:
     options = ("training.seed=5", "training.learning_rate=1e-9", "training.weight_decay=0")
     assert main(["finetune", "none", *paths(archive, tmp_path / "a"), *NETWORK, *SHORT, *options]) == 0
-    model, start = load_classifier(tmp_path / "a"), random_network(archive, seed=5)
+    model, start = load_model(tmp_path / "a"), random_network(archive, seed=5)
     for name, weights in model.encoder.backbone.named_parameters():
         torch.testing.assert_close(weights, start.backbone.get_parameter(name), atol=1e-6, rtol=0)
     assert model.encoder.options["width"] == 4

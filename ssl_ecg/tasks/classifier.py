@@ -92,7 +92,7 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     return folder
 
 
-def load_classifier(folder: str | Path) -> Classifier:
+def load_model(folder: str | Path) -> Classifier:
     """Load a finetuned model, in eval mode, on the CPU; JSON and safetensors only.
 
     Raises:

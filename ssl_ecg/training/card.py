@@ -84,7 +84,7 @@ def pretraining_card(encoder: Encoder) -> str:
 
 _FINETUNED = """# ECG classifier: {task}, {backbone}
 
-Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_classifier(folder)`: signals [batch, {leads} leads,
+Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_model(folder)`: signals [batch, {leads} leads,
 {samples} samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives its
 encoder alone.
 {simulated}

@@ -16,7 +16,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli.configuration import load_config, typed
 from ssl_ecg.evaluation import decision_curve
-from ssl_ecg.tasks import create_task, load_classifier
+from ssl_ecg.tasks import create_task, load_model
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
 from ssl_ecg.training import FinetuneSettings, predict_scores
 from ssl_ecg.verbs import SplitSettings
@@ -161,7 +161,7 @@ def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archiv
     )
     curve = pd.read_csv(tmp_path / "curve.csv")
     assert metrics["step"] == curve.loc[curve["validation_auroc"].idxmax(), "step"]
-    model, predictions = load_classifier(tmp_path), pd.read_csv(tmp_path / "predictions.csv")
+    model, predictions = load_model(tmp_path), pd.read_csv(tmp_path / "predictions.csv")
     assert (model.task.options["loss"], model.task.options["specificity"]) == ("weighted", 0.8)
     scores = predict_scores(model, archive, archive.rows(predictions["record_id"]))
     np.testing.assert_allclose(scores[:, 0], predictions["low_lvef_score"], atol=1e-5)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssl_ecg import verbs as api
 from ssl_ecg.evaluation import best_thresholds
-from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_model
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def test_a_finetuned_model_keeps_thresholds_tuned_on_validation_windows(
         split=api.SplitSettings(validation_folds=(8,), test_folds=(9,)),
         progress=False,
     )
-    kept = load_classifier(tmp_path)
+    kept = load_model(tmp_path)
     assert kept.windows == windows
     scores = predict_scores(kept, labelled.archive, labelled.validation[0])
     expected = best_thresholds(labelled.validation[1], scores)

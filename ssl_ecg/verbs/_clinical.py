@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.splits import Splits
 from ssl_ecg.verbs.results import Tested
-from ssl_ecg.verbs.shared import TableLike
+from ssl_ecg.verbs._given import TableLike
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Task
