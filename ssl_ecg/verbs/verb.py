@@ -11,7 +11,7 @@
     def synthesize(archive, settings):
         \"\"\"Write a synthetic archive.
 
-        Args:
+Args:
             archive: folder to write.
         \"\"\"
 
