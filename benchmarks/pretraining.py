@@ -8,10 +8,10 @@ from statistics import median
 
 import torch
 from operators import shares
+from ssl_ecg.verbs.shared import shipped_options
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.verbs.shared import shipped_options
 
 BATCH, STEPS, ROUNDS = 128, 2, 3
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from ssl_ecg.verbs.clinical import read_clinical
 
 import ssl_ecg
 from ssl_ecg.cli import main
@@ -16,7 +17,6 @@ from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
 from ssl_ecg.tasks import load_model, read_task
 from ssl_ecg.training import predict_scores
 from ssl_ecg.verbs import SplitSettings, results
-from ssl_ecg.verbs.clinical import read_clinical
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
 SETTLED = SplitSettings(validation=0.3, test=0.35, seed=1)

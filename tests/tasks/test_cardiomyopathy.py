@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+from ssl_ecg.cli.configuration import load_config, typed
 from torch import nn
 
 import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.cli.configuration import load_config, typed
 from ssl_ecg.evaluation import decision_curve
 from ssl_ecg.tasks import create_task, load_model
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
