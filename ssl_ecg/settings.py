@@ -273,6 +273,8 @@ def _explained(error: ValidationError, kind: type[BaseModel], values: Mapping[st
             start, told = f"{name}: ", "must be given"
         elif isinstance(reason := context.get("error"), Exception):
             start, told = "", _placed(str(reason), name, value)
+        elif found["type"] in ("tuple_type", "list_type"):
+            told = f"must be a list; give [{value}]"
         else:
             told = re.sub(r"^\w+ should", "must", found["msg"]).partition(" after validation")[0]
         lines.setdefault(start, []).append(told)
