@@ -13,7 +13,7 @@ from typing import Any
 
 from ssl_ecg._torchvision import declare_missing_operators
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 # What is no verb, and the room it comes from.
 _EXPORTS = {
