@@ -132,8 +132,9 @@ def _print_help(verb: Verb, settings: Settings) -> None:
 
 
 def _print_entry(name: str, kind: str, documentation: str) -> None:
-    console.print(Text.assemble("  ", (name, "bold"), f"  {kind}".rstrip()), soft_wrap=True)
-    _print_wrapped(documentation, " " * 8)
+    console.print(Text(f"  {name}", "bold"), soft_wrap=True, highlight=False)
+    for line in filter(None, (kind, documentation)):
+        _print_wrapped(line, " " * 6)
 
 
 def _print_wrapped(text: str, indent: str = "") -> None:
