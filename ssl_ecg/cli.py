@@ -169,7 +169,9 @@ def described(annotation: Any, bounds: Sequence[Any] = ()) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return described(inner[0], inner[1:])
-    limits = [f"{word} {getattr(mark, name):g}" for mark in bounds for name, word in _BOUNDS.items() if _has(mark, name)]
+    limits = [
+        f"{word} {getattr(mark, name):g}" for mark in bounds for name, word in _BOUNDS.items() if _has(mark, name)
+    ]
     if origin is Literal:
         said = " or ".join(map(str, inner))
     elif origin in (Union, UnionType):

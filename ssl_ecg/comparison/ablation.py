@@ -32,8 +32,9 @@ from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
-from ssl_ecg.settings import Settings
+from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.pretrain import pretrain
 
 METHODS = ("probe", "finetune")
@@ -44,10 +45,8 @@ logger = logging.getLogger(__name__)
 class AblateSettings(Settings):
     """What is run for every variant."""
 
-    task: str = "arrhythmia"
-    """name, see ``list_tasks()``"""
-    task_options: dict[str, Any] = {}  # noqa: RUF012
-    """options of the task"""
+    task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
+    """what is learned"""
     reference: str | None = None
     """name of the variant that the others are compared with; the first one by default"""
     seeds: Seeds = (0, 1, 2)
@@ -122,12 +121,11 @@ def ablate(
     reference = check_variants(variants, settings.reference, archive.settings)
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, [fraction for _, fraction in settings.pieces], settings.seeds)
-    task = create_task(settings.task, labels.classes, **settings.task_options)
+    task = create_task(settings.task.name, labels.classes, **settings.task.options)
     bench = Bench(archive, labels, splits, task, settings)
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out / "lock"):
-        identity = {"task": settings.task, "task_options": settings.task_options}
-        known = {**identity, **data_identity(archive, labels, splits)}
+        known = {"task": settings.task.to_dict(), **data_identity(archive, labels, splits)}
         claim(out / "ablation.json", known, command, declaration(labels))
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
@@ -230,16 +228,17 @@ def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[E
     """Return a variant's encoder, and what it cost; random weights are those that pretraining starts from."""
     settings = variant.pretrain.replace(seed=seed, devices=1, resume="auto")
     archive, test_rows = bench.archive, bench.labels.rows[bench.splits.test]
+    backbone = settings.backbone
     if not variant.pretrained:
-        encoder = random_encoder(Encoder(settings.backbone, settings.backbone_options, archive.settings), seed)
-        return encoder, {"backbone": settings.backbone, "parameters": _parameters(encoder)}
+        encoder = random_encoder(Encoder(backbone.name, backbone.options, archive.settings), seed)
+        return encoder, {"backbone": backbone.name, "parameters": _parameters(encoder)}
     encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
     check_unseen(encoder, archive, test_rows)
     epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
     return encoder, {
-        "backbone": settings.backbone,
+        "backbone": backbone.name,
         "parameters": _parameters(encoder),
-        "objective": settings.objective,
+        "objective": settings.objective.name,
         "epochs": len(epochs),
         "pretraining_seconds": encoder.origin["seconds"],
         "ecg_per_second": round(float(epochs["ecg_per_second"].median()), 1),

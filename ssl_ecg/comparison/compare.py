@@ -43,8 +43,9 @@ from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
-from ssl_ecg.settings import Settings
+from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
@@ -63,19 +64,17 @@ logger = logging.getLogger(__name__)
 class CompareSettings(Settings):
     """What to compare."""
 
-    task: str = "arrhythmia"
-    """name, see ``list_tasks()``"""
-    task_options: dict[str, Any] = {}  # noqa: RUF012
-    """options of the task"""
+    task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
+    """what is learned"""
     arms: tuple[Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"], ...] = ARMS
     """what is compared"""
     fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
     """shares of the training patients whose labels are used"""
     seeds: Seeds = (0, 1, 2)
     """each draws its own label fractions, initialisation and batches"""
-    pretrained_finetune: FinetuneSettings = FinetuneSettings()
+    pretrained_finetune: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
     """how the pretrained encoder is trained"""
-    scratch: FinetuneSettings = FinetuneSettings(layer_decay=1.0, head="zero")
+    scratch: recipe("training", FinetuneSettings) = "scratch"  # type: ignore[valid-type]
     """how random weights are trained; for as long"""
     pretrained_candidates: tuple[dict[str, Any], ...] = (
         {"learning_rate": 3e-4},
@@ -176,7 +175,7 @@ def compare(
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, settings.fractions, settings.seeds)
     check_unseen(encoder, archive, labels.rows[splits.test], settings.seen_patients)
-    task = create_task(settings.task, labels.classes, **settings.task_options)
+    task = create_task(settings.task.name, labels.classes, **settings.task.options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
     _rename(out / "comparison.json")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.settings import Settings
+from ssl_ecg.settings import Settings, recipe
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain_settings import PretrainSettings
@@ -23,9 +23,9 @@ class Variant(Settings):
     """of letters, digits, ``_`` and ``-``"""
     pretrain: PretrainSettings
     """how; the seed, the device and what is held out are the ablation's"""
-    finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
+    finetune: tuple[recipe("training", FinetuneSettings), ...] = ("pretrained",)  # type: ignore[valid-type]
     """settings that validation chooses from"""
-    scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
+    scratch: tuple[recipe("training", FinetuneSettings), ...] = ("scratch",)  # type: ignore[valid-type]
     """the same for the random weights of this backbone: as many, with the same number of steps"""
     pretrained: bool = True
     """false for the random weights that a variant must beat; ``pretrain`` then only names the backbone"""
@@ -42,8 +42,7 @@ class Variant(Settings):
     def identity(self, seed: int) -> dict[str, Any]:
         """Return what decides the results of a run with this seed."""
         settings = self.pretrain.replace(seed=seed)
-        backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
-        made = settings.identity() if self.pretrained else backbone
+        made = settings.identity() if self.pretrained else {"backbone": settings.backbone.to_dict()}
         return {"pretrain": made, "finetune": [tried.replace(seed=seed).to_dict() for tried in self.finetune]}
 
 
@@ -52,10 +51,10 @@ def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
     made: dict[str, Variant] = {}
     found = {}
     for variant in variants:
-        backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
-        key = json.dumps([backbone, options, [tried.to_dict() for tried in variant.scratch]], sort_keys=True)
+        backbone = variant.pretrain.backbone
+        key = json.dumps([backbone.to_dict(), [tried.to_dict() for tried in variant.scratch]], sort_keys=True)
         if key not in made:
-            name = f"random-{backbone}"
+            name = f"random-{backbone.name}"
             if any(name == other.name for other in made.values()):
                 name = f"{name}-{variant.name}"
             made[key] = variant.replace(name=name, finetune=variant.scratch, pretrained=False)
@@ -83,10 +82,10 @@ def check_variants(variants: Sequence[Variant], reference: str | None, signal: S
     if not names or (reference and reference not in names):
         raise ValueError(f"reference={reference!r}: choose one of the variants, which are {names}")
     for variant in variants:
-        settings = variant.pretrain
+        backbone, objective = variant.pretrain.backbone, variant.pretrain.objective
         try:
-            encoder = Encoder(settings.backbone, settings.backbone_options, signal)
-            create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
+            encoder = Encoder(backbone.name, backbone.options, signal)
+            create_objective(objective.name, encoder.backbone, signal.sampling_rate, **objective.options)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {variant.name}: {error}") from error
     return reference or names[0]

@@ -66,7 +66,7 @@ def pretraining_card(encoder: Encoder) -> str:
     origin, signal = encoder.origin, encoder.signal
     return _CARD.format(
         backbone=encoder.name,
-        objective=origin["settings"]["objective"],
+        objective=origin["settings"]["objective"]["name"],
         leads=len(signal.leads),
         lead_names=", ".join(signal.leads),
         samples=signal.samples,

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Lt
 from pydantic import model_validator
 
-from ssl_ecg.settings import Settings
+from ssl_ecg.backbones.registry import BACKBONES
+from ssl_ecg.objectives.registry import OBJECTIVES
+from ssl_ecg.settings import Settings, chosen
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -15,14 +17,10 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 class PretrainSettings(Settings):
     """How to pretrain."""
 
-    objective: str = "cmsc"
-    """name, see ``list_objectives()``"""
-    objective_options: dict[str, Any] = {}  # noqa: RUF012
-    """options of the objective"""
-    backbone: str = "xresnet1d18"
-    """name, see ``list_backbones()``"""
-    backbone_options: dict[str, Any] = {}  # noqa: RUF012
-    """options of the backbone"""
+    objective: chosen("objective", OBJECTIVES) = "cmsc"  # type: ignore[valid-type]
+    """what is learned"""
+    backbone: chosen("backbone", BACKBONES) = "xresnet1d18"  # type: ignore[valid-type]
+    """the network"""
     epochs: Annotated[int, Gt(0)] = 16
     """at most; early stopping may end before"""
     batch_size: Annotated[int, Ge(2)] = 128

@@ -35,7 +35,7 @@ class LabelSettings(Settings):
 
     classes: tuple[str, ...] | None = None
     """columns of the label table; null: all, or those that the task names"""
-    split: recipe("split", SplitSettings) = SplitSettings()  # type: ignore[valid-type]
+    split: recipe("split", SplitSettings) = "patients"  # type: ignore[valid-type]
     """which records train, choose and test"""
 
 

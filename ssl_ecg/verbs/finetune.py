@@ -36,7 +36,7 @@ from ssl_ecg.verbs.verb import console, verb
 class VerbSettings(LearnSettings):
     """What is learned, and how."""
 
-    training: recipe("training", FinetuneSettings) = FinetuneSettings()  # type: ignore[valid-type]
+    training: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
     """how; without an encoder the recipe scratch is where it starts from"""
     scratch: bool = False
     """random weights in the encoder's network: the supervised baseline; add training=scratch"""

@@ -41,9 +41,7 @@ def show(counts: pd.DataFrame, archive: str, measurements: str, out: str) -> Non
 
 
 @verb(VerbSettings, show)
-def label_lvef(
-    archive: ArchiveLike, measurements: TableLike, out: str | Path, settings: VerbSettings
-) -> pd.DataFrame:
+def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, settings: VerbSettings) -> pd.DataFrame:
     """Label ECGs by the ejection fraction measured soon after them, for the task cardiomyopathy.
 
     Args:

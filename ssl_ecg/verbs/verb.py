@@ -9,11 +9,7 @@
 
     @verb(VerbSettings, show)
     def synthesize(archive, settings):
-        \"\"\"Write a synthetic archive.
-
-        Args:
-            archive: folder to write.
-        \"\"\"
+        \"\"\"Write a synthetic archive. (What it is given is documented as anywhere.)\"\"\"
 
 ``ssl_ecg.synthesize("archive", records=30)`` and ``ssl-ecg synthesize archive records=30`` are then the same call.
 """
