@@ -138,7 +138,7 @@ def _print_entry(name: str, kind: str, documentation: str) -> None:
 
 
 def _print_wrapped(text: str, indent: str = "") -> None:
-    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent=indent)
+    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -101,7 +101,12 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
         ("threshold=35", "cohort=PVC, all=1 ü.csv", "cohort_class=x=1"),
         {"threshold": 35, "cohort": "PVC, all=1 ü.csv", "cohort_class": "x=1"},
     ),
-    ("evaluate", PATHS["evaluate"], ("records=last", "subgroups=[age,sex]"), {"records": "last", "subgroups": ["age", "sex"]}),
+    (
+        "evaluate",
+        PATHS["evaluate"],
+        ("records=last", "subgroups=[age,sex]"),
+        {"records": "last", "subgroups": ["age", "sex"]},
+    ),
     ("pretrain", PATHS["pretrain"], (), {}),
     ("pretrain", PATHS["pretrain"], ("epochs=3", "backbone=xresnet1d34"), {"epochs": 3, "backbone": "xresnet1d34"}),
     ("pretrain", PATHS["pretrain"], ("backbone.width=8",), {"backbone": {"name": "xresnet1d18", "width": 8}}),
@@ -240,9 +245,7 @@ def one_line(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_lists_every_setting_with_type_default_and_documentation(
-    name: str, capsys: pytest.CaptureFixture
-) -> None:
+def test_help_lists_every_setting_with_type_default_and_documentation(name: str, capsys: pytest.CaptureFixture) -> None:
     text = one_line(shown(capsys, name, "--help"))
     verb = VERBS[name]
     for path, documentation in verb.paths.items():
@@ -319,7 +322,11 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
     settings = captured.line("pretrain", *PATHS["pretrain"], *changes)
     assert (settings.epochs, settings.seed) == (6, 3)
     assert (settings.objective.options["temperature"], settings.objective.options["reduction"]) == (0.5, "clocs")
-    for text, message in (("epocs: 3\n", "did you mean epochs?"), ("- 3\n", "holds no settings"), ("a: [\n", "is no YAML")):
+    for text, message in (
+        ("epocs: 3\n", "did you mean epochs?"),
+        ("- 3\n", "holds no settings"),
+        ("a: [\n", "is no YAML"),
+    ):
         file.write_text(text, encoding="utf-8")
         assert message in refused(capsys, "pretrain", "a", "b", "--config", str(file))
     assert "No such file" in refused(capsys, "pretrain", "a", "b", "--config", str(tmp_path / "nowhere.yaml"))
@@ -334,7 +341,7 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
         ("ingest", "leads=[I,V9]", "V9"),
         ("ingest", "leads=[I", "leads='[I': is no list or mapping"),
         ("ingest", "workers=many", "workers='many'"),
-        ("ingest", "quality.flatt=1", "quality.flatt='1': there is no such setting; did you mean flat?"),
+        ("ingest", "quality.flatt=1", "quality.flatt=1: there is no such setting; did you mean flat?"),
         ("ingest", "quality.flat=low", "quality.flat='low'"),
         ("synthesize", "records=few", "records='few'"),
         ("synthesize", "records=0", "records='0'"),
@@ -346,7 +353,7 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
         ("pretrain", "backbone=xresnet18", "did you mean xresnet1d18?"),
         ("pretrain", "backbone.widht=3", "did you mean width?"),
         ("pretrain", "objektive.width=3", "did you mean objective?"),
-        ("pretrain", "split=ptbx", "split='ptbx': unknown; did you mean ptbxl?"),
+        ("pretrain", "split=ptbx", "split='ptbx': there is no such recipe; did you mean ptbxl?"),
         ("pretrain", "split.test=most", "split.test='most'"),
         ("pretrain", "split.test_folds=[9]", "test_folds"),
         ("probe", "task=arythmia", "did you mean arrhythmia?"),
@@ -441,9 +448,7 @@ class CountSettings(Settings):
     """how many"""
 
 
-def test_an_installed_package_can_offer_a_verb(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_an_installed_package_can_offer_a_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def count(ecg: str, settings: CountSettings) -> int:
         """Count the beats of an ECG.
 
@@ -500,7 +505,10 @@ def test_variants_take_what_all_share_and_then_their_own_words() -> None:
     assert (warm.name, plain.name) == ("warm", "plain")
     assert (warm.pretrain.backbone.name, plain.pretrain.backbone.name) == ("xresnet1d34", "xresnet1d10")
     assert (warm.pretrain.epochs, plain.pretrain.epochs) == (3, 3)
-    assert (warm.pretrain.objective.options["temperature"], plain.pretrain.objective.options["temperature"]) == (0.5, 0.1)
+    assert (warm.pretrain.objective.options["temperature"], plain.pretrain.objective.options["temperature"]) == (
+        0.5,
+        0.1,
+    )
     assert warm.pretrain.objective.options["augment"]["lead_masking"] == 0.5
     tried = [(each.crop, each.steps, each.learning_rate) for each in warm.finetune]
     assert tried == [(None, 7, 0.1), (None, 7, 0.2)]

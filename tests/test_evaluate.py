@@ -61,7 +61,9 @@ def model(home: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     out = tmp_path_factory.mktemp("model")
     settings = {"steps": 2, "batch_size": 16, "evaluations": 1, "crop": None, "precision": "32-true"}
-    ssl_ecg.finetune(encoder, home.archive, home.labels, out, subgroups=["age", "device"], training=settings, progress=False)
+    ssl_ecg.finetune(
+        encoder, home.archive, home.labels, out, subgroups=["age", "device"], training=settings, progress=False
+    )
     return out
 
 

@@ -73,6 +73,8 @@ def finetune(
         out: folder of the model (``ssl_ecg.load_model`` and ``ssl_ecg.load_encoder`` read it), with ``metrics.json``,
             ``predictions.csv`` (one row per test record), other tables of the task, figures, ``curve.csv`` and a model
             card. The task that it keeps has its decisions tuned on validation.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
 
     Returns:
         Test metrics with patient-level bootstrap intervals and the chosen step, and the model.

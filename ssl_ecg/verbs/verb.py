@@ -69,7 +69,6 @@ class Verb:
         of_call = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in self.of_call.values()]
         self.__signature__ = Signature([*before, *fields, whole, *of_call])
         lines = [f"    {name}: {field.description}" for name, field in settings.model_fields.items()]
-        lines.append("    settings: all settings at once, in place of single ones.")
         self.__doc__ = "\n".join([documented, "", "Settings:", *lines, ""])
 
     def __call__(self, *paths: Any, settings: Settings | None = None, **options: Any) -> Any:
