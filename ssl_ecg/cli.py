@@ -10,6 +10,7 @@ import logging
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,7 +18,6 @@ from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origi
 
 import yaml
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from ssl_ecg.settings import Choice, Group, Settings, options_of
@@ -112,14 +112,15 @@ def _usage(verb: Verb) -> str:
 
 
 def _print_verbs() -> None:
-    console.print(_USAGE, markup=False, highlight=False)
+    _print_wrapped(_USAGE)
     for name in VERBS.names():
         _print_entry(name, "", VERBS[name].summary)
     _print_entry("ssl-ecg VERB --help", "", "every setting of a verb, with its documentation")
 
 
 def _print_help(verb: Verb, settings: Settings) -> None:
-    console.print(_usage(verb), verb.summary, sep="\n\n", end="\n\n", markup=False, highlight=False)
+    _print_wrapped(_usage(verb))
+    _print_wrapped(verb.summary)
     for name, documentation in verb.paths.items():
         _print_entry(name.upper(), "", documentation)
     for name, value, kind, documentation in flattened(settings):
@@ -131,8 +132,14 @@ def _print_help(verb: Verb, settings: Settings) -> None:
 
 
 def _print_entry(name: str, kind: str, documentation: str) -> None:
-    console.print(Padding(Text.assemble((name, "bold"), "  ", (kind, "dim")), (0, 2), expand=False))
-    console.print(Padding(Text(documentation), (0, 2, 0, 8), expand=False))
+    console.print(Text(f"  {name}", "bold"), soft_wrap=True, highlight=False)
+    for line in filter(None, (kind, documentation)):
+        _print_wrapped(line, " " * 6)
+
+
+def _print_wrapped(text: str, indent: str = "") -> None:
+    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
 
 def _as_yaml(value: Any) -> str:
@@ -168,7 +175,7 @@ def described(annotation: Any, bounds: Sequence[Any] = ()) -> str:
     if origin is Literal:
         said = " or ".join(map(str, inner))
     elif origin in (Union, UnionType):
-        said = " or ".join(dict.fromkeys(map(described, inner)))
+        said = " or ".join(dict.fromkeys(filter(None, map(described, inner))))
     elif isinstance(origin, type) and issubclass(origin, Mapping):
         said = "{name: value}"
     elif isinstance(origin, type) and issubclass(origin, Sequence):

@@ -95,13 +95,15 @@ class Settings(BaseModel):
         """Put what the recipes of the chosen groups bring for this class under what is given."""
         if not isinstance(values, Mapping):
             return values
-        brought: dict[str, Any] = {}
+        given, brought = dict(values), {}
         for name, field in cls.model_fields.items():
             for group in (mark for mark in field.metadata if isinstance(mark, Group)):
-                given = values.get(name, field.default)
-                if (chosen := _name_of(given)) is not None:
+                value = given.get(name, field.default)
+                if isinstance(value, Mapping) and "name" not in value and isinstance(field.default, str):
+                    value = given[name] = {"name": field.default, **value}  # options of what is chosen by default
+                if (chosen := _name_of(value)) is not None:
                     brought |= read_recipe(group.name, chosen).get("with", {})
-        return {**brought, **values}
+        return {**brought, **given}
 
 
 class Group:
@@ -298,6 +300,8 @@ def _explained(error: ValidationError, kind: type[BaseModel], values: Mapping[st
             told = f"there is no such setting; {nearest(name, list(kind.model_fields))}"
         elif found["type"] == "missing":
             start, told = f"{name}: ", "must be given"
+        elif found["type"] in ("tuple_type", "list_type"):
+            told = f"must be a list; give [{value}]"
         else:
             told = re.sub(r"^\w+ should", "must", found["msg"]).partition(" after validation")[0]
         lines.setdefault(start, []).append(told)

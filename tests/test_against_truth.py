@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ssl_ecg import SplitSettings
 from ssl_ecg.archive import open_archive
 from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.report.figures import ARM_STYLES
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import read_task
-from ssl_ecg.verbs import SplitSettings
 
 SCRIPT = Path(__file__).parents[1] / "finetune" / "against_truth.py"
 TABLES = {"af_survival": ("af_survival", "risk_5y"), "cardiomyopathy": ("low_lvef", "low_lvef_probability")}

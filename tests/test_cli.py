@@ -280,14 +280,15 @@ def test_help_shows_the_options_of_what_is_chosen_beside_it(
 def test_help_says_type_bounds_default_and_what_there_is(capsys: pytest.CaptureFixture) -> None:
     text = shown(capsys, "pretrain", "epochs=3", "split=ptbxl", "--help")
     for line in (
-        "epochs=3  whole number above 0",
-        "keep=last  last or best",
-        "crop=null  number above 0 or null",
-        "split=NAME  one of patients, ptbxl",
-        "split.test_folds=[10]  list of whole number",
+        "epochs=3 whole number above 0",
+        "keep=last last or best",
+        "crop=null number above 0 or null",
+        "split=NAME one of patients, ptbxl",
+        "split.test_folds=[10] list of whole number",
         "--print-config",
     ):
-        assert line in text
+        assert line in one_line(text)
+    assert all(line == line.rstrip() and len(line) <= 80 for line in text.splitlines() if "=" not in line)
     text = shown(capsys, "--help")
     for name in NAMES:
         assert f"{name}\n" in text
@@ -340,7 +341,7 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
         ("ingest", "leads=[I,V9]", "V9"),
         ("ingest", "leads=[I", "leads='[I': is no list or mapping"),
         ("ingest", "workers=many", "workers='many'"),
-        ("ingest", "quality.flatt=1", "quality.flatt='1': there is no such setting; did you mean flat?"),
+        ("ingest", "quality.flatt=1", "quality.flatt=1: there is no such setting; did you mean flat?"),
         ("ingest", "quality.flat=low", "quality.flat='low'"),
         ("synthesize", "records=few", "records='few'"),
         ("synthesize", "records=0", "records='0'"),
@@ -352,7 +353,7 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
         ("pretrain", "backbone=xresnet18", "did you mean xresnet1d18?"),
         ("pretrain", "backbone.widht=3", "did you mean width?"),
         ("pretrain", "objektive.width=3", "did you mean objective?"),
-        ("pretrain", "split=ptbx", "split='ptbx': unknown; did you mean ptbxl?"),
+        ("pretrain", "split=ptbx", "split='ptbx': there is no such recipe; did you mean ptbxl?"),
         ("pretrain", "split.test=most", "split.test='most'"),
         ("pretrain", "split.test_folds=[9]", "test_folds"),
         ("probe", "task=arythmia", "did you mean arrhythmia?"),

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ssl_ecg.verbs.clinical import read_clinical
 
 import ssl_ecg
+from ssl_ecg import SplitSettings
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
 from ssl_ecg.tasks import load_model, read_task
 from ssl_ecg.training import predict_scores
-from ssl_ecg.verbs import SplitSettings, results
+from ssl_ecg.verbs import results
+from ssl_ecg.verbs._clinical import read_clinical
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
 SETTLED = SplitSettings(validation=0.3, test=0.35, seed=1)
@@ -153,11 +154,11 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
 ) -> None:
     table = pd.read_csv(paths[2]).assign(**change)
     drawn = {
-        "task_options": {"horizon_days": 1460, "bins": 10},
+        "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
         "split": SplitSettings(validation=0.3, test=0.35, seed=1),
     }
     with pytest.raises(ValueError, match=message):
-        ssl_ecg.finetune(*paths[:2], table, "nowhere", task="af_survival", clinical_score="charge", **drawn)
+        ssl_ecg.finetune(*paths[:2], table, "nowhere", clinical_score="charge", **drawn)
 
 
 def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
@@ -220,8 +221,8 @@ def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, 
     with pytest.raises(ValueError, match=r"classes=\['event'\]: task 'af_survival' reads the columns time_days, event"):
         ssl_ecg.probe(*paths, task="af_survival", classes=["event"])
     drawn = {
-        "task_options": {"horizon_days": 1460, "bins": 10},
+        "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
         "split": SplitSettings(validation=0.3, test=0.35, seed=1),
     }
     with pytest.raises(ValueError, match=r"supervised_contrastive=0.1: task 'af_survival' has no labels"):
-        ssl_ecg.finetune(*paths, "nowhere", task="af_survival", supervised_contrastive=0.1, **drawn)
+        ssl_ecg.finetune(*paths, "nowhere", training={"supervised_contrastive": 0.1}, **drawn)

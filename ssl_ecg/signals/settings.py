@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from annotated_types import Gt, MinLen
-from pydantic import AfterValidator, AllowInfNan, model_validator
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, model_validator
 
 from ssl_ecg.records.record import LEADS, canonical_lead
 from ssl_ecg.settings import Settings
@@ -32,7 +32,9 @@ class SignalSettings(Settings):
     """records shorter than this many seconds are rejected, others are zero-padded to ``duration``"""
     band: tuple[Positive, Positive] | None = (0.5, 40.0)
     """corner frequencies of the zero-phase Butterworth band-pass in Hz, or null for no filter"""
-    mains: Literal[50, 60] | None = None
+    mains: Annotated[Literal[50, 60], BeforeValidator(lambda hum: int(hum) if hum in ("50", "60") else hum)] | None = (
+        None
+    )
     """frequency of the mains in Hz to be stopped, or null; above ``band`` it is hardly needed"""
     normalise: Normalisation = "lead"
     """how signals are scaled when they are read: z-scored by lead or by record, or "none" (millivolts)"""

@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -57,6 +59,11 @@ class Classifier(nn.Module):
         crops, present = self.windows.cut(signal, self.encoder.sampling_rate)
         each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
         return self.windows.reduce(each.unflatten(0, present.shape), present)
+
+    @torch.inference_mode()
+    def predict(self, signal: ArrayLike) -> NDArray[np.float32]:
+        """Return the task's scores, float32 [B, S], of records [B, L, T]."""
+        return self.scores(torch.as_tensor(signal, dtype=torch.float32)).float().numpy()
 
     def features(self, signal: Tensor) -> Tensor:
         """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""

@@ -35,7 +35,7 @@ class LabelSettings(Settings):
 
     classes: tuple[str, ...] | None = None
     """columns of the label table; null: all, or those that the task names"""
-    split: recipe("split", SplitSettings) = SplitSettings()  # type: ignore[valid-type]
+    split: recipe("split", SplitSettings) = "patients"  # type: ignore[valid-type]
     """which records train, choose and test"""
 
 
@@ -72,9 +72,19 @@ class Fitted:
         """Return ``record_id`` and the task's scores, one row per record of an archive, or of some of its rows."""
         archive = opened(archive)
         rows = np.arange(len(archive)) if rows is None else np.asarray(rows, np.int64)
-        scores = self.model.task.predictions(predict_scores(self.model, archive, rows))
-        scores.insert(0, "record_id", archive.manifest["record_id"].iloc[rows].to_numpy())
-        return scores
+        scores = predict_scores(self.model, archive, rows)
+        table = pd.DataFrame(scores, columns=_score_names(self.model.task, scores.shape[1]))
+        table.insert(0, "record_id", archive.manifest["record_id"].iloc[rows].to_numpy())
+        return table
+
+
+def _score_names(task: Task, scores: int) -> list[str]:
+    """Return what a task's scores are called in ``predictions.csv``."""
+    breaks = getattr(task, "breaks", None)
+    if breaks is None:
+        return [f"{name}_score" for name in task.classes]
+    days = [f"survival_{day:g}" for day in breaks[1:]]
+    return ["not_prevalent_score", *days][-scores:]
 
 
 def no_encoder(encoder: Any) -> bool:

@@ -70,7 +70,7 @@ def variants_of(ablation: Ablation) -> list[Variant]:
             scratch = tried([*ablation.scratch, *own.scratch], candidates)
         except ValueError as error:
             raise ValueError(f"variant {name}: {error}") from error
-        made.append(Variant(name, pretraining.part(PretrainSettings), finetune, scratch))
+        made.append(Variant(name=name, pretrain=pretraining.part(PretrainSettings), finetune=finetune, scratch=scratch))
     return made
 
 
@@ -94,6 +94,8 @@ def ablate(
         labels: label table.
         out: folder for ``ablation.md``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
             ablation continues there, and several processes may share it.
+        settings: all settings at once, in place of single ones by name.
+        command: recorded as how it was made.
 
     Returns:
         The summary: columns task, arm, fraction, seeds, metric, mean, low, high, p_value.

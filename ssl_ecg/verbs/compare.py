@@ -55,6 +55,9 @@ def compare(
         labels: label table.
         out: folder for ``report.html``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
             comparison continues there.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
+        command: recorded as how it was made.
 
     Returns:
         The summary: columns task, arm, fraction, seeds, metric, mean, low, high.

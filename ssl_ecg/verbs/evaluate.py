@@ -57,6 +57,7 @@ def evaluate(
         labels: label table with the columns that the model was trained with; others are ignored.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
             ``evaluation.json``: which model was tested on what, and how.
+        settings: all settings at once, in place of single ones by name.
 
     Returns:
         The task's metrics with patient-level bootstrap intervals.

@@ -36,7 +36,7 @@ from ssl_ecg.verbs.verb import console, verb
 class VerbSettings(LearnSettings):
     """What is learned, and how."""
 
-    training: recipe("training", FinetuneSettings) = FinetuneSettings()  # type: ignore[valid-type]
+    training: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
     """how; without an encoder the recipe scratch is where it starts from"""
     scratch: bool = False
     """random weights in the encoder's network: the supervised baseline; add training=scratch"""
@@ -73,6 +73,8 @@ def finetune(
         out: folder of the model (``ssl_ecg.load_model`` and ``ssl_ecg.load_encoder`` read it), with ``metrics.json``,
             ``predictions.csv`` (one row per test record), other tables of the task, figures, ``curve.csv`` and a model
             card. The task that it keeps has its decisions tuned on validation.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
 
     Returns:
         Test metrics with patient-level bootstrap intervals and the chosen step, and the model.

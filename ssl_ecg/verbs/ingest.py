@@ -44,6 +44,8 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
     Args:
         source: folder of recordings, at any depth; known data sets bring patients and labels along.
         archive: folder to write, to continue or to add to.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
 
     Returns:
         What was accepted and rejected, and why.

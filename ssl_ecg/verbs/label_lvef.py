@@ -48,6 +48,7 @@ def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, s
         archive: the archive, or its folder.
         measurements: CSV or Parquet file, or a table: patient_id, measured_at (such as 2021-03-31), lvef (percent).
         out: CSV file for the label table; beside it ``*_exclusions.csv`` counts what was left out, and why.
+        settings: all settings at once, in place of single ones by name.
 
     Returns:
         The counts: ``of``, ``what``, ``count``.

@@ -38,6 +38,8 @@ def pretrain(archive: ArchiveLike, out: str | Path, settings: VerbSettings, prog
     Args:
         archive: the archive, or its folder.
         out: encoder folder; a killed run continues there.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
 
     Returns:
         The encoder, in eval mode.

@@ -49,6 +49,7 @@ def probe(
         archive: the archive, or its folder.
         labels: label table.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures, if wanted.
+        settings: all settings at once, in place of single ones by name.
 
     Returns:
         Test metrics with patient-level bootstrap intervals, and the model.

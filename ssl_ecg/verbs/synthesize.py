@@ -40,6 +40,7 @@ def synthesize(archive: str | Path, settings: VerbSettings) -> Archive:
 
     Args:
         archive: folder to write.
+        settings: all settings at once, in place of single ones by name.
 
     Returns:
         The archive, opened.

@@ -9,11 +9,7 @@
 
     @verb(VerbSettings, show)
     def synthesize(archive, settings):
-        \"\"\"Write a synthetic archive.
-
-Args:
-            archive: folder to write.
-        \"\"\"
+        \"\"\"Write a synthetic archive. (What it is given is documented as anywhere.)\"\"\"
 
 ``ssl_ecg.synthesize("archive", records=30)`` and ``ssl-ecg synthesize archive records=30`` are then the same call.
 """
@@ -73,7 +69,6 @@ class Verb:
         of_call = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in self.of_call.values()]
         self.__signature__ = Signature([*before, *fields, whole, *of_call])
         lines = [f"    {name}: {field.description}" for name, field in settings.model_fields.items()]
-        lines.append("    settings: all settings at once, in place of single ones.")
         self.__doc__ = "\n".join([documented, "", "Settings:", *lines, ""])
 
     def __call__(self, *paths: Any, settings: Settings | None = None, **options: Any) -> Any:

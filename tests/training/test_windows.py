@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 
-from ssl_ecg import verbs as api
+import ssl_ecg
 from ssl_ecg.evaluation import best_thresholds
 from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_model
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
@@ -181,8 +181,8 @@ def table(labelled: Labelled) -> pd.DataFrame:
 
 
 def probed(labelled: Labelled, table: pd.DataFrame, out: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    split = api.SplitSettings(validation_folds=(8,), test_folds=(9,))
-    metrics = api.probe(labelled.encoder, labelled.archive, table, out, classes=CLASSES, split=split)
+    split = ssl_ecg.SplitSettings(validation_folds=(8,), test_folds=(9,))
+    metrics = ssl_ecg.probe(labelled.encoder, labelled.archive, table, out, classes=CLASSES, split=split).metrics
     return metrics, pd.read_csv(out / "per_class.csv").set_index("class"), pd.read_csv(out / "predictions.csv")
 
 
@@ -214,18 +214,18 @@ def test_a_finetuned_model_keeps_thresholds_tuned_on_validation_windows(
     labelled: Labelled, table: pd.DataFrame, tiny_finetuning: FinetuneSettings, tmp_path: Path
 ) -> None:
     windows = WindowSettings(seconds=2.5, stride=1.25)
-    metrics = api.finetune(
+    fitted = ssl_ecg.finetune(
         labelled.encoder,
         labelled.archive,
         table,
         tmp_path,
         classes=CLASSES,
-        task_options={"loss": "weighted"},
-        settings=tiny_finetuning.replace(steps=2, evaluations=1, windows=windows),
-        split=api.SplitSettings(validation_folds=(8,), test_folds=(9,)),
+        task={"name": "arrhythmia", "loss": "weighted"},
+        training=tiny_finetuning.replace(steps=2, evaluations=1, windows=windows),
+        split=ssl_ecg.SplitSettings(validation_folds=(8,), test_folds=(9,)),
         progress=False,
     )
-    kept = load_model(tmp_path)
+    metrics, kept = fitted.metrics, load_model(tmp_path)
     assert kept.windows == windows
     scores = predict_scores(kept, labelled.archive, labelled.validation[0])
     expected = best_thresholds(labelled.validation[1], scores)
