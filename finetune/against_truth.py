@@ -24,7 +24,6 @@ from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.explain.style import LINE, STYLE, save_figure
 from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS
 from ssl_ecg.tasks import Task, read_task
-from ssl_ecg.verbs import SplitSettings
 
 TRUE_RISKS = ("true_risk_5y", "risk_5y", "true_probability", "low_lvef_probability")
 
@@ -64,7 +63,9 @@ def main() -> None:
     if (horizon := settings["task_options"].get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
         parser.error(f"horizon_days={horizon:g}: the true risks are those of {FIVE_YEARS:g} days")
     labels, task = read_task(settings["task"], options.labels, archive, options=settings["task_options"])
-    splits = SplitSettings(tuple(options.validation_folds), tuple(options.test_folds)).split(labels)
+    splits = ssl_ecg.SplitSettings(validation_folds=options.validation_folds, test_folds=options.test_folds).split(
+        labels
+    )
     if data_identity(archive, labels, splits)["labels"] != comparison["labels"]:
         parser.error("labels, --validation-folds, --test-folds: not those of the comparison")
     table = pd.read_csv(options.labels).set_index("record_id")

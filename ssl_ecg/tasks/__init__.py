@@ -3,9 +3,9 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
+from ssl_ecg.tasks.classifier import Classifier, load_model, save_classifier
 from ssl_ecg.tasks.linear_probe import LinearProbe
-from ssl_ecg.tasks.registry import Task, create_task, list_tasks, read_task
+from ssl_ecg.tasks.registry import Task, create_task, list_tasks, read_task, register
 from ssl_ecg.tasks.supervised_contrastive import supervised_contrastive_loss
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode_survival, survival_at, survival_curve
 from ssl_ecg.tasks.windows import WindowSettings
@@ -22,8 +22,9 @@ __all__ = [
     "discrete_survival_nll",
     "encode_survival",
     "list_tasks",
-    "load_classifier",
+    "load_model",
     "read_task",
+    "register",
     "save_classifier",
     "supervised_contrastive_loss",
     "survival_at",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.labels.tables import LabelTable, read_labels
+from ssl_ecg.registry import Registry
 
 logger = logging.getLogger(__name__)
 
@@ -101,19 +102,11 @@ class Task(Protocol):
         """Fit a linear model on features [n, D] and targets [n, C]; validation chooses its strength."""
 
 
-TASKS: dict[str, Callable[..., Task]] = {}
+TASKS: Registry[Callable[..., Task]] = Registry("task", "ssl_ecg.tasks")
+"""Classes of tasks: ``TASKS[name](classes, **options)`` makes one."""
 
-
-def register(name: str, task: Callable[..., Task]) -> None:
-    """Make a task available by name: ``task(classes, **options)`` builds it."""
-    if name in TASKS:
-        raise ValueError(f"name={name!r}: a task of this name exists already")
-    TASKS[name] = task
-
-
-def list_tasks() -> list[str]:
-    """Return the names that ``create_task`` knows."""
-    return sorted(TASKS)
+register = TASKS.register
+list_tasks = TASKS.names
 
 
 def create_task(name: str, classes: Sequence[str], **options: Any) -> Task:
@@ -125,7 +118,7 @@ def create_task(name: str, classes: Sequence[str], **options: Any) -> Task:
     """
     if not classes:
         raise ValueError("classes=(): the label table has no class column")
-    return _factory(name)(classes, **options)
+    return TASKS[name](classes, **options)
 
 
 def read_task(
@@ -152,7 +145,7 @@ def read_task(
     Raises:
         ValueError: the table lacks what the task needs; the message names it.
     """
-    factory, options = _factory(name), options or {}
+    factory, options = TASKS[name], options or {}
     if getattr(factory, "columns", None) is None:
         labels = read_labels(table, archive, classes, others=others)
         task = create_task(name, labels.classes, **options)
@@ -168,9 +161,3 @@ def read_task(
     if silent := np.count_nonzero(~task.informative(labels.targets)):
         logger.warning("%d of %d records carry no information that %s could learn from", silent, len(labels), name)
     return labels, task
-
-
-def _factory(name: str) -> Callable[..., Task]:
-    if name not in TASKS:
-        raise ValueError(f"task={name!r}: unknown; choose one of {', '.join(list_tasks())}")
-    return TASKS[name]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,11 +26,12 @@ from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
-from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, seed_step
-from ssl_ecg.training.finetune_settings import SCHEDULES, FinetuneSettings
+from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
+from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.views import Augment, random_crop
 
 EVALUATION_BATCH = 256
+SCHEDULES = {"cosine": warmup_cosine, "onecycle": one_cycle}
 
 Rows = NDArray[np.int64]
 Targets = NDArray[np.float32]
@@ -223,7 +224,7 @@ def finetune(
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
     if settings.epochs is not None:
-        settings = replace(settings, steps=settings.epochs * len(batches))
+        settings = settings.replace(steps=settings.epochs * len(batches))
     module = FinetuneModule(model, settings)
     loaders = (
         batch_loader(data[0], batches),

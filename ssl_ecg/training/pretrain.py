@@ -165,10 +165,9 @@ def pretrain(
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
 
     seed_step(settings.seed, 0, stream=2)
-    encoder = Encoder(settings.backbone, dict(settings.backbone_options), archive.settings)
-    objective = create_objective(
-        settings.objective, encoder.backbone, archive.sampling_rate, **dict(settings.objective_options)
-    )
+    network, learned = settings.backbone, settings.objective
+    encoder = Encoder(network.name, network.options, archive.settings)
+    objective = create_objective(learned.name, encoder.backbone, archive.sampling_rate, **learned.options)
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
     best = EpochCheckpoint(out / "checkpoints", "best", monitor="validation_loss")

@@ -17,6 +17,7 @@ from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
 from ssl_ecg.comparison.folder import write_json
 from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
+from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
@@ -173,7 +174,7 @@ def test_seen_test_patients_are_refused_unless_allowed(study, small, tmp_path: P
     check_unseen(encoder, study.archive, study.labels.rows[study.splits.train])
     study.run(tmp_path, encoder=encoder, settings=small(arms=("pretrained_probe",), seen_patients="test"))
     assert "test patients are among those the encoder learned from" in caplog.text
-    with pytest.raises(ValueError, match="seen_patients='leave_out': choose one of refuse, test"):
+    with pytest.raises(ValueError, match="seen_patients='leave_out': must be 'refuse' or 'test'"):
         study.run(tmp_path, settings=small(seen_patients="leave_out"))
 
 
@@ -257,12 +258,15 @@ def test_class_without_a_training_positive_is_named_in_the_run_and_the_warnings(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arms": ("scratch", "magic")}, r"arms=\['magic'\]: unknown; choose from random_probe"),
-        ({"fractions": (0.0, 1.0)}, "fractions="),
-        ({"fractions": ()}, "fractions="),
-        ({"seeds": (0, 0)}, r"seeds=\(0, 0\): choose at least one, all different"),
-        ({"scratch_candidates": ({},)}, "2 pretrained_candidates against 1 scratch_candidates"),
-        ({"scratch": FinetuneSettings(steps=7)}, "pretrained_finetune.steps=6, scratch.steps=7"),
+        ({"arms": ("scratch", "magic")}, r"arms.1='magic': must be 'random_probe'"),
+        ({"fractions": (0.0, 1.0)}, "fractions.0=0.0: must be greater than 0"),
+        ({"fractions": ()}, r"fractions=\(\): must have at least 1 item"),
+        ({"seeds": (0, 0)}, r"seeds=\[0, 0\]: name each once"),
+        ({"scratch_candidates": ({},)}, "1 against 2 pretrained_candidates; give both arms the same number"),
+        (
+            {"scratch": FinetuneSettings(steps=7)},
+            "scratch.steps=7: give both arms the same budget, that of pretrained_finetune.steps=6",
+        ),
     ],
 )
 def test_unfair_or_impossible_settings_are_refused(small: Callable, changes: dict, message: str) -> None:
@@ -275,8 +279,8 @@ def test_candidates_change_the_base_and_misspelt_ones_are_named() -> None:
     first, second = candidate_settings(base, [{"learning_rate": 0.1}, {"layer_decay": 0.5}], seed=9)
     assert (first.learning_rate, first.layer_decay, first.seed) == (0.1, base.layer_decay, 9)
     assert (second.learning_rate, second.layer_decay, second.steps) == (1e-3, 0.5, 5)
-    assert candidate_settings(base, [], seed=9) == [replace(base, seed=9)]
-    with pytest.raises(TypeError, match="learning_rat"):
+    assert candidate_settings(base, [], seed=9) == [base.replace(seed=9)]
+    with pytest.raises(SettingsError, match=r"learning_rat=0\.1: .* did you mean learning_rate"):
         candidate_settings(base, [{"learning_rat": 0.1}], seed=0)
 
 

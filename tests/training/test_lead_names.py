@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.cli import configuration, verbs
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, finetune, pretrain
+from ssl_ecg.verbs import VERBS
 from ssl_ecg.views import AUGMENTATIONS
 
 STRENGTH = 0.2
@@ -53,8 +52,8 @@ def configured(overrides: list[str], augment: list[str]) -> PretrainSettings:
     """Settings as the command line makes them, every other augmentation off."""
     strengths = {"lead_masking": 0.0, "amplitude_scaling": 0.0, "gaussian_noise": 0.0}
     strengths |= dict.fromkeys(augment, STRENGTH)
-    given = [f"++objective.augment.{name}={strength}" for name, strength in strengths.items()]
-    return verbs.pretrain_settings(configuration.load_config("pretrain", [*overrides, *given, "epochs=1", "devices=1"]))
+    given = [f"objective.augment.{name}={strength}" for name, strength in strengths.items()]
+    return VERBS["pretrain"].compose([*overrides, *given, "epochs=1", "devices=1"]).part(PretrainSettings)
 
 
 def limb_errors(signal: Tensor) -> Tensor:
@@ -88,7 +87,7 @@ def test_limb_leads_agree_in_the_batch_that_the_network_sees(case: str, name: st
 def test_pretraining_from_a_config_takes_every_augmentation_at_once(millivolts: Archive, tmp_path: Path) -> None:
     settings = configured(["objective=cmsc", "backbone=xresnet1d10", "backbone.width=8"], list(AUGMENTATIONS))
     assert set(settings.objective_options["augment"]) == set(AUGMENTATIONS)
-    encoder = pretrain(millivolts, tmp_path, replace(settings, warmup_epochs=0, validation=0.3), progress=False)
+    encoder = pretrain(millivolts, tmp_path, settings.replace(warmup_epochs=0, validation=0.3), progress=False)
     assert encoder.leads == millivolts.leads
 
 

@@ -1,40 +1,53 @@
-"""The verb that scores a finished model on other data."""
+"""A finished model is scored on other data."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ssl_ecg.archive.archive import sha256
 from ssl_ecg.labels.splits import lacking, last_of_each_patient
+from ssl_ecg.settings import Settings
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs.results import Tested, tested
-from ssl_ecg.verbs.shared import ArchiveLike, TableLike, check_records, opened
+from ssl_ecg.verbs.verb import console, verb
 
 logger = logging.getLogger(__name__)
 
-SEEN_PATIENTS = ("refuse", "leave_out", "test")
 _REMEDY = (
     "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
     "is of another site, whose ids name other people, choose seen_patients=test"
 )
 
 
+class VerbSettings(Settings):
+    """Which records test, and how they are grouped."""
+
+    records: Literal["all", "last"] = "all"
+    """all records of a patient test, or the last recorded one, whatever its outcome"""
+    subgroups: tuple[str, ...] = ()
+    """columns of the label table, or of the archive's manifest, for ``subgroups.csv``"""
+    seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
+    """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
+    they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
+
+
+def show(metrics: dict[str, float], model: str, archive: str, labels: str, out: str) -> None:
+    """Print the metrics, and where the figures lie."""
+    print_metrics(metrics)
+    console.print(f"tables and figures lie in {out}")
+
+
+@verb(VerbSettings, show)
 def evaluate(
-    model: str | Path,
-    archive: ArchiveLike,
-    labels: TableLike,
-    out: str | Path,
-    *,
-    records: str = "all",
-    subgroups: Sequence[str] = (),
-    seen_patients: str = "refuse",
+    model: str | Path, archive: ArchiveLike, labels: TableLike, out: str | Path, settings: VerbSettings
 ) -> dict[str, float]:
     """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen.
 
@@ -44,11 +57,7 @@ def evaluate(
         labels: label table with the columns that the model was trained with; others are ignored.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
             ``evaluation.json``: which model was tested on what, and how.
-        records: "all" records of a patient test, or the "last" recorded one, whatever its outcome.
-        subgroups: columns of the label table, or of the archive's manifest, for ``subgroups.csv``.
-        seen_patients: what to do where the model has learned from a patient of the same id: "refuse", "leave_out" the
-            records, or "test" on them, since they are of other people. Nobody is recognised in an archive that was
-            ingested with another ``salt``.
+        settings: all settings at once, in place of single ones by name.
 
     Returns:
         The task's metrics with patient-level bootstrap intervals.
@@ -59,13 +68,11 @@ def evaluate(
             missing, or no outcome that has both a positive and a negative record.
     """
     from ssl_ecg.comparison import check_unseen, recognised
-    from ssl_ecg.tasks import load_classifier, read_task
+    from ssl_ecg.tasks import load_model, read_task
     from ssl_ecg.training import predict_scores
 
-    check_records(records)
-    if seen_patients not in SEEN_PATIENTS:
-        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
-    classifier, archive, out = load_classifier(model), opened(archive), Path(out)
+    records, seen_patients = settings.records, settings.seen_patients
+    classifier, archive, out = load_model(model), opened(archive), Path(out)
     if out.resolve() == Path(model).resolve():
         raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
     classifier.encoder.check(archive.settings)
@@ -81,7 +88,7 @@ def evaluate(
     )
     for line in lacking(table, "the label table", index):
         logger.warning(line)
-    test = tested(archive, labels, table, index, subgroups)
+    test = tested(archive, labels, table, index, settings.subgroups)
     scores = predict_scores(classifier, archive, test.rows)
     metrics = test.metrics(task, scores)
     test.write(out, task, scores, metrics)

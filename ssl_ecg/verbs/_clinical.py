@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.splits import Splits
+from ssl_ecg.verbs._given import TableLike
 from ssl_ecg.verbs.results import Tested
-from ssl_ecg.verbs.shared import TableLike
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Task
