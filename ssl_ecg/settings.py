@@ -99,8 +99,9 @@ class Settings(BaseModel):
         for name, field in cls.model_fields.items():
             for group in (mark for mark in field.metadata if isinstance(mark, Group)):
                 value = given.get(name, field.default)
-                if isinstance(value, Mapping) and "name" not in value and isinstance(field.default, str):
-                    value = given[name] = {"name": field.default, **value}  # options of what is chosen by default
+                default = _name_of(brought.get(name, field.default))
+                if isinstance(value, Mapping) and "name" not in value and default is not None:
+                    value = given[name] = {"name": default, **value}  # options of what is chosen by default
                 if (chosen := _name_of(value)) is not None:
                     brought |= read_recipe(group.name, chosen).get("with", {})
         return {**brought, **given}

@@ -110,7 +110,14 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
     ("pretrain", PATHS["pretrain"], (), {}),
     ("pretrain", PATHS["pretrain"], ("epochs=3", "backbone=xresnet1d34"), {"epochs": 3, "backbone": "xresnet1d34"}),
     ("pretrain", PATHS["pretrain"], ("backbone.width=8",), {"backbone": {"name": "xresnet1d18", "width": 8}}),
+    ("pretrain", PATHS["pretrain"], ("backbone.width=8",), {"backbone": {"width": 8}}),
     ("pretrain", PATHS["pretrain"], ("objective=bimodal_mae",), {"objective": "bimodal_mae"}),
+    (
+        "pretrain",
+        PATHS["pretrain"],
+        ("backbone.width=48", "objective=mae"),
+        {"objective": "mae", "backbone": {"width": 48}},
+    ),
     (
         "pretrain",
         PATHS["pretrain"],

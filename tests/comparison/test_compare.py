@@ -280,7 +280,7 @@ def test_candidates_change_the_base_and_misspelt_ones_are_named() -> None:
     assert (first.learning_rate, first.layer_decay, first.seed) == (0.1, base.layer_decay, 9)
     assert (second.learning_rate, second.layer_decay, second.steps) == (1e-3, 0.5, 5)
     assert candidate_settings(base, [], seed=9) == [base.replace(seed=9)]
-    with pytest.raises(SettingsError, match="learning_rat=0.1: .* did you mean learning_rate"):
+    with pytest.raises(SettingsError, match=r"learning_rat=0\.1: .* did you mean learning_rate"):
         candidate_settings(base, [{"learning_rat": 0.1}], seed=0)
 
 

@@ -246,9 +246,9 @@ def test_a_killed_run_is_not_continued_with_other_settings(
     with pytest.raises(ValueError, match=r"settings\.epochs: 6 there, 8 now") as error:
         pretrain(tiny_archive, killed, settings.replace(epochs=8), progress=False)
     assert "seed" not in str(error.value)
-    other = {**settings.objective_options, "temperature": 0.5}
-    with pytest.raises(ValueError, match=r"settings\.objective_options\.temperature: None there, 0\.5 now"):
-        pretrain(tiny_archive, killed, settings.replace(objective_options=other), progress=False)
+    other = {**settings.objective.to_dict(), "temperature": 0.5}
+    with pytest.raises(ValueError, match=r"settings\.objective\.temperature: 0\.1 there, 0\.5 now"):
+        pretrain(tiny_archive, killed, settings.replace(objective=other), progress=False)
     with pytest.raises(ValueError, match=r"patients_digest"):
         pretrain(tiny_archive, killed, settings, holdout=np.array([0]), progress=False)
     with pytest.raises(FileExistsError, match="holds a run already"):
@@ -272,7 +272,7 @@ def test_a_moving_average_target_survives_a_kill(
 ) -> None:
     options = {"projector_width": 16, "embedding": 8, "predictor_width": 16, "augment": {"gaussian_noise": 0.1}}
     # A momentum at which the target is some steps behind: to start from the network again would be another run.
-    byol = settings.replace(objective="byol", objective_options={**options, "momentum": 0.8}, epochs=2)
+    byol = settings.replace(objective={"name": "byol", **options, "momentum": 0.8}, epochs=2)
     step = steps_per_epoch + 2
     killed_at = ("ssl_ecg.training.pretrain", "PretrainModule", "training_step", step)
     run_until_killed(tiny_archive, tmp_path / "killed", byol, *killed_at)

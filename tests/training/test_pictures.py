@@ -10,10 +10,8 @@ from ssl_ecg.training import PretrainSettings, pretrain
 
 def masked(tiny_pretraining: PretrainSettings, **changes: object) -> PretrainSettings:
     return tiny_pretraining.replace(
-        objective="bimodal_mae",
-        objective_options={"decoder_width": 12, "decoder_depth": 2},
-        backbone="bimodal_vit",
-        backbone_options={"width": 12, "depth": 1, "joint_depth": 1, "samples": 500},
+        objective={"name": "bimodal_mae", "decoder_width": 12, "decoder_depth": 2},
+        backbone={"name": "bimodal_vit", "width": 12, "depth": 1, "joint_depth": 1, "samples": 500},
         epochs=2,
         **changes,
     )
