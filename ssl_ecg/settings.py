@@ -95,7 +95,7 @@ class Settings(BaseModel):
         """Put what the recipes of the chosen groups bring for this class under what is given."""
         if not isinstance(values, Mapping):
             return values
-        given, brought = dict(values), {}
+        given, brought = dict(values), dict[str, Any]()
         for name, field in cls.model_fields.items():
             for group in (mark for mark in field.metadata if isinstance(mark, Group)):
                 value = given.get(name, field.default)
