@@ -119,7 +119,7 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
     Raises:
         ValueError: a backbone for an encoder that has one.
     """
-    if no_encoder(encoder):
+    if encoder is None or no_encoder(encoder):
         assert backbone is not None
         seed_step(seed, 0, stream=2)
         return Encoder(backbone.name, backbone.options, archive.settings)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
-from ssl_ecg.cli.configuration import load_config, typed
 from torch import nn
 
 import ssl_ecg
