@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssl_ecg.runs import write_csv
 from ssl_ecg.verbs.shared import ArchiveLike, TableLike, opened
 
 
@@ -32,6 +33,6 @@ def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, *
         raise ValueError(f"out={str(out)!r}: the measurements lie there, and would be replaced; choose another file")
     labels, counts = lvef_labels(opened(archive), measurements, **settings)
     out.parent.mkdir(parents=True, exist_ok=True)
-    labels.to_csv(out, index=False)
-    counts.to_csv(out.with_name(f"{out.stem}_exclusions.csv"), index=False)
+    write_csv(out, labels)
+    write_csv(out.with_name(f"{out.stem}_exclusions.csv"), counts)
     return counts

@@ -13,6 +13,7 @@ import pandas as pd
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
+from ssl_ecg.runs import write_atomically, write_csv
 from ssl_ecg.verbs.clinical import read_clinical
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.shared import (
@@ -180,9 +181,9 @@ def finetune(
     metrics |= added | seen
     card = partial(finetuning_card, finished.model, settings, metrics, table, splits, random)
     save_classifier(finished.model, out, card())
-    pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
+    write_csv(out / "curve.csv", pd.DataFrame(finished.curve))
     figures = test.write(out, created, scores, metrics, _learned(splits), further)
-    (out / "README.md").write_text(card(figures), encoding="utf-8")
+    write_atomically(out / "README.md", card(figures))
     return metrics
 
 
