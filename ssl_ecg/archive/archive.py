@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.runs import sha256
 from ssl_ecg.signals.filters import normalise
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -43,12 +43,6 @@ class Part:
 def part_name(number: int) -> str:
     """Return the path inside an archive of the signals of part ``number``."""
     return f"signals/{number:05d}.i16"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass

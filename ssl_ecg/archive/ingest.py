@@ -28,6 +28,7 @@ from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, quantise
 from ssl_ecg.records import READERS, QualityLimits, RecordError, check_quality, read_record
+from ssl_ecg.runs import locked, write_csv
 from ssl_ecg.signals import SignalSettings, condition
 from ssl_ecg.sources.cpsc2018 import CPSC2018
 from ssl_ecg.sources.ludb import LUDB, TABLE
@@ -82,6 +83,7 @@ class _Outcome:
     row: dict[str, Any] | None = None
 
 
+@locked("archive")
 def ingest(
     source: str | Path,
     archive: str | Path,
@@ -116,7 +118,8 @@ def ingest(
         FileNotFoundError: If ``source`` is no folder, or holds no recording.
         ArchiveError: If the archive there was made with other settings, limits or salt, an ingest of another source
             into it is unfinished, or no file could be used.
-        OSError: If the disk is full; what is committed stays, and the same call continues.
+        OSError: If the disk is full, or another process writes this archive; what is committed stays, and the same call
+            continues.
     """
     source, settings, limits = Path(source), settings or SignalSettings(), limits or QualityLimits()
     if workers is not None and workers < 1:
@@ -311,7 +314,7 @@ def _write_labels(folder: Path, source: Path, labelled: list[PTBXL | LUDB | CPSC
             path = folder / f"{name}.csv"
             if path.exists():
                 table = pd.concat([pd.read_csv(path), table]).drop_duplicates("record_id", keep="last")
-            table.to_csv(path, index=False)
+            write_csv(path, table)
 
 
 def _bar(progress: bool) -> Progress:

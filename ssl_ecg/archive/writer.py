@@ -25,6 +25,7 @@ from ssl_ecg.archive.archive import (
     open_archive,
     read_info,
 )
+from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
 
 MICROVOLTS_PER_BIT = 1.0
@@ -134,19 +135,15 @@ class ArchiveWriter:
             self._replay()
         else:
             self._journal.mkdir(exist_ok=True)
-            _write(self._journal / "head.json", _json({**self._head, "run": self._run}))
+            write_json(self._journal / "head.json", {**self._head, "run": self._run})
 
     def _require_same(self, there: dict[str, Any]) -> None:
-        for name, wanted in self._head.items():
-            # The JSON of the archive has been through JSON already; ours must be, for tuples and integers to compare.
-            if (found := there.get(name)) != (wanted := json.loads(json.dumps(wanted))):
-                if isinstance(found, dict) and isinstance(wanted, dict):
-                    different = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-                    found, wanted = ({key: side.get(key) for key in different} for side in (found, wanted))
-                raise ArchiveError(
-                    f"{self.folder} was made with {name} {found}, now asked for {wanted}: "
-                    "use the same or choose another folder"
-                )
+        # What is there has been through JSON; ours must be, for tuples and integers to compare.
+        if found := differences({name: there.get(name) for name in self._head}, json.loads(json.dumps(self._head))):
+            raise ArchiveError(
+                f"archive={str(self.folder)!r}: was made with other settings: {found}; use the same or choose another "
+                "folder"
+            )
 
     def _replay(self) -> None:
         """Take over the parts that an interrupted run committed."""
@@ -210,10 +207,10 @@ class ArchiveWriter:
     ) -> None:
         part = Part(number, len(manifest), hashlib.sha256(signals.data).hexdigest())
         if len(manifest):
-            _write(self.folder / part.name, signals.data)
+            write_atomically(self.folder / part.name, signals.data)
         entry = self._entry(number)
-        _write(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
-        _write(entry, _json({"part": vars(part), "rejected": rejected}))
+        write_atomically(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
+        write_json(entry, {"part": vars(part), "rejected": rejected})
         self.committed.append(part)
         self.rejected += rejected
         self._remember(manifest)
@@ -239,12 +236,12 @@ class ArchiveWriter:
             tables.insert(0, open_archive(self.folder).manifest)
         manifest = pd.concat([table for table in tables if len(table)], ignore_index=True).to_parquet(index=False)
         self._write_rejected()
-        _write(self.folder / "manifest.parquet", manifest)
+        write_atomically(self.folder / "manifest.parquet", manifest)
         while not self.committed[-1].records:  # held rejections only, which are in rejected.csv now
             self.committed.pop()
         parts = [vars(part) for part in self.committed]
         digest = hashlib.sha256(manifest).hexdigest()
-        _write(self.folder / "archive.json", _json({**self._head, "parts": parts, "manifest_sha256": digest}))
+        write_json(self.folder / "archive.json", {**self._head, "parts": parts, "manifest_sha256": digest})
         shutil.rmtree(self._journal)
 
     def _write_rejected(self) -> None:
@@ -255,7 +252,7 @@ class ArchiveWriter:
             before = pd.read_csv(path, dtype=str, keep_default_na=False)
             again = set(table["path"]) | {f for f in before["path"] if os.path.splitext(f)[0] in self.sources}
             table = pd.concat([before[~before["path"].isin(again)], table], ignore_index=True)
-        _write(path, table.to_csv(index=False).encode())
+        write_csv(path, table)
 
     def _guard_disk(self, write: Any) -> None:
         try:
@@ -267,27 +264,3 @@ class ArchiveWriter:
                 "far are safe; mend this and run the same command again",
                 str(self.folder),
             ) from error
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a kill or a power cut leaves either the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

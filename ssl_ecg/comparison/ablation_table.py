@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+from ssl_ecg.runs import markdown_table
 
 TITLES = {"probe": "Linear probe", "finetune": "Finetuning"}
 COST = ("objective", "backbone", "parameters", "epochs", "pretraining_seconds", "ecg_per_second")
@@ -80,7 +82,7 @@ def _scores(
             ]
         )
     head = ["variant", "seeds", f"validation {_words(selection)}", *(f"test {_words(name)}" for name in metrics)]
-    return _table([*head, *(f"minus {what}" for what in against)], body)
+    return [markdown_table([*head, *(f"minus {what}" for what in against)], body)]
 
 
 def _words(name: str) -> str:
@@ -110,14 +112,10 @@ def _cost(results: pd.DataFrame, names: Sequence[str]) -> list[str]:
         rows = runs.loc[runs["variant"] == name, there]
         if len(rows):
             body.append([name, *(_plain(rows[column]) for column in there)])
-    return _table(["variant", *map(_words, there)], body)
+    return [markdown_table(["variant", *map(_words, there)], body)]
 
 
 def _plain(column: pd.Series) -> str:
     if column.isna().all():
         return ""
     return f"{column.mean():,.0f}" if pd.api.types.is_numeric_dtype(column) else str(column.iloc[0])
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]

@@ -37,12 +37,13 @@ from ssl_ecg.comparison.arms import (
     run_probe,
     run_trained,
 )
-from ssl_ecg.comparison.folder import claim, data_identity, declaration, result_of, write_json, write_run
+from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import claim, locked
 from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.registry import TASKS
@@ -138,6 +139,7 @@ def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[floa
                 )
 
 
+@locked("out")
 def compare(
     encoder: Encoder,
     archive: Archive,
@@ -170,6 +172,7 @@ def compare(
     Raises:
         ValueError: leakage, data that the encoder refuses, a label fraction that teaches nothing, or ``out`` holds a
             comparison of something else.
+        FolderInUseError: another process compares into ``out``.
     """
     encoder.check(archive.settings)
     check_no_leakage(labels, splits)
@@ -178,8 +181,7 @@ def compare(
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
-    _rename(out / "comparison.json")
-    claim(out / "comparison.json", _identity(experiment), command, declaration(labels))
+    claim(out / "comparison.json", _identity(experiment), {"command": command, **declaration(labels)})
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
     ]
@@ -246,15 +248,6 @@ def _train(
         choices,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
-
-
-def _rename(path: Path) -> None:
-    """Put what an earlier release recorded under another name under today's, so that its folder can be continued."""
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    settings = earlier.get("settings", {})
-    if "allow_seen_patients" in settings:
-        settings["seen_patients"] = "test" if settings.pop("allow_seen_patients") else "refuse"
-        write_json(path, earlier)
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:

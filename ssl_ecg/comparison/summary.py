@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import write_csv
 from ssl_ecg.tasks import Task, create_task
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
@@ -85,11 +86,11 @@ def summarise(
         rows += _differences(tested, scores, family, replicates)
     summary = pd.DataFrame(rows)
     results.insert(0, "task", task.name)
-    results.to_csv(out / "results.csv", index=False)
-    summary.to_csv(out / "summary.csv", index=False, float_format="%.5g")
-    _per_class(tested, scores, labels, splits).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
+    write_csv(out / "results.csv", results)
+    write_csv(out / "summary.csv", summary, "%.5g")
+    write_csv(out / "per_class.csv", _per_class(tested, scores, labels, splits), "%.5g")
     if len(curves):
-        curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
+        write_csv(out / "curves.csv", curves, "%.6g")
     return summary
 
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from ssl_ecg.explain.style import INK, LINE, PAPER
 from ssl_ecg.report import answer, figures
+from ssl_ecg.runs import write_atomically
 
 _COLUMNS = {
     "results.csv": ("task", "arm", "fraction", "seed", "records"),
@@ -102,7 +103,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         files=[name for name in (*_COLUMNS, settings.name) if (folder / name).exists()],
     )
     path = folder / out
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.runs import whole_folder, write_json
 from ssl_ecg.tasks.registry import Task, create_task
 from ssl_ecg.tasks.windows import WindowSettings
 
@@ -85,17 +86,19 @@ class Classifier(nn.Module):
 
 
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
-    """Write a finetuned model's folder; files of the same names are replaced."""
-    folder = save_encoder(model.encoder, folder, card)
+    """Write a finetuned model's folder, whole or not at all; files of the same names are replaced."""
+    folder = Path(folder)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
-    save_file(head, folder / "head.safetensors")
     task = {
         "task": model.task.name,
         "classes": list(model.task.classes),
         "options": dict(model.task.options),
         "windows": model.windows.to_dict(),
     }
-    (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, last="config.json") as part:
+        save_encoder(model.encoder, part, card)
+        save_file(head, part / "head.safetensors")
+        write_json(part / "task.json", task)
     return folder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssl_ecg.comparison.arms import random_encoder
+from ssl_ecg.runs import write_atomically, write_csv
 from ssl_ecg.settings import recipe
 from ssl_ecg.tasks import save_classifier
 from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
@@ -109,7 +110,7 @@ def finetune(
     random = settings.scratch or (new and not starting)
     card = partial(finetuning_card, model, training, metrics, table, splits, random)
     save_classifier(model, out, card())
-    pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
+    write_csv(out / "curve.csv", pd.DataFrame(finished.curve))
     figures = test.write(out, task, scores, metrics, learned(splits), further)
-    (out / "README.md").write_text(card(figures), encoding="utf-8")
+    write_atomically(out / "README.md", card(figures))
     return Fitted(metrics, model)

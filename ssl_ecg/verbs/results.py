@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive import Archive
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import write_result
 from ssl_ecg.verbs._given import TableLike
 
 if TYPE_CHECKING:
@@ -86,7 +85,6 @@ class Tested:
         from ssl_ecg.evaluation import subgroup_metrics
         from ssl_ecg.report import DRAWN, draw_task
 
-        out.mkdir(parents=True, exist_ok=True)
         labels, index = self.labels, self.index
         tables = {**task.tables(labels.targets[index], scores), **(further or {})}
         tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
@@ -107,16 +105,8 @@ class Tested:
                 labels.outcome[index],
                 labels.outcomes,
             )
-        # What an earlier run left would be drawn, and read, as if it belonged to this one.
-        for name in {*DRAWN.values(), "clinical_score"} - tables.keys():
-            (out / f"{name}.csv").unlink(missing_ok=True)
-        for name in DRAWN:
-            (out / f"{name}.svg").unlink(missing_ok=True)
-        for name, content in tables.items():
-            content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
-        known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN
-        (out / "metrics.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        return draw_task(out)
+        names = {*(f"{name}.csv" for name in DRAWN.values()), *(f"{name}.svg" for name in DRAWN), "clinical_score.csv"}
+        return write_result(out, tables, metrics, draw_task, clear=names)
 
 
 def tested(

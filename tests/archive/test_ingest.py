@@ -19,6 +19,7 @@ import pytest
 
 from ssl_ecg.archive import ArchiveError, ingest, open_archive
 from ssl_ecg.records import LEADS, QualityLimits, read_wfdb
+from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.signals import SignalSettings, condition
 
 room = sys.modules["ssl_ecg.archive.ingest"]
@@ -149,9 +150,9 @@ def test_mended_file_is_taken_the_next_time(source: Path, tmp_path: Path, heartb
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": SignalSettings(sampling_rate=500)}, r"'sampling_rate': 100.0.*'sampling_rate': 500.0"),
-        ({"limits": QualityLimits(pop=9)}, r"'pop': 30.0.*'pop': 9"),
-        ({"salt": "pepper"}, r"patient_ids plain, now asked for hmac-sha256"),
+        ({"settings": SignalSettings(sampling_rate=500)}, r"settings\.sampling_rate: 100\.0 there, 500\.0 now"),
+        ({"limits": QualityLimits(pop=9)}, r"quality\.pop: 30\.0 there, 9 now"),
+        ({"salt": "pepper"}, r"patient_ids: 'plain' there, 'hmac-sha256"),
     ],
 )
 def test_other_settings_are_refused_naming_both(source: Path, tmp_path: Path, options, message: str) -> None:
@@ -216,6 +217,12 @@ def test_full_disk_then_the_same_call(source: Path, tmp_path: Path, monkeypatch:
         run(source / "ward", tmp_path / "a")
     assert run(source, tmp_path / "a").accepted == 6
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
+
+
+def test_one_process_at_a_time_writes_an_archive(source: Path, tmp_path: Path) -> None:
+    with lock(tmp_path / "a"), pytest.raises(FolderInUseError, match=r"archive='.*a': another process"):
+        run(source, tmp_path / "a")
+    assert run(source, tmp_path / "a").accepted == 6
 
 
 SCRIPT = """

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +13,9 @@ import pytest
 from ssl_ecg.backbones import load_encoder
 from ssl_ecg.comparison import AblateSettings, Variant, ablate, ablation
 from ssl_ecg.comparison.ablation_table import markdown
-from ssl_ecg.comparison.folder import lock
 from ssl_ecg.comparison.variants import random_weights
 from ssl_ecg.evaluation import paired_difference
+from ssl_ecg.runs import lock
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
@@ -218,7 +216,7 @@ def test_finished_runs_stay_while_variants_seeds_and_fractions_are_added(run, co
 
 def test_run_of_another_process_is_left_to_it(run, done: Path, copied: Path) -> None:
     shutil.rmtree(copied / "runs" / "plain-4" / "probe-1")
-    with lock(copied / "runs" / "plain-4" / "lock"):
+    with lock(copied / "runs" / "plain-4"):
         summary = run(copied)
     assert not (copied / "runs" / "plain-4" / "probe-1").exists()
     # What is there is paired by seed: seed 3 of one with seed 3 of the other.
@@ -229,33 +227,13 @@ def test_run_of_another_process_is_left_to_it(run, done: Path, copied: Path) -> 
     assert (copied / "summary.csv").read_text() == (done / "summary.csv").read_text()
 
 
-def hold(path: Path) -> None:
-    with lock(path):
-        path.with_name("held").touch()
-        time.sleep(60)
-
-
-def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    holder = multiprocessing.get_context("fork").Process(target=hold, args=(path,))
-    holder.start()
-    while not path.with_name("held").exists():
-        time.sleep(0.01)
-    with lock(path, wait=False) as mine:
-        assert not mine
-    holder.kill()
-    holder.join()
-    with lock(path, wait=False) as mine:
-        assert mine
-
-
 def test_other_settings_under_a_known_name_are_refused(run, study, copied: Path) -> None:
-    with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in pretrain"):
+    with pytest.raises(ValueError, match=r"plain-3': holds .*: pretrain\.learning_rate: 0\.001 there, 0\.5 now"):
         run(copied, (variant("plain", learning_rate=0.5),))
-    with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in finetune"):
+    with pytest.raises(ValueError, match=r"plain-3': holds .*: finetune\.0\.learning_rate: [\d.e-]+ there, 0\.5 now"):
         run(copied, (VARIANTS[0].replace(finetune=(FINETUNE.replace(learning_rate=0.5),)),))
     targets = 1 - study.labels.targets
-    with pytest.raises(ValueError, match=r"ablation.json differs in classes, labels"):
+    with pytest.raises(ValueError, match=r"holds a run with other settings: classes\..*; labels\.sha256"):
         ablate(VARIANTS, study.archive, replace(study.labels, targets=targets), study.splits, copied, SETTINGS)
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import importlib
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
-from ssl_ecg.comparison.folder import write_json
 from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
+from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
@@ -141,26 +140,41 @@ def test_stopped_comparison_continues_to_the_same_numbers(
     assert (tmp_path / "summary.csv").read_text() == (finished / "summary.csv").read_text()
 
 
-def test_result_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_run_is_whole_or_absent(
+    study, small, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path, replace=Path.replace) -> Path:
+        if self.name == "result.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(tmp_path / "result.json", {"arm": "scratch"})
-    assert not (tmp_path / "result.json").exists()
+    settings = small(arms=("random_probe",), fractions=(1.0,), seeds=(3,))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            study.run(tmp_path, settings=settings)
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    study.run(tmp_path, settings=settings)
+    assert scores_of(tmp_path)["random_probe-1-3"].tolist() == scores_of(finished)["random_probe-1-3"].tolist()
+
+
+def test_a_folder_that_another_process_works_in_is_refused(study, finished: Path) -> None:
+    with lock(finished), pytest.raises(FolderInUseError, match=rf"out={str(finished)!r}: another process"):
+        study.run(finished)
 
 
 def test_another_comparison_in_the_same_folder_is_refused_by_name(study, small, finished: Path) -> None:
-    with pytest.raises(ValueError, match="differs in settings; choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"other settings: settings\.replicates: 50 there, 60 now; choose another folder"
+    ):
         study.run(finished, settings=small(replicates=60))
     other = split_by_patient(study.labels, seed=1, validation=0.25, test=0.35)
-    with pytest.raises(ValueError, match=r"differs in .*labels"):
+    with pytest.raises(ValueError, match=r"other settings: .*labels\.sha256: "):
         study.run(finished, splits=other)
     swapped = study.labels.targets.copy()
     test = study.splits.test
     swapped[test] = swapped[np.roll(test, 1)]
-    with pytest.raises(ValueError, match="differs in labels;"):  # all counts agree
+    with pytest.raises(ValueError, match=r"other settings: labels\.sha256: '\w+' there, '\w+' now;"):  # counts agree
         study.run(finished, labels=replace(study.labels, targets=swapped))
 
 
@@ -176,20 +190,6 @@ def test_seen_test_patients_are_refused_unless_allowed(study, small, tmp_path: P
     assert "test patients are among those the encoder learned from" in caplog.text
     with pytest.raises(ValueError, match="seen_patients='leave_out': must be 'refuse' or 'test'"):
         study.run(tmp_path, settings=small(seen_patients="leave_out"))
-
-
-def test_a_comparison_begun_under_the_earlier_name_of_a_setting_continues(
-    study, small, finished: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    said = json.loads((finished / "comparison.json").read_text())
-    before = {name: value for name, value in said["settings"].items() if name != "seen_patients"}
-    earlier = {**said, "settings": {**before, "allow_seen_patients": False}}
-    (tmp_path / "comparison.json").write_text(json.dumps(earlier))
-    with pytest.raises(ValueError, match="differs in settings"):
-        study.run(tmp_path, settings=small(seen_patients="test"))
-    study.run(tmp_path)
-    assert json.loads((tmp_path / "comparison.json").read_text()) == said
 
 
 def test_simulated_outcomes_are_recorded_also_where_an_earlier_folder_lacks_it(study, small, tmp_path: Path) -> None:
