@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from ssl_ecg import verbs as api
+from ssl_ecg.settings import Settings
 
 T = TypeVar("T")
 
@@ -39,6 +40,8 @@ def without_encoder(verb: str, overrides: Sequence[str]) -> list[str]:
 
 def typed(schema: type[T], node: Any) -> T:
     """Turn a configuration node into a settings dataclass; a misspelt or mistyped option is an error that names it."""
+    if issubclass(schema, Settings):
+        return schema(**OmegaConf.to_container(node, resolve=True))  # type: ignore[arg-type]
     structure = OmegaConf.structured(schema)
     _unfreeze(structure)
     return _build(schema, OmegaConf.to_container(OmegaConf.merge(structure, node), resolve=True))

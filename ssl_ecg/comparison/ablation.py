@@ -153,7 +153,8 @@ def ablate(
         with lock(out / "lock"):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
-            table = markdown(results, summary, list(every), families, bench.task.selection, labels.simulated)
+            told = declaration(labels)
+            table = markdown(results, summary, list(every), families, bench.task.selection, told)
             (out / "ablation.md").write_text(table, encoding="utf-8")
             _write_epochs(out, runs)
     if failed:
@@ -237,7 +238,7 @@ def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[E
     if not variant.pretrained:
         encoder = random_encoder(Encoder(settings.backbone, settings.backbone_options, archive.settings), seed)
         return encoder, {"backbone": settings.backbone, "parameters": _parameters(encoder)}
-    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
+    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False, split=bench.splits.how)
     check_unseen(encoder, archive, test_rows)
     epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
     return encoder, {

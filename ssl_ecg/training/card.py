@@ -32,7 +32,7 @@ samples] to [batch, {width}] features.
 | normalisation | {normalise} |
 | parameters | {parameters:,} |
 | records | {training_records:,} for training, {validation_records:,} for the validation loss |
-| patients | {patients:,} |
+| patients | {patients} |
 | held out | {held_out_records:,} records of patients that pretraining did not see |
 | epochs | {epochs_run} run; these are the weights after epoch {epoch} (counted from 0) |
 | training steps | {seconds:.0f} s |
@@ -50,11 +50,12 @@ the patients they were trained on; `config.json` keeps hashes of their ids so th
 ```
 """
 
+UNKNOWN = "patients unknown: records are counted"
+
 _FACTS = (
     "parameters",
     "training_records",
     "validation_records",
-    "patients",
     "held_out_records",
     "epochs_run",
     "epoch",
@@ -79,6 +80,7 @@ def pretraining_card(encoder: Encoder) -> str:
         normalise=signal.normalise,
         metrics=", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in origin["metrics"].items()),
         settings=json.dumps(origin["settings"], indent=1),
+        patients=UNKNOWN if origin["patients_unknown"] else f"{origin['patients']:,}",
         **{name: origin[name] for name in _FACTS},
     )
 
@@ -93,10 +95,10 @@ encoder alone.
 |---|---|---|---|
 {classes}
 
-Records (patients): training {train}, validation {validation}, test {test}.{seen} The evaluation with the best
+Records ({counted}): training {train}, validation {validation}, test {test}.{seen} The evaluation with the best
 validation score was kept (step {step:.0f}); test was scored once, with that one.
 
-| test metric | value | 95 % interval over patients |
+| test metric | value | 95 % interval over {drawn} |
 |---|---|---|
 {metrics}
 
@@ -135,8 +137,8 @@ def finetuning_card(
         scratch: whether it started from random weights.
         figures: names of the figures beside the card.
     """
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    positives = [np.nansum(labels.outcome[index], axis=0).astype(int) for index in parts.values()]
+    unknown = labels.patients_unknown > 0
+    positives = [np.nansum(labels.outcome[index], axis=0).astype(int) for index in splits.parts.values()]
     return _FINETUNED.format(
         task=model.task.name,
         backbone=model.encoder.name,
@@ -146,6 +148,8 @@ def finetuning_card(
         samples=model.encoder.samples,
         classes="\n".join(f"| {name} | {a} | {b} | {c} |" for name, a, b, c in zip(labels.outcomes, *positives)),
         step=metrics["step"],
+        counted=UNKNOWN if unknown else "patients",
+        drawn="records" if unknown else "patients",
         seen=_SEEN.format(seen) if (seen := metrics.get("records_of_seen_patients")) else "",
         metrics="\n".join(
             f"| {name} | {value:.3f} | {_interval(metrics[f'{name}_low'], metrics[f'{name}_high'])} |"
@@ -154,7 +158,10 @@ def finetuning_card(
         ),
         figures="".join(f"![{Path(name).stem.replace('_', ' ')}]({name})\n\n" for name in figures),
         settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
-        **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
+        **{
+            part: f"{len(index):,}" + ("" if unknown else f" ({len(np.unique(labels.patient[index])):,})")
+            for part, index in splits.parts.items()
+        },
     )
 
 

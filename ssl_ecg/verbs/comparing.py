@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ssl_ecg.backbones import Encoder, load_encoder
-from ssl_ecg.verbs.shared import ArchiveLike, EncoderLike, SplitSettings, TableLike, opened, settings_from
+from ssl_ecg.labels import SplitSettings
+from ssl_ecg.verbs.shared import ArchiveLike, EncoderLike, TableLike, opened, settings_from
 
 if TYPE_CHECKING:
     from ssl_ecg.comparison import AblateSettings, CompareSettings, Variant
@@ -57,7 +58,7 @@ def compare(
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, opened(archive)
     settings = settings_from(CompareSettings, settings, options)
     table, _ = read_task(settings.task, labels, archive, classes, settings.task_options)
-    splits = (split or SplitSettings()).split(table)
+    splits = (split or SplitSettings()).split(table, encoder.origin.get("split"))
     summary = run(encoder, archive, table, splits, out, settings, progress, command)
     for name in ("pretraining.csv", "reconstruction.svg"):
         if folder is not None and (folder / name).is_file():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.verbs.shared import ArchiveLike, SplitSettings, TableLike, opened, settings_from, shipped_options
+from ssl_ecg.labels import SplitSettings
+from ssl_ecg.verbs.shared import ArchiveLike, TableLike, opened, settings_from, shipped_options
 
 if TYPE_CHECKING:
     from ssl_ecg.training import PretrainSettings
@@ -36,8 +37,8 @@ def pretrain(
         settings: all settings at once; otherwise give single ones by name. Options of the objective and of the backbone
             that are not given are those of ``configs/``, as on the command line.
         holdout: label table whose test patients, as ``split`` draws them, must not be seen. Give the same table,
-            task and split to ``probe``, ``finetune`` and ``compare``.
-        task: how ``holdout`` is read; patients are drawn stratified by its outcomes.
+            task and split to ``probe``, ``finetune`` and ``compare``; who tests is kept in the encoder folder.
+        task: how ``holdout`` is read.
         task_options: options of the task.
         classes: columns of ``holdout``; all by default, or those that the task names.
         split: which records of ``holdout`` test.
@@ -50,6 +51,7 @@ def pretrain(
     from ssl_ecg.tasks import read_task
     from ssl_ecg.training import PretrainSettings
     from ssl_ecg.training import pretrain as run
+    from ssl_ecg.training.pretrain import kept_split
 
     archive = opened(archive)
     if settings is None:
@@ -58,8 +60,9 @@ def pretrain(
             given = options.get(f"{group}_options", {})
             options[f"{group}_options"] = {**shipped_options(group, options[group]), **given}
     settings = settings_from(PretrainSettings, settings, options)
-    rows = None
+    rows = how = None
     if holdout is not None:
         labels, _ = read_task(task, holdout, archive, classes, task_options)
-        rows = labels.rows[(split or SplitSettings()).split(labels).test]
-    return run(archive, out, settings, rows, progress)
+        splits = (split or SplitSettings()).split(labels, kept_split(out))
+        rows, how = labels.rows[splits.test], splits.how
+    return run(archive, out, settings, rows, progress, how)

@@ -1,9 +1,8 @@
-"""What the verbs share: how data are split and opened, and where settings come from."""
+"""What the verbs share: how data are opened, and where settings come from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,15 +10,6 @@ import pandas as pd
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder, load_encoder
-from ssl_ecg.labels.splits import (
-    Splits,
-    check_no_leakage,
-    last_of_each_patient,
-    require_positives,
-    split_by_fold,
-    split_by_patient,
-)
-from ssl_ecg.labels.tables import LabelTable
 
 ArchiveLike = Archive | str | Path
 EncoderLike = Encoder | str | Path
@@ -27,47 +17,6 @@ TableLike = pd.DataFrame | str | Path
 S = TypeVar("S")
 
 RECORDS = ("all", "last")
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """Which records train, choose and test.
-
-    Attributes:
-        validation_folds: folds of the label table's ``fold`` column that choose.
-        test_folds: folds that are scored once. Without folds, patients are drawn by ``seed``.
-        validation: share of patients that choose, where patients are drawn.
-        test: share of patients that test, where patients are drawn.
-        seed: of that draw.
-        records: "all" records of a patient choose and test, or the "last" recorded one, whatever its outcome.
-    """
-
-    validation_folds: tuple[int, ...] = ()
-    test_folds: tuple[int, ...] = ()
-    validation: float = 0.15
-    test: float = 0.2
-    seed: int = 0
-    records: str = "all"
-
-    def __post_init__(self) -> None:
-        if bool(self.validation_folds) != bool(self.test_folds):
-            raise ValueError(
-                f"validation_folds={self.validation_folds}, test_folds={self.test_folds}: name both, or neither"
-            )
-        check_records(self.records)
-
-    def split(self, labels: LabelTable) -> Splits:
-        """Return the splits of a label table, checked for leakage and for classes that cannot be tested."""
-        if self.test_folds:
-            splits = split_by_fold(labels, validation=self.validation_folds, test=self.test_folds)
-        else:
-            splits = split_by_patient(labels, self.seed, validation=self.validation, test=self.test)
-        check_no_leakage(labels, splits)
-        if self.records == "last":
-            validation, test = (last_of_each_patient(labels, part) for part in (splits.validation, splits.test))
-            splits = replace(splits, validation=validation, test=test)
-        require_positives(labels, splits)
-        return splits
 
 
 def check_records(records: str) -> None:

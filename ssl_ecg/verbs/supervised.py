@@ -12,13 +12,12 @@ import pandas as pd
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.labels.splits import Splits
+from ssl_ecg.labels.splits import Splits, SplitSettings
 from ssl_ecg.verbs.clinical import read_clinical
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.shared import (
     ArchiveLike,
     EncoderLike,
-    SplitSettings,
     TableLike,
     encoder_for,
     opened,
@@ -80,7 +79,7 @@ def probe(
     encoder = encoder_for(archive, encoder, backbone, backbone_options, seed=0)
     archive = opened(archive)
     encoder.check(archive.settings)
-    created, splits, test = _prepare(archive, labels, task, task_options, classes, split, subgroups)
+    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
     seen = _seen(encoder, test, seen_patients)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
@@ -161,7 +160,7 @@ def finetune(
     encoder.check(archive.settings)
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if (backbone_options or {}).get(name)]
     random = scratch or (new and not starting)  # a new network may begin with weights from elsewhere
-    created, splits, test = _prepare(archive, labels, task, task_options, classes, split, subgroups)
+    created, splits, test = _prepare(encoder, archive, labels, task, task_options, classes, split, subgroups)
     seen = _seen(encoder, test, seen_patients)
     clinical = None if clinical_score is None else read_clinical(clinical_score, labels, created, splits, test)
     table = test.labels
@@ -172,6 +171,7 @@ def finetune(
     # What this encoder has learned from must not test it later, under whatever split.
     learned = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
     finished.model.encoder.patients |= frozenset(map(patient_hash, learned.unique()))
+    finished.model.encoder.origin["split"] = dict(splits.how)
     validated = predict_scores(finished.model, archive, validation[0])
     created = finished.model.task = created.tuned(validation[1], validated)
     scores = predict_scores(finished.model, archive, test.rows)
@@ -187,6 +187,7 @@ def finetune(
 
 
 def _prepare(
+    encoder: Encoder,
     archive: Archive,
     labels: TableLike,
     task: str,
@@ -199,7 +200,7 @@ def _prepare(
     from ssl_ecg.tasks import read_task
 
     table, created = read_task(task, labels, archive, classes, task_options, subgroups)
-    splits = (split or SplitSettings()).split(table)
+    splits = (split or SplitSettings()).split(table, encoder.origin.get("split"))
     return created, splits, tested(archive, labels, table, splits.test, subgroups)
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
 from ssl_ecg.comparison.folder import write_json
-from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
+from ssl_ecg.labels import Splits, SplitSettings, nested_fractions
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
@@ -153,7 +153,7 @@ def test_result_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.Mo
 def test_another_comparison_in_the_same_folder_is_refused_by_name(study, small, finished: Path) -> None:
     with pytest.raises(ValueError, match="differs in settings; choose another folder"):
         study.run(finished, settings=small(replicates=60))
-    other = split_by_patient(study.labels, seed=1, validation=0.25, test=0.35)
+    other = SplitSettings(seed=1, validation=0.25, test=0.35).split(study.labels)
     with pytest.raises(ValueError, match=r"differs in .*labels"):
         study.run(finished, splits=other)
     swapped = study.labels.targets.copy()

@@ -17,12 +17,12 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli.configuration import load_config, typed
 from ssl_ecg.evaluation import decision_curve
+from ssl_ecg.labels import SplitSettings
 from ssl_ecg.tasks import create_task, load_classifier
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
 from ssl_ecg.training import FinetuneSettings, predict_scores
-from ssl_ecg.verbs import SplitSettings
 
-SPLIT = SplitSettings((), (), 0.3, 0.35, 1)
+SPLIT = SplitSettings(validation=0.3, test=0.35, seed=1)
 
 
 def outcomes(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
