@@ -147,7 +147,8 @@ def ablate(
         with lock(out, wait=True):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
-            table = markdown(results, summary, list(every), families, bench.task.selection, labels.simulated)
+            told = declaration(labels)
+            table = markdown(results, summary, list(every), families, bench.task.selection, told)
             write_atomically(out / "ablation.md", table)
             _write_epochs(out, runs)
     if failed:
@@ -231,7 +232,7 @@ def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[E
     if not variant.pretrained:
         encoder = random_encoder(Encoder(backbone.name, backbone.options, archive.settings), seed)
         return encoder, {"backbone": backbone.name, "parameters": _parameters(encoder)}
-    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
+    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False, split=bench.splits.how)
     check_unseen(encoder, archive, test_rows)
     epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
     return encoder, {

@@ -22,7 +22,7 @@ def markdown(
     names: Sequence[str],
     families: Families,
     selection: str,
-    simulated: bool = False,
+    told: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a table for each method and label fraction, and one of what pretraining cost.
 
@@ -32,11 +32,14 @@ def markdown(
         names: variants, in the order of the rows.
         families: (method, what is compared with) to the pairs of arms compared.
         selection: the task's metric that chooses on validation.
-        simulated: whether the outcomes were made up, which is then said first.
+        told: what to say first: whether outcomes are ``simulated``, and whether ``patients_unknown``.
     """
+    told = told or {}
+    drawn = "records" if told.get("patients_unknown") else "patients"
     text = [
-        *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] if simulated else []),
-        "Means over seeds, 95 % intervals over patients and seeds. The best validation score is bold: validation",
+        *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] * bool(told.get("simulated"))),
+        *(["**Patients unknown: records are counted.**", ""] * (drawn == "records")),
+        f"Means over seeds, 95 % intervals over {drawn} and seeds. The best validation score is bold: validation",
         f"chooses, test is only reported. Differences are of the test {_words(selection)}; their p-values are",
         "corrected by Holm's method over a column in all tables of its method.",
     ]

@@ -55,7 +55,7 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
     Raises:
         ValueError: no class can be learned or scored.
     """
-    parts = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    parts = splits.parts
     digest = hashlib.sha256()
     for array in (labels.targets, labels.rows, labels.patient, *parts.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -68,6 +68,7 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
             part: {"records": len(index), "patients": len(np.unique(labels.patient[index]))}
             for part, index in parts.items()
         },
+        "split": dict(splits.how),
         "labels": {"sha256": digest.hexdigest()[:16]},
         "archive": {"records": len(archive), **archive.settings.to_dict()},
         "warnings": require_positives(labels, splits),
@@ -75,5 +76,6 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
 
 
 def declaration(labels: LabelTable) -> dict[str, Any]:
-    """Return what readers must be told of the labels: ``simulated`` where the outcomes were made up."""
-    return {"simulated": True} if labels.simulated else {}
+    """Return what readers must be told: ``simulated`` outcomes, and of how many records the patients are unknown."""
+    said = {"simulated": labels.simulated, "patients_unknown": labels.patients_unknown}
+    return {name: value for name, value in said.items() if value}

@@ -94,6 +94,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         # As an image, in which no script runs: this file came with the encoder.
         reconstruction=b64encode(reconstruction.read_bytes()).decode() if reconstruction.is_file() else None,
         simulated=what_was_run.pop("simulated", False),
+        patients_unknown=what_was_run.pop("patients_unknown", 0),
         warnings=what_was_run.pop("warnings", []),
         command=what_was_run.pop("command", None),
         what_was_run=what_was_run,

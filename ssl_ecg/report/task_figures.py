@@ -192,7 +192,8 @@ def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, 
         for label, (_, counts, *_) in zip(axes.get_yticklabels(), rows):
             label.set(verticalalignment="center", fontweight="normal" if counts else "bold")
         axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=METRIC_LABELS.get(metric, metric) + ", 95 % interval")
-        heading = "patients (positive records)" if len(outcomes) == 1 else "patients"
+        counted = "records" if (everyone or {}).get("records_of_unknown_patients") else "patients"
+        heading = f"{counted} (positive records)" if len(outcomes) == 1 else counted
         axes.text(-0.015, 1.0, heading, ha="right", va="bottom", transform=axes.transAxes)
         save_figure(figure, path)
 

@@ -17,6 +17,8 @@ from ssl_ecg.tasks import Classifier
 if TYPE_CHECKING:
     from ssl_ecg.training.finetune_settings import FinetuneSettings
 
+UNKNOWN = "patients unknown: records are counted"
+
 _LIMITS = """\
 No label was used, and nothing here says what these features are worth for a clinical question: run `ssl-ecg compare` on
 your own labels before use. The signals of other leads, rates, lengths or filters are refused. The weights may remember
@@ -40,7 +42,7 @@ def pretraining_card(encoder: Encoder) -> str:
         ("normalisation", signal.normalise),
         ("parameters", f"{origin['parameters']:,}"),
         ("records", f"{training} for training, {validation} for the validation loss"),
-        ("patients", f"{origin['patients']:,}"),
+        ("patients", UNKNOWN if origin["patients_unknown"] else f"{origin['patients']:,}"),
         ("held out", f"{origin['held_out_records']:,} records of patients that pretraining did not see"),
         (
             "epochs",
@@ -82,9 +84,13 @@ def finetuning_card(
         figures: names of the figures beside the card.
     """
     encoder = model.encoder
+    unknown = labels.patients_unknown > 0
     parts = {"training": splits.train, "validation": splits.validation, "test": splits.test}
     positives = [np.nansum(labels.outcome[index], axis=0).astype(int) for index in parts.values()]
-    counts = [f"{part} {len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()]
+    counts = [
+        f"{part} {len(index):,}" + ("" if unknown else f" ({len(np.unique(labels.patient[index])):,})")
+        for part, index in parts.items()
+    ]
     seen = metrics.get("records_of_seen_patients")
     intervals = [
         (name, f"{value:.3f}", _interval(metrics[f"{name}_low"], metrics[f"{name}_high"]))
@@ -103,11 +109,11 @@ def finetuning_card(
                 ("outcome", "positives in training", "in validation", "in test"),
                 list(zip(labels.outcomes, *positives)),
             ),
-            f"Records (patients): {', '.join(counts)}."
+            f"Records ({UNKNOWN if unknown else 'patients'}): {', '.join(counts)}."
             + (f" **{seen:.0f} test records have ids of patients that the encoder had learned from.**" if seen else "")
             + f" The evaluation with the best validation score was kept (step {metrics['step']:.0f}); test was scored "
             "once, with that one.",
-            Table(("test metric", "value", "95 % interval over patients"), intervals),
+            Table(("test metric", "value", f"95 % interval over {'records' if unknown else 'patients'}"), intervals),
         ],
         _FINETUNED_LIMITS,
         {**settings.to_dict(), "task": dict(model.task.options)},

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,15 @@ def split_patients(archive: Archive, rows: np.ndarray, validation: float, seed: 
     return rows[~held], rows[held]
 
 
+def kept_split(out: str | Path) -> dict[str, Any] | None:
+    """Return how the run in ``out``, finished or not, holds patients out; None where it holds out none, or is none."""
+    for name, read in (("config.json", lambda config: config["origin"]), ("run.json", dict)):
+        if (path := Path(out) / name).is_file():
+            split: dict[str, Any] | None = read(json.loads(path.read_text(encoding="utf-8"))).get("split")
+            return split
+    return None
+
+
 def _is_first() -> bool:
     """Tell whether this process writes and locks, of several that share a run; known before there is a trainer."""
     return getattr(rank_zero_only, "rank", 0) == 0
@@ -129,6 +140,7 @@ def pretrain(
     settings: PretrainSettings,
     holdout: np.ndarray | None = None,
     progress: bool = True,
+    split: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Pretrain a backbone and write an encoder folder; a killed run continues from its last whole epoch.
 
@@ -139,6 +151,7 @@ def pretrain(
         settings: how.
         holdout: archive rows whose patients must not be seen.
         progress: show a progress bar.
+        split: how ``holdout`` was drawn (``Splits.how``), kept in the encoder folder.
 
     Returns:
         The encoder, in eval mode, with the weights that ``settings.keep`` says.
@@ -163,6 +176,7 @@ def pretrain(
         "settings": settings.identity(),
         "signal": archive.settings.to_dict(),
         "records": len(rows),
+        "split": None if split is None else dict(split),
         "patients_digest": hashlib.sha256("".join(sorted(patients)).encode()).hexdigest()[:16],
     }
     checkpoint = _prepare(run, settings, identity)
@@ -222,6 +236,7 @@ def pretrain(
         "training_records": len(train_rows),
         "validation_records": len(validation_rows),
         "patients": len(patients),
+        "patients_unknown": int(np.count_nonzero(~archive.patient_known[rows])),
         "held_out_records": len(archive) - len(rows),
         "epochs_run": len(table.rows),
         "epoch": int(chosen["epoch"]),

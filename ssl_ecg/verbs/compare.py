@@ -67,7 +67,7 @@ def compare(
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, opened(archive)
     table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
-    splits = settings.split.split(table)
+    splits = settings.split.split(table, encoder.origin.get("split"))
     summary = run(encoder, archive, table, splits, out, settings.part(CompareSettings), progress, command)
     for name in ("pretraining.csv", "reconstruction.svg"):
         if folder is not None and (folder / name).is_file():

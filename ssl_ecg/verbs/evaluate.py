@@ -115,5 +115,9 @@ def _data(test: Tested) -> dict[str, Any]:
             "sha256": sha256(archive.folder / "archive.json"),
         },
         "labels": {"sha256": digest.hexdigest(), "simulated": labels.simulated},
-        "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
+        "tested": {
+            "records": len(test.index),
+            "patients": len(np.unique(labels.patient[test.index])),
+            "patients_unknown": int(np.count_nonzero(~archive.patient_known[test.rows])),
+        },
     }

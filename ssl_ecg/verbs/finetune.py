@@ -88,7 +88,7 @@ def finetune(
     encoder.check(archive.settings)
     # A new network may begin with weights from elsewhere.
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
-    task, splits, test = read_labels(archive, labels, settings)
+    task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)
@@ -101,6 +101,7 @@ def finetune(
     # What this encoder has learned from must not test it later, under whatever split.
     patients = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
     model.encoder.patients |= frozenset(map(patient_hash, patients.unique()))
+    model.encoder.origin["split"] = dict(splits.how)
     validated = predict_scores(model, archive, validation[0])
     task = model.task = task.tuned(validation[1], validated)
     scores = predict_scores(model, archive, test.rows)

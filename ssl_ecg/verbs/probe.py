@@ -59,7 +59,7 @@ def probe(
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
     encoder.check(archive.settings)
-    task, splits, test = read_labels(archive, labels, settings)
+    task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)

@@ -43,7 +43,10 @@ class Tested:
         return self.labels.rows[self.index]
 
     def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
-        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none."""
+        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none.
+
+        Where patients are unknown, ``records_of_unknown_patients`` says of how many records; each counts as a patient.
+        """
         from ssl_ecg.evaluation import bootstrap_metrics
 
         labels, index = self.labels, self.index
@@ -54,11 +57,14 @@ class Tested:
             metrics=task.weighted_metrics,
             outcome=labels.outcome[index],
         )
-        return {
+        metrics = {
             name if part == "mean" else f"{name}_{part}": value
             for name, interval in found.items()
             for part, value in interval._asdict().items()
         }
+        if unknown := np.count_nonzero(~self.archive.patient_known[self.rows]):
+            metrics["records_of_unknown_patients"] = float(unknown)
+        return metrics
 
     def write(
         self,

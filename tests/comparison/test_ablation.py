@@ -165,7 +165,7 @@ def test_markdown_says_what_is_simulated_and_where_an_interval_is_missing(done: 
     summary = pd.read_csv(done / "summary.csv").assign(low=np.nan, high=np.nan)
     table = results(done)
     families = {("probe", "random weights"): []}
-    text = markdown(table, summary, list(table["variant"].unique()), families, "macro_auroc", simulated=True)
+    text = markdown(table, summary, list(table["variant"].unique()), families, "macro_auroc", {"simulated": True})
     assert text.startswith("**The outcomes are simulated**")
     assert "nan" not in text
     assert "(–)" in text

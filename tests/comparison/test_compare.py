@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
-from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
+from ssl_ecg.labels import Splits, SplitSettings, nested_fractions
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
@@ -168,7 +168,7 @@ def test_another_comparison_in_the_same_folder_is_refused_by_name(study, small, 
         ValueError, match=r"other settings: settings\.replicates: 50 there, 60 now; choose another folder"
     ):
         study.run(finished, settings=small(replicates=60))
-    other = split_by_patient(study.labels, seed=1, validation=0.25, test=0.35)
+    other = SplitSettings(seed=1, validation=0.25, test=0.35).split(study.labels)
     with pytest.raises(ValueError, match=r"other settings: .*labels\.sha256: "):
         study.run(finished, splits=other)
     swapped = study.labels.targets.copy()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import open_archive
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.evaluation import macro_auroc
-from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_loss import masked_loss
 from ssl_ecg.synthetic import synthesize
@@ -22,7 +22,7 @@ def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp
     archive = open_archive(synthesize(tmp_path, records=800, seed=1, duration=5, workers=1))
     signals = torch.from_numpy(archive.read(np.arange(len(archive))))
     labels = read_labels(tmp_path / "labels" / "conditions.csv", archive)
-    splits = split_by_patient(labels, seed=0)
+    splits = SplitSettings(seed=0).split(labels)
     train, test = (torch.from_numpy(labels.rows[index]) for index in (splits.train, splits.test))
 
     @torch.inference_mode()
