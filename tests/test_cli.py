@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
 import subprocess
@@ -473,6 +474,11 @@ def test_an_installed_package_can_offer_a_verb(monkeypatch: pytest.MonkeyPatch, 
     assert "Count the beats of an ECG." in shown(capsys, "--help")
     assert "did you mean beats?" in refused(capsys, "count", "a.hea", "beat=5")
     assert "count" in dir(ssl_ecg)
+    monkeypatch.setitem(VERBS._entry_points(), "torn", EntryPoint("torn", "elsewhere:torn", "ssl_ecg.verbs"))
+    monkeypatch.setattr(EntryPoint, "load", lambda point: importlib.import_module(point.module))
+    text = one_line(shown(capsys, "--help"))
+    assert "elsewhere:torn cannot be imported" in text
+    assert VERBS["synthesize"].summary in text
 
 
 def test_the_package_finds_its_verbs_without_importing_them() -> None:
