@@ -147,6 +147,12 @@ class Archive:
         return pd.factorize(self.manifest["patient_id"])[0].astype(np.int64)
 
     @cached_property
+    def patient_known(self) -> NDArray[np.bool_]:
+        """Bool [records]: whether the patient was named; a record of an unknown patient counts as somebody else."""
+        known = self.manifest.get("patient_known")
+        return np.ones(len(self), dtype=bool) if known is None else known.to_numpy(bool)
+
+    @cached_property
     def _row_of(self) -> pd.Index:
         return pd.Index(self.manifest["record_id"])
 
