@@ -151,8 +151,8 @@ def ingest(
             _commit(writer, part, people.columns)
     _write_labels(writer.folder / "labels", found.labels)
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
-    _tell_of_table(found.jobs, writer, people)
     opened = writer.finish(looked_at=found.files - before.keys())
+    _tell_of_table(found.jobs, writer, people, opened)
     report = _report(opened, writer.finished, reasons, before.total())
     for line in report.summary:
         log.info("%s", line)
@@ -231,10 +231,11 @@ def _write_labels(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
         table.drop_duplicates("record_id", keep="last").to_csv(path, index=False)
 
 
-def _tell_of_table(jobs: list[Job], writer: ArchiveWriter, people: Patients) -> None:
+def _tell_of_table(jobs: list[Job], writer: ArchiveWriter, people: Patients, archive: Archive) -> None:
     """Say which rows of the table of patients came to nothing."""
+    by_id = {job.record_id: job for job in jobs if job.record_id}
     by_path = {job.path: job for job in jobs}
-    ids = {*writer.sources, *(job.record_id for job in jobs)}
+    ids = {*writer.sources, *by_id}
     for path, _ in writer.rejected:
         if (job := file_of(path, by_path)) is not None:
             ids.add(job.record_id + path[len(job.path) :])
@@ -245,12 +246,13 @@ def _tell_of_table(jobs: list[Job], writer: ArchiveWriter, people: Patients) -> 
             len(people.said),
             ", ".join(strange[:5]),
         )
-    if kept := people.said.keys() & writer.finished:
-        log.warning(
-            "patients: %d records were in the archive before and stay as they are; ingest into a new folder to change "
-            "what is known of them",
-            len(kept),
-        )
+    kept = 0
+    for record_id, patient_id in archive.manifest[["record_id", "patient_id"]].itertuples(index=False):
+        job, named = file_of(record_id, by_id), people.said.get(record_id, {}).get("patient_id")
+        if job is not None and named is not None and record_id in writer.finished:
+            kept += patient_id != people.archived(job, named)
+    if kept:
+        log.warning("patients: %d records keep the patients they have; ingest into a new folder to change them", kept)
 
 
 def _report(archive: Archive, before: frozenset[str], reasons: Counter[str], skipped: int) -> IngestReport:

@@ -71,8 +71,12 @@ class Patients:
         said = {name: value for name in PERSONAL if (value := getattr(entry, name, None)) is not None}
         row = {**row, **said, **self.said.get(record_id, {})}
         known = row["patient_id"] is not None and bool(str(row["patient_id"]).strip())
-        patient = archived_id(f"{job.patients}/{row['patient_id'] if known else record_id}", self.secret)
+        patient = self.archived(job, row["patient_id"] if known else record_id)
         return {**row, "patient_id": patient, "patient_known": known}
+
+    def archived(self, job: Job, patient_id: object) -> str:
+        """Return the id of a patient as archives hold it: after the name of the folder, hashed under a salt."""
+        return archived_id(f"{job.patients}/{patient_id}", self.secret)
 
 
 def _read(table: str | Path | pd.DataFrame) -> pd.DataFrame:

@@ -129,14 +129,13 @@ class ArchiveWriter:
         if self._journal.exists() and (self._journal / "head.json").exists():
             head = json.loads((self._journal / "head.json").read_text("utf-8"))
             self._require_same(head)
-            if head.get("run") != self._run:
+            if head.get("run") != self._run and self._entry(len(self.committed)).exists():
                 raise ArchiveError(
                     f"{self.folder} holds an unfinished ingest of {head.get('run')}: finish that before {self._run}"
                 )
-            self._replay()
-        else:
-            self._journal.mkdir(exist_ok=True)
-            _write(self._journal / "head.json", _json({**self._head, "run": self._run}))
+        self._journal.mkdir(exist_ok=True)
+        _write(self._journal / "head.json", _json({**self._head, "run": self._run}))
+        self._replay()
 
     def _require_same(self, there: dict[str, Any]) -> None:
         for name, wanted in self._head.items():
@@ -256,7 +255,7 @@ class ArchiveWriter:
         tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
         if self._finished:
             tables.insert(0, open_archive(self.folder).manifest)
-        table = _plain(pd.concat([table for table in tables if len(table)], ignore_index=True))
+        table = _joined([table for table in tables if len(table)])
         manifest = table.to_parquet(index=False)
         self._write_rejected(looked_at)
         _write(self.folder / "manifest.parquet", manifest)
@@ -305,8 +304,10 @@ def _kind(dtype: Any) -> str:
     return {"i": "number", "u": "number", "f": "number", "b": "bool", "M": "date"}.get(dtype.kind, "text")
 
 
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with plain numbers, as most code takes them, where types that know blanks were needed."""
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below each other; numbers come out in plain types, as most code takes them, blanks as NaN."""
+    blanks = [t.astype({name: "boolean" for name, dtype in t.dtypes.items() if dtype.kind == "b"}) for t in tables]
+    table = pd.concat(blanks, ignore_index=True)
     plain = {}
     for name, dtype in table.dtypes.items():
         if pd.api.types.is_extension_array_dtype(dtype) and _kind(dtype) in ("number", "bool"):
