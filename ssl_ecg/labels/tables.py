@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
+from ssl_ecg.archive.writer import ids_of
 
 IDS = ("record_id", "patient_id")
 NO_CLASSES = ("record_id", "fold", "simulated")
@@ -178,7 +179,7 @@ def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDAr
 
 def _account_for(ids: pd.Series, archive: Archive, name: str, unknown: str) -> None:
     """Log which labelled records are not in the archive, or refuse those that it never saw."""
-    rejected = {str(PurePosixPath(path).with_suffix("")) for path in archive.rejected["path"]}
+    rejected = set().union(*map(ids_of, archive.rejected["path"]))
     never = [record_id for record_id in ids if record_id not in rejected]
     if never and unknown == "error":
         raise ValueError(
