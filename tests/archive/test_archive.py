@@ -183,7 +183,7 @@ def test_missing_and_unfinished_archives_do_not_open(tmp_path: Path) -> None:
     [
         ({"version": 99}, "format version 99, this release reads version 1"),
         ({"format": "something"}, "not an archive of this package"),
-        ({"settings": {"rate": 3}}, "unknown signal settings: rate"),
+        ({"settings": {"rate": 3}}, "rate=3: there is no such setting"),
         ({"parts": None}, "is damaged"),
     ],
 )

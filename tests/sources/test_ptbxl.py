@@ -143,7 +143,7 @@ def test_ingest_brings_patients_and_tables(folder: Path, tmp_path: Path, heartbe
     assert labels.fold.tolist() == [1, 9]
     assert labels.rows.tolist() == [0, 2]
     with pytest.raises(ValueError, match=r"validation is empty .*the table has folds 1, 9"):
-        split_by_fold(labels)
+        split_by_fold(labels, (8,), (9,))
 
 
 def test_real_tables_have_the_published_classes(ecg_data: Path) -> None:
