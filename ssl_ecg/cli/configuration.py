@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from inspect import signature
 from typing import Any, TypeVar, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -76,12 +75,13 @@ def task_of(config: DictConfig) -> tuple[str, dict[str, Any], dict[str, Any]]:
     Options that are all the task's defaults are left out, as in Python: folders of runs remember the options given, and
     a task that gains one must still continue them.
     """
+    from ssl_ecg.settings import options_of
     from ssl_ecg.tasks.registry import TASKS
 
     task, options = named(config.task)
     classes = {"classes": options.pop("classes")} if "classes" in options else {}
-    defaults = signature(TASKS[task]).parameters if task in TASKS else {}
-    if all(name in defaults and defaults[name].default == value for name, value in options.items()):
+    defaults = dict(options_of(TASKS[task])()) if task in TASKS else {}
+    if all(name in defaults and defaults[name] == value for name, value in options.items()):
         options = {}
     return task, options, classes
 

@@ -198,7 +198,7 @@ def run_evaluate(config: DictConfig, model: str, archive: str, labels: str, out:
 def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out: str, command: str) -> None:
     """Compare, then show the summary and where the report lies."""
     from ssl_ecg.comparison import CompareSettings
-    from ssl_ecg.report.figures import METRIC_LABELS
+    from ssl_ecg.evaluation import described
 
     task, task_options, classes = task_of(config)
     node = {**rest(config, "task", "split"), "task": task, "task_options": task_options}
@@ -213,7 +213,8 @@ def run_compare(config: DictConfig, encoder: str, archive: str, labels: str, out
         **classes,
     )
     metric = summary["metric"].iloc[0]
-    table = Table(Column("arm", no_wrap=True), "labels", METRIC_LABELS.get(metric, metric), "95 % interval")
+    label = described(Path(out) / "comparison.json")[metric].label
+    table = Table(Column("arm", no_wrap=True), "labels", label, "95 % interval")
     for row in summary[summary["metric"] == metric].to_dict("records"):
         sign = "+" if " - " in row["arm"] else ""
         mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))

@@ -132,7 +132,7 @@ def ablate(
     with lock(out / "lock"):
         identity = {"task": settings.task, "task_options": settings.task_options}
         known = {**identity, **data_identity(archive, labels, splits)}
-        claim(out / "ablation.json", known, command, declaration(labels))
+        claim(out / "ablation.json", known, command, declaration(labels, task))
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
     failed = []
@@ -153,7 +153,7 @@ def ablate(
         with lock(out / "lock"):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
-            table = markdown(results, summary, list(every), families, bench.task.selection, labels.simulated)
+            table = markdown(results, summary, list(every), families, bench.task.metrics, labels.simulated)
             (out / "ablation.md").write_text(table, encoding="utf-8")
             _write_epochs(out, runs)
     if failed:

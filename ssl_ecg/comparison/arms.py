@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import undefined_classes
-from ssl_ecg.tasks import Classifier, Task
-from ssl_ecg.tasks.registry import Probe
+from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune_settings import FinetuneSettings
@@ -106,15 +105,14 @@ def run_trained(
     tried = []
     for number, settings in enumerate(candidates):
         run = finetune(encoder, task, archive, train, validation, settings)
-        score = run.best[f"validation_{task.selection}"]
-        tried.append(score)
-        if best is None or score > best.best[f"validation_{task.selection}"]:
+        tried.append(run.best[f"validation_{task.selection}"])
+        if best is None or task.selection.better(tried[number], tried[index]):
             best, index = run, number
     assert best is not None
     settings = candidates[index]
     outcome = Outcome(
         scores=predict_scores(best.model, archive, test_rows),
-        validation=best.best[f"validation_{task.selection}"],
+        validation=tried[index],
         chosen={
             "learning_rate": settings.learning_rate,
             "candidate": index,

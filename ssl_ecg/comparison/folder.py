@@ -1,4 +1,4 @@
-"""What a folder of runs holds: what they are about, and a folder a finished run, whose result file comes last."""
+"""What a folder of runs holds: what they are about, and a folder per finished run, whose result file comes last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.comparison.arms import Outcome
-from ssl_ecg.labels.splits import Splits, require_positives
+from ssl_ecg.evaluation import describe
+from ssl_ecg.labels.splits import Splits, lacking
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task
 
@@ -46,7 +47,7 @@ def result_of(
         "records": len(train),
         "patients": len(np.unique(labels.patient[train])),
         f"validation_{task.selection}": outcome.validation,
-        **task.metrics(labels.targets[splits.test], outcome.scores),
+        **task.evaluate(labels.targets[splits.test], outcome.scores),
         **outcome.chosen,
         "undetermined": [labels.outcomes[c] for c in outcome.undetermined],
     }
@@ -80,13 +81,14 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
         },
         "labels": {"sha256": digest.hexdigest()[:16]},
         "archive": {"records": len(archive), **archive.settings.to_dict()},
-        "warnings": require_positives(labels, splits),
+        "warnings": [line for part, index in parts.items() for line in lacking(labels, part, index)],
     }
 
 
-def declaration(labels: LabelTable) -> dict[str, Any]:
-    """Return what readers must be told of the labels: ``simulated`` where the outcomes were made up."""
-    return {"simulated": True} if labels.simulated else {}
+def declaration(labels: LabelTable, task: Task) -> dict[str, Any]:
+    """Return what readers must be told: what the metrics are, and ``simulated`` where the outcomes were made up."""
+    declared = describe(task.metrics, task.class_metrics)
+    return {**declared, "simulated": True} if labels.simulated else declared
 
 
 def claim(path: Path, identity: Mapping[str, Any], command: str = "", said: Mapping[str, Any] | None = None) -> None:

@@ -19,7 +19,6 @@ from ssl_ecg.verbs.shared import ArchiveLike, TableLike, check_records, opened
 
 logger = logging.getLogger(__name__)
 
-SEEN_PATIENTS = ("refuse", "leave_out", "test")
 _REMEDY = (
     "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
     "is of another site, whose ids name other people, choose seen_patients=test"
@@ -58,13 +57,13 @@ def evaluate(
         ValueError: an archive that was prepared otherwise, patients that the model has learned from, a column that is
             missing, or no outcome that has both a positive and a negative record.
     """
-    from ssl_ecg.comparison import check_unseen, recognised
+    from ssl_ecg.comparison import SEEN_PATIENTS, check_unseen, recognised
     from ssl_ecg.tasks import load_classifier, read_task
     from ssl_ecg.training import predict_scores
 
     check_records(records)
-    if seen_patients not in SEEN_PATIENTS:
-        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
+    if seen_patients not in (known := (*SEEN_PATIENTS, "leave_out")):
+        raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(known)}")
     classifier, archive, out = load_classifier(model), opened(archive), Path(out)
     if out.resolve() == Path(model).resolve():
         raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")

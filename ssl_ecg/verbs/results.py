@@ -70,7 +70,7 @@ class Tested:
         learned: Mapping[str, NDArray[np.int64]] | None = None,
         further: Mapping[str, pd.DataFrame] | None = None,
     ) -> list[str]:
-        """Write metrics, the task's tables, the subgroups and figures of all of them, and clear away earlier ones.
+        """Write metrics and what they mean, the task's tables, the subgroups and figures; clear away earlier ones.
 
         Args:
             out: folder.
@@ -83,7 +83,7 @@ class Tested:
         Returns:
             Names of the figures.
         """
-        from ssl_ecg.evaluation import subgroup_metrics
+        from ssl_ecg.evaluation import describe, subgroup_metrics
         from ssl_ecg.report import DRAWN, draw_task
 
         out.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,8 @@ class Tested:
             content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
         known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN
         (out / "metrics.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        meanings = describe(task.metrics, task.class_metrics)
+        (out / "meanings.json").write_text(json.dumps(meanings, indent=1) + "\n", encoding="utf-8")
         return draw_task(out)
 
 
