@@ -299,11 +299,11 @@ def test_extreme_follow_up_has_a_finite_loss_and_metrics_or_none(name: str, opti
 def test_what_happens_on_the_day_of_the_ecg_and_on_that_of_the_horizon() -> None:
     targets = torch.tensor([[0, 1, 0], [0, 0, 0], [1825, 1, 0], [1825, 0, 0]], dtype=torch.float64)
     gensheimer, ecg_ai = (create_task("af_survival", COLUMNS, **options) for options in OPTIONS[:2])
-    survived, event_bin = gensheimer._encode(targets)
+    survived, event_bin = gensheimer.encode(targets)
     assert event_bin[0].nonzero().tolist() == [[0]]  # AF on the day of the ECG is of the first interval
     assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]
     assert event_bin[2].sum() == 0  # the last interval ends before the day of the horizon
-    survived, event_bin = ecg_ai._encode(targets)
+    survived, event_bin = ecg_ai.encode(targets)
     assert event_bin[0].nonzero().tolist() == [[0]]  # here this is the column of prevalent AF
     assert event_bin[2].nonzero().tolist() == [[25]]  # and the last interval ends with that day
     assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]
