@@ -32,7 +32,7 @@ class Outcome:
         scores: float32 [n, C] on the test records, computed once, after every choice.
         validation: the task's selection metric on validation, of what was chosen.
         chosen: what validation chose (regularisation, candidate settings, step).
-        curve: a row an evaluation during training, of the chosen candidate.
+        curve: one row per evaluation during training, of the chosen candidate.
         undetermined: indices of outcomes that the labels of this run cannot teach.
         model: the trained classifier; None for a probe.
         probe: the fitted probe; None for a trained classifier.

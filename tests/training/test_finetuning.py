@@ -190,7 +190,7 @@ def test_the_best_evaluation_is_kept_the_earliest_of_equals(
     scores[best] = 0.8
     scores[-1] = max(scores[-1], 0.8 if best < 5 else 0)  # a later one that is as good
     given = iter(scores)
-    monkeypatch.setattr(task, "metrics", lambda targets, scores: {"macro_auroc": next(given)})
+    monkeypatch.setattr(task, "evaluate", lambda targets, scores: {"macro_auroc": next(given)})
     settings = replace(tiny_finetuning, head="zero", steps=10, evaluations=5, learning_rate=0.02, freeze_norm=False)
     finished = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings)
     assert [row["step"] for row in finished.curve] == [0, 2, 4, 6, 8, 10]
