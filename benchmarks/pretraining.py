@@ -11,7 +11,6 @@ from operators import shares
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.verbs.shared import shipped_options
 
 BATCH, STEPS, ROUNDS = 128, 2, 3
 
@@ -26,8 +25,8 @@ class Step:
     def __init__(self, autocast: bool) -> None:
         torch.manual_seed(0)
         self.autocast = autocast
-        backbone = create_backbone("xresnet1d18", **shipped_options("backbone", "xresnet1d18"))
-        self.objective = create_objective("cmsc", backbone, 100.0, **shipped_options("objective", "cmsc"))
+        backbone = create_backbone("xresnet1d18")
+        self.objective = create_objective("cmsc", backbone, 100.0)
         self.optimizer = torch.optim.AdamW(self.objective.parameters(), lr=1e-3)
         self.batch = {"signal": torch.randn(BATCH, 12, 1000), "patient": torch.arange(BATCH)}
 

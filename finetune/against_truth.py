@@ -24,7 +24,6 @@ from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.explain.style import LINE, STYLE, save_figure
 from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS
 from ssl_ecg.tasks import Task, read_task
-from ssl_ecg.verbs import SplitSettings
 
 TRUE_RISKS = ("true_risk_5y", "risk_5y", "true_probability", "low_lvef_probability")
 
@@ -60,11 +59,13 @@ def main() -> None:
     options = parser.parse_args()
     out, archive = Path(options.out), ssl_ecg.open_archive(options.archive)
     comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    settings = comparison["settings"]
-    if (horizon := settings["task_options"].get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
+    chosen = comparison["settings"]["task"]
+    name = chosen.pop("name")
+    if (horizon := chosen.get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
         parser.error(f"horizon_days={horizon:g}: the true risks are those of {FIVE_YEARS:g} days")
-    labels, task = read_task(settings["task"], options.labels, archive, options=settings["task_options"])
-    splits = SplitSettings(tuple(options.validation_folds), tuple(options.test_folds)).split(labels)
+    labels, task = read_task(name, options.labels, archive, options=chosen)
+    split = ssl_ecg.SplitSettings(validation_folds=options.validation_folds, test_folds=options.test_folds)
+    splits = split.split(labels)
     if data_identity(archive, labels, splits)["labels"] != comparison["labels"]:
         parser.error("labels, --validation-folds, --test-folds: not those of the comparison")
     table = pd.read_csv(options.labels).set_index("record_id")

@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import ssl_ecg
-from ssl_ecg.verbs import SplitSettings
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("encoder", help="encoder folder")
@@ -22,16 +21,15 @@ def main() -> None:
     """Score a linear probe, the finetuned encoder, and the same network from scratch on the same test patients."""
     options = parser.parse_args()
     data = (options.encoder, options.archive, options.labels)
-    split = SplitSettings(tuple(options.validation_folds), tuple(options.test_folds))
+    split = {"validation_folds": options.validation_folds, "test_folds": options.test_folds}
     out = Path(options.out)
     found = {
         "linear probe": ssl_ecg.probe(*data, out / "probe", split=split),
         "finetuned": ssl_ecg.finetune(*data, out / "model", split=split),
-        "from scratch": ssl_ecg.finetune(
-            *data, out / "scratch", split=split, scratch=True, head="zero", freeze_norm=False, layer_decay=1.0
-        ),
+        "from scratch": ssl_ecg.finetune(*data, out / "scratch", split=split, scratch=True, training="scratch"),
     }
-    for name, metrics in found.items():
+    for name, fitted in found.items():
+        metrics = fitted.metrics
         interval = [metrics[f"macro_auroc_{end}"] for end in ("low", "high")]
         logging.info("%-12s macro AUROC %.3f (%.3f to %.3f)", name, metrics["macro_auroc"], *interval)
 

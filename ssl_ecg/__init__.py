@@ -1,77 +1,52 @@
 """Self-supervised pretraining on 12-lead ECG archives, and an honest comparison with supervised baselines.
 
-The same verbs here and on the command line: ``ingest``, ``pretrain``, ``probe``, ``finetune``, ``evaluate``,
-``compare``, ``ablate``, ``label_lvef``.
-Everything is imported where it is used, so that ``import ssl_ecg`` stays fast.
+Every verb of the command line is a function here: ``ssl_ecg.pretrain("archive", "encoder", epochs=3)`` is
+``ssl-ecg pretrain archive encoder epochs=3``. Everything is imported where it is used, so that ``import ssl_ecg`` stays
+fast.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+import pkgutil
+from typing import Any
 
 from ssl_ecg._torchvision import declare_missing_operators
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
-if TYPE_CHECKING:
-    from ssl_ecg.verbs import (
-        ablate,
-        compare,
-        evaluate,
-        finetune,
-        ingest,
-        label_lvef,
-        load_encoder,
-        open_archive,
-        pretrain,
-        probe,
-        synthesize,
-    )
-
-__all__ = [
-    "ablate",
-    "compare",
-    "evaluate",
-    "finetune",
-    "ingest",
-    "label_lvef",
-    "load_encoder",
-    "open_archive",
-    "pretrain",
-    "probe",
-    "synthesize",
-]
-
-_ROOMS = (
-    "archive",
-    "backbones",
-    "comparison",
-    "evaluation",
-    "explain",
-    "labels",
-    "objectives",
-    "records",
-    "report",
-    "signals",
-    "sources",
-    "synthetic",
-    "tasks",
-    "training",
-    "views",
-)
+# What is no verb, and the room it comes from.
+_EXPORTS = {
+    "SplitSettings": "labels",
+    "load_encoder": "backbones",
+    "load_model": "tasks",
+    "open_archive": "archive",
+    "read_records": "records",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("ssl_ecg.verbs"), name)
-    if name in _ROOMS:
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"ssl_ecg.{_EXPORTS[name]}"), name)
+    if name.startswith("_"):
+        raise AttributeError(f"module 'ssl_ecg' has no attribute {name!r}")
+    if name in _rooms():
         return importlib.import_module(f"ssl_ecg.{name}")
+    from ssl_ecg.verbs import VERBS
+
+    if name in VERBS:
+        return VERBS[name]
     raise AttributeError(f"module 'ssl_ecg' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__, *_ROOMS])
+    from ssl_ecg.verbs import VERBS
+
+    return sorted([*globals(), *_EXPORTS, *_rooms(), *VERBS.names()])
+
+
+def _rooms() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
 
 
 declare_missing_operators()

@@ -45,6 +45,10 @@ class Registry(Generic[T]):
             raise ValueError(f"name={name!r}: a {self.kind} of this name exists already; choose another name")
         self._things[name] = thing
 
+    def offer(self, name: str, target: str) -> None:
+        """Make a thing available by name that is imported when it is asked for, such as ``"my.module:thing"``."""
+        self._entry_points()[name] = EntryPoint(name, target, self.group)
+
     def names(self) -> list[str]:
         """Return all names, sorted."""
         return sorted({*self._things, *self._entry_points()})

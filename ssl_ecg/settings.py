@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, Self, TypeVar, get_type_hints
 
 import yaml
 from pydantic import (
@@ -35,12 +37,22 @@ from pydantic import (
 
 from ssl_ecg.registry import Registry, nearest
 
+S = TypeVar("S", bound="Settings")
+
 # What constructors are given by the package and not by its user.
 GIVEN = {"self", "in_leads", "backbone", "sampling_rate", "classes"}
 
 
 class SettingsError(ValueError):
-    """Settings that cannot be; a line for each, ``name=value: what is wrong; what to do``."""
+    """Settings that cannot be.
+
+    Args:
+        lines: one for each, ``name=value: what is wrong; what to do``.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
 
 
 class Settings(BaseModel):
@@ -51,18 +63,27 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        coerce_numbers_to_str=True,  # classes are codes of SNOMED CT as well
     )
 
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explained(error, type(self)))) from None
+            raise SettingsError(*_explained(error, type(self), values)) from None
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, checked like new ones."""
-        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+        """Return a copy with some fields changed, checked like new ones; what was not given can follow from them."""
+        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **changes})
+
+    def part(self, kind: type[S]) -> S:
+        """Return those settings that are fields of a class that this one adds to."""
+        return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers, strings and dicts, ready for JSON and YAML; what they make is equal."""
@@ -74,20 +95,34 @@ class Settings(BaseModel):
         """Put what the recipes of the chosen groups bring for this class under what is given."""
         if not isinstance(values, Mapping):
             return values
-        brought: dict[str, Any] = {}
+        given, brought = dict(values), dict[str, Any]()
         for name, field in cls.model_fields.items():
             for group in (mark for mark in field.metadata if isinstance(mark, Group)):
-                given = values.get(name, field.default)
-                if (chosen := _name_of(given)) is not None:
+                value = given.get(name, field.default)
+                default = _name_of(brought.get(name, field.default))
+                if isinstance(value, Mapping) and "name" not in value and default is not None:
+                    value = given[name] = {"name": default, **value}  # options of what is chosen by default
+                if (chosen := _name_of(value)) is not None:
                     brought |= read_recipe(group.name, chosen).get("with", {})
-        return {**{name: value for name, value in brought.items() if name in cls.model_fields}, **values}
+        return {**brought, **given}
 
 
 class Group:
-    """Marks a field that a recipe of ``configs/NAME/`` can fill."""
+    """Marks a field that a recipe of ``configs/NAME/`` can fill.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    Attributes:
+        name: of the group.
+        known: what is chosen from by name, or None where the recipes are all there is to choose.
+    """
+
+    def __init__(self, name: str, known: Registry[Any] | None = None) -> None:
+        self.name, self.known = name, known
+
+    def names(self) -> list[str]:
+        """Return what can be chosen."""
+        if self.known is not None:
+            return self.known.names()
+        return sorted(path.stem for path in (config_folder() / self.name).glob("*.yaml"))
 
 
 class Choice:
@@ -115,19 +150,19 @@ class Choice:
         return f"Choice({self.to_dict()})"
 
 
-def chosen(group: str, known: Registry[Any]) -> Any:
+def chosen(group: str, known: Registry[Any], optional: bool = False) -> Any:
     """Return the type of a field that chooses one of a registry, with its options: a name, or a dict with a name."""
     return Annotated[
-        Choice,
-        BeforeValidator(partial(_choose, group, known)),
-        PlainSerializer(Choice.to_dict, return_type=dict),
-        Group(group),
+        Choice | None if optional else Choice,
+        BeforeValidator(lambda value: None if optional and value is None else _choose(group, known, value)),
+        PlainSerializer(lambda choice: None if choice is None else choice.to_dict()),
+        Group(group, known),
     ]
 
 
 def recipe(group: str, kind: type[Settings]) -> Any:
     """Return the type of a field of settings of its own, which can be given as the name of a recipe."""
-    return Annotated[kind, BeforeValidator(partial(_fill, group)), Group(group)]
+    return Annotated[kind, BeforeValidator(partial(_recipe, Group(group))), Group(group)]
 
 
 def _choose(group: str, known: Registry[Any], value: Any) -> Choice:
@@ -135,10 +170,21 @@ def _choose(group: str, known: Registry[Any], value: Any) -> Choice:
         value = value.to_dict()
     filled = _fill(group, value)
     if not isinstance(filled, Mapping) or not isinstance(filled.get("name"), str):
-        raise ValueError(f"{group}={value!r}: give a name, or a dict with one; {nearest('', known.names())}")
-    name = str(filled["name"])
-    options = options_of(known[name])(**{key: given for key, given in filled.items() if key != "name"})
-    return Choice(name, dict(options))  # a model iterates over its fields and what it has beside
+        raise ValueError(f"has no name; {nearest('', known.names())}")
+    options = {key: given for key, given in filled.items() if key != "name"}
+    if (name := filled["name"]) not in known:
+        raise ValueError(f"unknown; {nearest(name, known.names())}")
+    return Choice(name, options_of(known[name])(**options).to_dict())
+
+
+def _recipe(group: Group, value: Any) -> Any:
+    """Return the settings that a recipe and what is given beside its name give."""
+    name = _name_of(value)
+    if name is None:
+        return value
+    if not _path(group.name, name).is_file():
+        raise ValueError(f"there is no such recipe; {nearest(name, group.names())}, or give the path of a YAML file")
+    return {key: entry for key, entry in _fill(group.name, value).items() if key != "name"}
 
 
 def _fill(group: str, value: Any) -> Any:
@@ -152,6 +198,8 @@ def _fill(group: str, value: Any) -> Any:
 
 
 def _name_of(value: Any) -> str | None:
+    if isinstance(value, Choice):
+        return value.name
     if isinstance(value, Mapping):
         value = value.get("name")
     return value if isinstance(value, str) else None
@@ -167,94 +215,114 @@ def config_folder() -> Path:
 
 
 def read_recipe(group: str, name: str) -> dict[str, Any]:
-    """Return what ``configs/GROUP/NAME.yaml`` holds, or a file of one's own (``my/recipe.yaml``); {} without a file."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else config_folder() / group / f"{name}.yaml"
+    """Return what ``configs/GROUP/NAME.yaml``, or a file of one's own, ``my/recipe.yaml``, holds; {} where it is none.
+
+    Raises:
+        ValueError: a file that holds no settings.
+    """
+    path = _path(group, name)
     if not path.is_file():
         return {}
-    held = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{group}={name!r}: is no YAML ({error}); mend it") from None
     if not isinstance(held, dict):
-        raise ValueError(f"{group}={name!r}: {path.name} holds no settings; write name: value lines")
+        raise ValueError(f"{group}={name!r}: holds no settings; write name: value lines")
     return held
+
+
+def _path(group: str, name: str) -> Path:
+    return Path(name) if name.endswith((".yaml", ".yml")) else config_folder() / group / f"{name}.yaml"
 
 
 @cache
 def options_of(factory: Callable[..., Any]) -> type[Settings]:
     """Return the settings class of a constructor's options: signature and docstring are the one place for them.
 
-    ``**options`` are those of the base classes; where there is none, or for a function, any option is let through.
+    ``**options`` of a class are those of its bases; of a function, whatever is given. What a ``functools.partial`` sets
+    is the default.
     """
+    called, preset = (factory.func, factory.keywords) if isinstance(factory, partial) else (factory, {})
     fields: dict[str, Any] = {}
-    documented: dict[str, str] = {}
-    is_open = False
-    for part in _constructors(factory):
-        called = getattr(part, "func", part)  # of a functools.partial
-        hints = get_type_hints(called.__init__ if isinstance(called, type) else called, include_extras=True)
-        documented = _arguments(inspect.getdoc(called) or "") | documented
-        parameters = inspect.signature(part).parameters
-        is_open = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        for name, parameter in parameters.items():
+    for part in _constructors(called):
+        hints, documented = _hints(part), arguments_of(inspect.getdoc(part) or "")
+        parameters = inspect.signature(part).parameters.values()
+        for parameter in parameters:
+            name, default = parameter.name, preset.get(parameter.name, parameter.default)
             if name in GIVEN or name in fields or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 continue
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
+            if isinstance(default, MappingProxyType):
+                default = dict(default)  # pydantic copies defaults, which these do not allow
+            default = ... if default is parameter.empty else default
+            fields[name] = hints.get(name, Any), Field(default, description=documented.get(name))
+        is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         if not is_open:
             break
-    made: dict[str, Any] = {
-        name: (hint, Field(default, description=documented.get(name))) for name, (hint, default) in fields.items()
-    }
-    return create_model(
-        f"{getattr(factory, '__name__', 'Options')}Options",
-        __base__=_Open if is_open else Settings,
-        **made,
-    )
+    return create_model(f"{called.__name__}Options", __base__=_Open if is_open else Settings, **fields)
 
 
 class _Open(Settings):
     model_config = ConfigDict(extra="allow")
 
 
-def _constructors(factory: Callable[..., Any]) -> Iterable[Any]:
-    """Yield what takes the options: a function, or a class and then its bases."""
-    if not isinstance(factory, type):
-        return [factory]
-    return [kind for kind in factory.__mro__ if "__init__" in vars(kind) and kind.__module__.split(".")[0] != "torch"]
+def _constructors(called: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Return what takes the options: a function, or a class and then its bases."""
+    if not isinstance(called, type):
+        return [called]
+    return [kind for kind in called.__mro__ if "__init__" in vars(kind) and kind.__module__.split(".")[0] != "torch"]
 
 
-def _arguments(docstring: str) -> dict[str, str]:
+def _hints(called: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(called.__init__ if isinstance(called, type) else called, include_extras=True)
+    except NameError:  # types that are imported for type checkers alone
+        return {}
+
+
+def arguments_of(docstring: str) -> dict[str, str]:
     """Return what the ``Args:`` section of a Google docstring says of each argument."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def _explained(error: ValidationError, kind: type[BaseModel]) -> list[str]:
-    """Turn what pydantic found into the house's lines."""
-    lines = []
+def _explained(error: ValidationError, kind: type[BaseModel], values: Mapping[str, Any]) -> list[str]:
+    """Turn what pydantic found into the house's lines; what no alternative of a type allows is one line."""
+    lines: dict[str, list[str]] = {}
     for found in error.errors():
-        loc = [str(part) for part in found["loc"]]
-        name, value, context = ".".join(loc), found["input"], found.get("ctx", {})
+        name, value = ".".join(_place(found["loc"], values)), found["input"]
+        start = f"{name}={value!r}: "
+        if isinstance(reason := found.get("ctx", {}).get("error"), Exception):
+            for line in getattr(reason, "lines", [str(reason)]):
+                lines[_placed(line, name, value)] = [""]
+            continue
         if found["type"] == "extra_forbidden":
-            known = _fields_at(kind, loc[:-1])
-            lines.append(f"{name}={value!r}: there is no such setting; {nearest(loc[-1], known)}")
+            told = f"there is no such setting; {nearest(name, list(kind.model_fields))}"
         elif found["type"] == "missing":
-            lines.append(f"{name}: must be given")
-        elif isinstance(reason := context.get("error"), Exception):
-            lines.append(_placed(str(reason), name, value))
+            start, told = f"{name}: ", "must be given"
+        elif found["type"] in ("tuple_type", "list_type"):
+            told = f"must be a list; give [{value}]"
         else:
-            message = found["msg"]
-            lines.append(f"{name}={value!r}: {message[:1].lower()}{message[1:]}")
-    return lines
+            told = re.sub(r"^\w+ should", "must", found["msg"]).partition(" after validation")[0]
+        lines.setdefault(start, []).append(told)
+    return [start + " or ".join(told) for start, told in lines.items()]
+
+
+def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
+    """Return the names that lead to a value, without what pydantic calls the alternatives of its type."""
+    names = [str(loc[0])] if loc else []
+    for before, part in pairwise(loc):
+        values = values[before] if isinstance(before, int) or before in values else {}
+        known = range(len(values)) if isinstance(values, list | tuple) else values
+        if not isinstance(known, Mapping | range) or part not in known:
+            break
+        names.append(str(part))
+    return names
 
 
 def _placed(told: str, name: str, value: Any) -> str:
-    """Say where settings lie that an error names without the names of what they are part of."""
-    if not name or told.startswith(name):
+    """Say where settings lie that a line names without the names of what they are part of, or not at all."""
+    if not name or told.startswith((f"{name}=", f"{name}.")):
         return told
     return f"{name}.{told}" if "=" in told.split(":")[0] else f"{name}={value!r}: {told}"
-
-
-def _fields_at(kind: Any, loc: list[str]) -> list[str]:
-    for part in loc:
-        field = kind.model_fields.get(part) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        kind = field.annotation if field is not None else None
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ssl_ecg import SplitSettings
 from ssl_ecg.archive import open_archive
 from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.report.figures import ARM_STYLES
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import read_task
-from ssl_ecg.verbs import SplitSettings
 
 SCRIPT = Path(__file__).parents[1] / "finetune" / "against_truth.py"
 TABLES = {"af_survival": ("af_survival", "risk_5y"), "cardiomyopathy": ("low_lvef", "low_lvef_probability")}
@@ -43,7 +43,7 @@ def test_the_truth_is_right_and_its_opposite_wrong(task: str, tmp_path: Path) ->
         curve = np.repeat(1 - predicted[:, None], 25, axis=1)
         np.save(folder / "test_scores.npy", curve if task == "af_survival" else predicted[:, None])
     digest = data_identity(archive, labels, splits)["labels"]
-    (out / "comparison.json").write_text(json.dumps({"settings": {"task": task, "task_options": {}}, "labels": digest}))
+    (out / "comparison.json").write_text(json.dumps({"settings": {"task": {"name": task}}, "labels": digest}))
     command = [sys.executable, SCRIPT, out, tmp_path / "archive", path]
     subprocess.run(command, check=True, capture_output=True)
 
@@ -58,7 +58,7 @@ def test_the_truth_is_right_and_its_opposite_wrong(task: str, tmp_path: Path) ->
     assert found.loc["scratch", metric] == found.loc["truth", metric] > 0.6
     assert found.loc["random_probe", metric] == pytest.approx(1 - found.loc["truth", metric], abs=1e-3)
     assert (out / "truth.png").stat().st_size > 10_000
-    (out / "comparison.json").write_text(json.dumps({"settings": {"task": task, "task_options": {}}, "labels": {}}))
+    (out / "comparison.json").write_text(json.dumps({"settings": {"task": {"name": task}}, "labels": {}}))
     refused = subprocess.run(command, capture_output=True, text=True)
     assert refused.returncode == 2
     assert "not those of the comparison" in refused.stderr

@@ -11,14 +11,16 @@ import pandas as pd
 import pytest
 
 import ssl_ecg
+from ssl_ecg import SplitSettings
 from ssl_ecg.cli import main
 from ssl_ecg.evaluation import auroc_at, brier_at, concordance_index
-from ssl_ecg.tasks import load_classifier, read_task
+from ssl_ecg.tasks import load_model, read_task
 from ssl_ecg.training import predict_scores
-from ssl_ecg.verbs import SplitSettings, results
-from ssl_ecg.verbs.clinical import read_clinical
+from ssl_ecg.verbs import results
+from ssl_ecg.verbs._clinical import read_clinical
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
+SETTLED = SplitSettings(validation=0.3, test=0.35, seed=1)
 TASK = ("task=af_survival", "task.horizon_days=1460", "task.bins=10")
 STEPS = ("steps=6", "batch_size=16", "evaluations=2")
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4", "precision=32-true")
@@ -69,7 +71,7 @@ def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, st
     options += ("task.auxiliary.age=.1", "task.auxiliary.sex=.1")
     steps = [f"training.{step}" for step in STEPS]
     assert main(["finetune", *paths, str(tmp_path), *TASK, *options, *steps, *SPLIT]) == 0
-    archive, model = ssl_ecg.open_archive(paths[1]), load_classifier(tmp_path)
+    archive, model = ssl_ecg.open_archive(paths[1]), load_model(tmp_path)
     auxiliary = {"age": 0.1, "sex": 0.1, "prevalent": 0.0}
     given = {"horizon_days": 1460.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin", "auxiliary": auxiliary}
     assert model.task.options == given
@@ -151,14 +153,17 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
     paths: tuple[str, str, str], change: dict, message: str
 ) -> None:
     table = pd.read_csv(paths[2]).assign(**change)
-    drawn = {"task_options": {"horizon_days": 1460, "bins": 10}, "split": SplitSettings((), (), 0.3, 0.35, 1)}
+    drawn = {
+        "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
+        "split": SplitSettings(validation=0.3, test=0.35, seed=1),
+    }
     with pytest.raises(ValueError, match=message):
-        ssl_ecg.finetune(*paths[:2], table, "nowhere", task="af_survival", clinical_score="charge", **drawn)
+        ssl_ecg.finetune(*paths[:2], table, "nowhere", clinical_score="charge", **drawn)
 
 
 def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
     labels, task = read_task("arrhythmia", f"{paths[1]}/labels/conditions.csv", ssl_ecg.open_archive(paths[1]))
-    splits = SplitSettings((), (), 0.3, 0.35, 1).split(labels)
+    splits = SETTLED.split(labels)
     test = results.Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
     with pytest.raises(ValueError, match="clinical_score='age': task 'arrhythmia' predicts no survival"):
         read_clinical("age", paths[2], task, splits, test)
@@ -215,6 +220,9 @@ def test_bad_follow_up_is_refused(paths: tuple[str, str, str], tmp_path: Path, c
 def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, str]) -> None:
     with pytest.raises(ValueError, match=r"classes=\['event'\]: task 'af_survival' reads the columns time_days, event"):
         ssl_ecg.probe(*paths, task="af_survival", classes=["event"])
-    drawn = {"task_options": {"horizon_days": 1460, "bins": 10}, "split": SplitSettings((), (), 0.3, 0.35, 1)}
+    drawn = {
+        "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
+        "split": SplitSettings(validation=0.3, test=0.35, seed=1),
+    }
     with pytest.raises(ValueError, match=r"supervised_contrastive=0.1: task 'af_survival' has no labels"):
-        ssl_ecg.finetune(*paths, "nowhere", task="af_survival", supervised_contrastive=0.1, **drawn)
+        ssl_ecg.finetune(*paths, "nowhere", training={"supervised_contrastive": 0.1}, **drawn)

@@ -18,7 +18,7 @@ import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.cli import main
-from ssl_ecg.tasks import load_classifier
+from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash, predict_scores
 
 CLASSES = ["sinus_rhythm", "sinus_bradycardia"]
@@ -61,8 +61,28 @@ def model(home: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     out = tmp_path_factory.mktemp("model")
     settings = {"steps": 2, "batch_size": 16, "evaluations": 1, "crop": None, "precision": "32-true"}
-    ssl_ecg.finetune(encoder, home.archive, home.labels, out, subgroups=["age", "device"], progress=False, **settings)
+    ssl_ecg.finetune(
+        encoder, home.archive, home.labels, out, subgroups=["age", "device"], training=settings, progress=False
+    )
     return out
+
+
+def test_what_was_fitted_predicts_what_is_written(home: Site, abroad: Site, model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
+    probed = ssl_ecg.probe(encoder, home.archive, home.labels, tmp_path, subgroups=["device"])
+    assert probed.metrics == json.loads((tmp_path / "metrics.json").read_text())
+    written = pd.read_csv(tmp_path / "predictions.csv")
+    scores = probed.predict(home.archive, home.archive.rows(written["record_id"]))
+    assert scores.columns.tolist() == ["record_id", *(f"{name}_score" for name in CLASSES)]
+    pd.testing.assert_frame_equal(scores, written[scores.columns], atol=1e-5, check_dtype=False)
+    other = probed.predict(str(abroad.archive.folder))
+    assert other["record_id"].tolist() == abroad.archive.manifest["record_id"].tolist()
+    signal = abroad.archive.read([0, 5])
+    np.testing.assert_allclose(probed.model.predict(signal), other.loc[[0, 5], scores.columns[1:]], atol=1e-5)
+    written = pd.read_csv(model / "predictions.csv")
+    kept = ssl_ecg.load_model(model).predict(home.archive.read(home.archive.rows(written["record_id"])))
+    np.testing.assert_allclose(kept, written[scores.columns[1:]], atol=1e-5)
 
 
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
@@ -72,7 +92,7 @@ def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 
 
 def test_finetuning_reports_groups_and_takes_no_class_from_them(model: Path, home: Site) -> None:
-    assert list(load_classifier(model).task.classes) == CLASSES
+    assert list(load_model(model).task.classes) == CLASSES
     predictions, table = pd.read_csv(model / "predictions.csv"), pd.read_csv(model / "subgroups.csv")
     first = table[table["metric"] == "macro_auroc"]
     assert first.groupby("column")["records"].sum().tolist() == [len(predictions)] * 2
@@ -131,7 +151,7 @@ def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_
     metrics = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path / "a", **arguments)
     predictions = pd.read_csv(tmp_path / "a" / "predictions.csv")
     assert predictions["record_id"].tolist() == abroad.table["record_id"].tolist()
-    kept = load_classifier(model)
+    kept = load_model(model)
     rows = abroad.archive.rows(predictions["record_id"])
     scores = predict_scores(kept, abroad.archive, rows)
     np.testing.assert_allclose(predictions[[f"{name}_score" for name in CLASSES]], scores, atol=1e-5)
@@ -167,10 +187,10 @@ def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_
     [
         (lambda t: t.drop(columns="sinus_rhythm"), (), "no column sinus_rhythm; a column may be blank"),
         (lambda t: t.assign(sinus_rhythm=1, sinus_bradycardia=0), (), "no class has both positive and negative"),
-        (lambda t: t, ("seen_patients=perhaps",), "seen_patients='perhaps': choose one of refuse, leave_out, test"),
+        (lambda t: t, ("seen_patients=perhaps",), "seen_patients='perhaps': must be 'refuse', 'leave_out' or 'test'"),
         (lambda t: t, ("subgroups=[patient_id]",), "subgroups='patient_id'"),
         (lambda t: t, ("subgroups=[sx]",), "no column 'sx'"),
-        (lambda t: t, ("subgroups=age",), "subgroups"),
+        (lambda t: t, ("subgroups=age",), "subgroups='age': must be a list; give [age]"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(
@@ -188,8 +208,8 @@ def test_simulated_outcomes_are_declared_wherever_they_are_reported(
     made_up = home.table.drop(columns="device").assign(simulated=1)
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     settings = {"steps": 1, "batch_size": 16, "evaluations": 1, "head": "zero", "precision": "32-true"}
-    ssl_ecg.finetune(encoder, home.archive, made_up, tmp_path, progress=False, **settings)
-    assert list(load_classifier(tmp_path).task.classes) == CLASSES
+    ssl_ecg.finetune(encoder, home.archive, made_up, tmp_path, training=settings, progress=False)
+    assert list(load_model(tmp_path).task.classes) == CLASSES
     assert (pd.read_csv(tmp_path / "predictions.csv")["simulated"] == 1).all()
     assert "the outcomes of the label table are simulated" in caplog.text
     assert "**The outcomes are simulated**" in (tmp_path / "README.md").read_text()
@@ -242,7 +262,7 @@ def test_signals_prepared_otherwise_and_the_models_own_folder_are_refused(
 def test_the_encoder_that_finetuning_starts_from_is_not_replaced(model: Path, home: Site) -> None:
     before = (model / "model.safetensors").read_bytes()
     with pytest.raises(ValueError, match="the encoder lies there"):
-        ssl_ecg.finetune(model, home.archive, home.labels, model / ".." / model.name, progress=False, steps=1)
+        ssl_ecg.finetune(model, home.archive, home.labels, model / ".." / model.name, progress=False)
     assert (model / "model.safetensors").read_bytes() == before
 
 
@@ -250,7 +270,7 @@ def test_groups_need_a_folder_and_a_column_before_anything_is_trained(home: Site
     encoder = Encoder("xresnet1d10", {"width": 4}, home.archive.settings)
     with pytest.raises(ValueError, match="out=None"):
         ssl_ecg.probe(encoder, home.archive, home.labels, subgroups=["age"])
-    for columns, message in ((["weight"], "no column 'weight'"), ("age", "give a list of columns")):
+    for columns, message in ((["weight"], "no column 'weight'"), ("age", r"must be a list; give \[age\]")):
         with pytest.raises(ValueError, match=message):
             ssl_ecg.finetune(encoder, home.archive, home.table, tmp_path / "o", classes=CLASSES, subgroups=columns)
     assert not (tmp_path / "o").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import pandas as pd
 import pytest
 
 import ssl_ecg
-from ssl_ecg import verbs as api
-from ssl_ecg.cli import PATHS, main
-from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.cli import main
 from ssl_ecg.synthetic import draw_ecgs
-from ssl_ecg.training import FinetuneSettings
+from ssl_ecg.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,6 +51,19 @@ def desk(tmp_path_factory: pytest.TempPathFactory, write_wfdb) -> Path:
     return folder
 
 
+def shrink(monkeypatch: pytest.MonkeyPatch, verb: str, **options: Any) -> None:
+    """Let a verb be called with these settings, those of a group beside what is given of it."""
+    resolve = VERBS[verb].resolve
+
+    def small(given: dict[str, Any], paths: Any) -> Any:
+        for name, value in options.items():
+            beside = {"name": given[name]} if isinstance(given.get(name), str) else {}
+            given = {**given, name: {**beside, **value} if isinstance(value, dict) else value}
+        return resolve(given, paths)
+
+    monkeypatch.setattr(VERBS[verb], "resolve", small)
+
+
 def test_shell_commands_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk)
     lines = [line for block in blocks("sh") for line in block.splitlines()]
@@ -73,33 +83,34 @@ def test_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = {"steps": 4, "batch_size": 16, "evaluations": 2}
     small: dict[str, dict[str, Any]] = {
         "ingest": {"workers": 1},
-        "pretrain": {"epochs": 1, "warmup_epochs": 0, "backbone_options": {"width": 4}},
-        "finetune": training,
+        "pretrain": {"epochs": 1, "warmup_epochs": 0, "backbone": {"name": "xresnet1d18", "width": 4}},
+        "finetune": {"training": training},
         "compare": {
             "fractions": (0.5, 1.0),
             "seeds": (0,),
             "replicates": 50,
-            "pretrained_finetune": FinetuneSettings(**training),
-            "scratch": FinetuneSettings(**training, head="zero"),
+            "pretrained_finetune": training,
+            "scratch": {"name": "scratch", **training},
         },
     }
-    assert small["compare"].keys() <= vars(CompareSettings()).keys()
     for verb, options in small.items():
-        monkeypatch.setattr(api, verb, partial(getattr(api, verb), **options))
+        shrink(monkeypatch, verb, **options)
     (code,) = blocks("python")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
     assert names["features"].shape == (2, names["encoder"].width)
     assert names["logits"].shape == (1, 2)
-    assert 0 <= names["probed"]["macro_auroc"] <= 1
-    assert 0 <= names["finetuned"]["macro_auroc"] <= 1
+    for name in ("probed", "finetuned"):
+        assert 0 <= names[name].metrics["macro_auroc"] <= 1
+    assert names["scores"].columns.tolist() == ["record_id", "sinus_rhythm_score", "slow_score"]
+    assert len(names["scores"]) == len(names["archive"])
     assert isinstance(names["summary"], pd.DataFrame)
 
 
 def test_scripts_run(desk: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     monkeypatch.chdir(desk)
-    monkeypatch.setattr(api, "pretrain", partial(api.pretrain, backbone_options={"width": 4}, warmup_epochs=0))
-    monkeypatch.setattr(api, "finetune", partial(api.finetune, steps=4, batch_size=16, evaluations=2))
+    shrink(monkeypatch, "pretrain", warmup_epochs=0, backbone={"name": "xresnet1d18", "width": 4})
+    shrink(monkeypatch, "finetune", training={"steps": 4, "batch_size": 16, "evaluations": 2})
     pretrain = ["ecgs", "archive", "scripts/encoder", "--holdout", "labels.csv", "--epochs", "1"]
     finetune = ["scripts/encoder", "archive", "labels.csv", "scripts/out"]
     for folder, arguments in (("pretrain", pretrain), ("finetune", finetune)):
@@ -125,7 +136,7 @@ def test_folders_hold_what_the_table_says(desk: Path, monkeypatch: pytest.Monkey
 
 
 def test_every_verb_and_every_link_is_there() -> None:
-    for verb in PATHS:
+    for verb in VERBS.names():
         if verb != "synthesize":
             assert f"ssl-ecg {verb} " in README
     targets = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
@@ -157,13 +168,13 @@ def test_demo_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     class Stop(ValueError):
         """Ends a verb where its work would begin."""
 
-    for verb in PATHS:
+    for verb in VERBS.names():
 
         def stop(*paths: str, verb: str = verb, **_: Any) -> None:
             called.append(verb)
             raise Stop
 
-        monkeypatch.setattr(api, verb, stop)
+        monkeypatch.setattr(VERBS[verb], "run", stop)
     for program, *arguments in commands:
         assert program.endswith("ssl-ecg")
         assert main(arguments) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import run_trained
 from ssl_ecg.evaluation import Metric
+from ssl_ecg.labels import SplitSettings
 from ssl_ecg.report import write_report
 from ssl_ecg.tasks import Probe, Task, create_task, read_task, register
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import FinetuneSettings, finetune
-from ssl_ecg.verbs import SplitSettings
 
 
 class RidgeProbe(Probe):
@@ -106,11 +105,11 @@ def labelled(archive: Archive, ids: pd.DataFrame) -> tuple[tuple[NDArray, NDArra
 
 def test_the_step_with_the_smallest_error_is_kept(archive: Archive, ids: pd.DataFrame, encoder: Encoder) -> None:
     train, validation, test = labelled(archive, ids)
-    found = finetune(encoder, Age(), archive, train, validation, replace(TRAINING, learning_rate=0.3))
+    found = finetune(encoder, Age(), archive, train, validation, TRAINING.replace(learning_rate=0.3))
     errors = [row["validation_mae"] for row in found.curve]
     assert len(set(errors)) > 2
     assert found.best["validation_mae"] == min(errors)
-    tried = [replace(TRAINING, learning_rate=rate) for rate in (1e-2, 1e-5)]
+    tried = [TRAINING.replace(learning_rate=rate) for rate in (1e-2, 1e-5)]
     outcome, index = run_trained(encoder, Age(), archive, train, validation, test[0], tried)
     each = outcome.chosen["candidate_validation"]
     assert each[0] != each[1]
@@ -134,7 +133,7 @@ def test_verdicts_and_choices_of_a_comparison(
 ) -> None:
     given = {"fractions": (1.0,), "seeds": (3,), "replicates": 50, "task": "age", "progress": False, "split": SPLIT}
     arms = {
-        "pretrained_finetune": replace(TRAINING, head="probe"),
+        "pretrained_finetune": TRAINING.replace(head="probe"),
         "scratch": TRAINING,
         "pretrained_candidates": ({"learning_rate": 1e-5}, {"learning_rate": 1e-2}),
         "scratch_candidates": ({"learning_rate": 1e-2}, {"learning_rate": 1e-5}),

@@ -12,10 +12,10 @@ import torch
 import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, save_encoder
-from ssl_ecg.cli import configuration, main
+from ssl_ecg.cli import main
 from ssl_ecg.comparison.arms import random_encoder
-from ssl_ecg.tasks import load_classifier
-from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
+from ssl_ecg.tasks import load_model
+from ssl_ecg.training import patient_hash
 
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4")
 SHORT = ("training.steps=1", "training.batch_size=16", "training.evaluations=1", "training.precision=32-true")
@@ -41,7 +41,7 @@ def random_network(archive: Archive, seed: int) -> Encoder:
 def test_a_baseline_needs_no_encoder_and_trains_as_from_scratch(archive: Archive, tmp_path: Path) -> None:
     options = ("training.seed=5", "training.learning_rate=1e-9", "training.weight_decay=0")
     assert main(["finetune", "none", *paths(archive, tmp_path / "a"), *NETWORK, *SHORT, *options]) == 0
-    model, start = load_classifier(tmp_path / "a"), random_network(archive, seed=5)
+    model, start = load_model(tmp_path / "a"), random_network(archive, seed=5)
     for name, weights in model.encoder.backbone.named_parameters():
         torch.testing.assert_close(weights, start.backbone.get_parameter(name), atol=1e-6, rtol=0)
     assert model.encoder.options["width"] == 4
@@ -50,9 +50,10 @@ def test_a_baseline_needs_no_encoder_and_trains_as_from_scratch(archive: Archive
     assert '"head": "zero"' in card
     assert '"layer_decay": 1.0' in card
 
-    python = {"steps": 1, "batch_size": 16, "evaluations": 1, "precision": "32-true"}
-    more = {"seed": 5, "learning_rate": 1e-9, "weight_decay": 0.0, "backbone_options": {"width": 4}}
-    ssl_ecg.finetune(None, *paths(archive, tmp_path / "b"), backbone="xresnet1d10", progress=False, **python, **more)
+    training = {"steps": 1, "batch_size": 16, "evaluations": 1, "precision": "32-true"}
+    training |= {"seed": 5, "learning_rate": 1e-9, "weight_decay": 0.0}
+    backbone = {"name": "xresnet1d10", "width": 4}
+    ssl_ecg.finetune(None, *paths(archive, tmp_path / "b"), backbone=backbone, training=training, progress=False)
     assert (tmp_path / "b" / "README.md").read_text(encoding="utf-8") == card
 
 
@@ -71,7 +72,7 @@ def test_a_backbone_for_an_encoder_that_has_one_is_refused(
     assert main([verb, str(tmp_path / "encoder"), *paths(archive, tmp_path / "out"), *NETWORK]) == 2
     assert "backbone='xresnet1d10': the encoder has a network of its own" in capsys.readouterr().err
     with pytest.raises(ValueError, match="leave backbone out"):
-        getattr(ssl_ecg, verb)(random_network(archive, 0), *paths(archive, tmp_path), backbone_options={"width": 4})
+        getattr(ssl_ecg, verb)(random_network(archive, 0), *paths(archive, tmp_path), backbone="xresnet1d10")
     assert not (tmp_path / "out").exists()
 
 
@@ -92,14 +93,3 @@ def test_patients_that_the_encoder_has_seen_test_only_where_told(
         assert json.loads((tmp_path / verb / "metrics.json").read_text())["records_of_seen_patients"] == tested
     card = (tmp_path / "finetune" / "README.md").read_text(encoding="utf-8")
     assert f"{tested} test records have ids of patients that the encoder had learned from" in card
-
-
-def test_what_is_not_named_is_the_network_of_pretraining_and_the_settings_of_scratch() -> None:
-    assert {files["backbone"] for files in configuration.NEW_NETWORK.values()} == {PretrainSettings.backbone}
-    config = configuration.load_config("finetune", configuration.without_encoder("finetune", ["backbone.width=8"]))
-    assert (config.backbone.name, config.backbone.width) == ("xresnet1d18", 8)
-    settings = configuration.typed(FinetuneSettings, config.training)
-    assert settings == FinetuneSettings(**ssl_ecg.verbs.supervised.RANDOM_START)
-    chosen = configuration.without_encoder("finetune", ["backbone=s4d", "training=image"])
-    config = configuration.load_config("finetune", chosen)
-    assert (config.backbone.name, config.training.schedule) == ("s4d", "onecycle")

@@ -199,7 +199,7 @@ def open_archive(folder: str | Path) -> Archive:
     folder = Path(folder)
     info = read_info(folder)
     try:
-        settings = SignalSettings.from_dict(info["settings"])
+        settings = SignalSettings(**info["settings"])
         parts = tuple(Part(**part) for part in info["parts"])
         microvolts_per_bit = float(info["microvolts_per_bit"])
         manifest = pd.read_parquet(folder / "manifest.parquet")

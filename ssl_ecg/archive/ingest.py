@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -127,7 +127,7 @@ def ingest(
     labelled: list[PTBXL | LUDB | CPSC2018] = [*databases, *ludb, *_cpsc2018(source)]
     jobs = _jobs(source, databases)
 
-    origin = {"quality": asdict(limits), "patient_ids": id_scheme(secret)}
+    origin = {"quality": limits.to_dict(), "patient_ids": id_scheme(secret)}
     writer = ArchiveWriter(archive, settings, run=str(source.resolve()), origin=origin)
     jobs = [_refuse_duplicate(job, writer.sources) for job in jobs]
     skipped = sum(job.record_id in writer.finished and job.reason is None for job in jobs)

@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ssl_ecg.backbones.encoder import Encoder, load_encoder, save_encoder
-from ssl_ecg.backbones.registry import Backbone, create_backbone, list_backbones
+from ssl_ecg.backbones.registry import Backbone, create_backbone, list_backbones, register
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -15,5 +15,6 @@ __all__ = [
     "create_backbone",
     "list_backbones",
     "load_encoder",
+    "register",
     "save_encoder",
 ]

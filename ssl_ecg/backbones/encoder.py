@@ -173,7 +173,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         encoder = Encoder(
             config["backbone"]["name"],
             config["backbone"]["options"],
-            SignalSettings.from_dict(config["signal"]),
+            SignalSettings(**config["signal"]),
             config["origin"],
             frozenset(config["patients"]),
         )

@@ -7,7 +7,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-FACTORIES: dict[str, Callable[..., Any]] = {}
+from ssl_ecg.registry import Registry
+
+BACKBONES: Registry[Callable[..., Any]] = Registry("backbone", "ssl_ecg.backbones")
+"""Factories: ``BACKBONES[name](in_leads=12, **options)`` makes a network."""
+
+register = BACKBONES.register
+list_backbones = BACKBONES.names
 
 
 class Backbone(Protocol):
@@ -27,18 +33,6 @@ class Backbone(Protocol):
         """Name the layer groups from input to output, for layer-wise learning-rate decay."""
 
 
-def register(name: str, factory: Callable[..., Any]) -> None:
-    """Make a backbone available by name."""
-    if name in FACTORIES:
-        raise ValueError(f"name={name!r}: a backbone of this name exists already")
-    FACTORIES[name] = factory
-
-
-def list_backbones() -> list[str]:
-    """Return the names that ``create_backbone`` knows."""
-    return sorted(FACTORIES)
-
-
 def create_backbone(name: str, in_leads: int = 12, **options: Any) -> Any:
     """Build a backbone by name.
 
@@ -53,6 +47,4 @@ def create_backbone(name: str, in_leads: int = 12, **options: Any) -> Any:
     Raises:
         ValueError: unknown name.
     """
-    if name not in FACTORIES:
-        raise ValueError(f"backbone={name!r}: unknown; choose one of {', '.join(list_backbones())}")
-    return FACTORIES[name](in_leads=in_leads, **options)
+    return BACKBONES[name](in_leads=in_leads, **options)

@@ -56,6 +56,16 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         reduction: int = 16,
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
+        """Build one.
+
+        Args:
+            in_leads: leads of the signal.
+            width: channels of the first stage.
+            kernel: samples of the residual convolutions, odd.
+            pooling: "mean", "max" or "mean_max", over the steps.
+            reduction: channels to hidden units of the gates.
+            depths: residual blocks per stage.
+        """
         block = partial(SEBlock, reduction=reduction)
         return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling, block)
 

@@ -123,6 +123,15 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         pooling: str = "mean",
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
+        """Build one.
+
+        Args:
+            in_leads: leads of the signal.
+            width: channels of the first stage.
+            kernel: samples of the residual convolutions, odd.
+            pooling: "mean", "max" or "mean_max", over the steps.
+            depths: residual blocks per stage.
+        """
         return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling)
 
     return create

@@ -3,12 +3,11 @@
 from ssl_ecg.comparison.ablation import AblateSettings, ablate
 from ssl_ecg.comparison.arms import ARMS
 from ssl_ecg.comparison.compare import CompareSettings, compare
-from ssl_ecg.comparison.seen_patients import SEEN_PATIENTS, check_unseen, recognised
+from ssl_ecg.comparison.seen_patients import check_unseen, recognised
 from ssl_ecg.comparison.variants import Variant
 
 __all__ = [
     "ARMS",
-    "SEEN_PATIENTS",
     "AblateSettings",
     "CompareSettings",
     "Variant",

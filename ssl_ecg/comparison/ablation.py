@@ -13,16 +13,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
 import pandas as pd
+from annotated_types import Gt
+from pydantic import model_validator
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
-from ssl_ecg.comparison.arms import FeatureCache, random_encoder, run_probe, run_trained
+from ssl_ecg.comparison.arms import FeatureCache, Fraction, Seeds, random_encoder, run_probe, run_trained
 from ssl_ecg.comparison.compare import check_fractions
 from ssl_ecg.comparison.folder import claim, data_identity, declaration, lock, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
@@ -30,7 +32,9 @@ from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.pretrain import pretrain
 
 METHODS = ("probe", "finetune")
@@ -38,36 +42,27 @@ METHODS = ("probe", "finetune")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class AblateSettings:
-    """What is run for every variant.
+class AblateSettings(Settings):
+    """What is run for every variant."""
 
-    Attributes:
-        task: name, see ``list_tasks()``.
-        task_options: options of the task.
-        reference: name of the variant that the others are compared with; the first one by default.
-        seeds: each draws its own pretraining, label fractions and batches.
-        probe_fractions: shares of the training patients whose labels the linear probe uses.
-        finetune_fractions: shares whose labels finetuning uses.
-        replicates: bootstrap draws of patients; p-values of many comparisons need many.
-    """
-
-    task: str = "arrhythmia"
-    task_options: dict[str, Any] = field(default_factory=dict)
+    task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
+    """what is learned"""
     reference: str | None = None
-    seeds: tuple[int, ...] = (0, 1, 2)
-    probe_fractions: tuple[float, ...] = (0.01, 0.1, 1.0)
-    finetune_fractions: tuple[float, ...] = (0.1,)
-    replicates: int = 10000
+    """name of the variant that the others are compared with; the first one by default"""
+    seeds: Seeds = (0, 1, 2)
+    """each draws its own pretraining, label fractions and batches"""
+    probe_fractions: tuple[Fraction, ...] = (0.01, 0.1, 1.0)
+    """shares of the training patients whose labels the linear probe uses"""
+    finetune_fractions: tuple[Fraction, ...] = (0.1,)
+    """shares whose labels finetuning uses"""
+    replicates: Annotated[int, Gt(0)] = 10000
+    """bootstrap draws of patients; p-values of many comparisons need many"""
 
-    def __post_init__(self) -> None:
-        if not self.pieces or not all(0 < fraction <= 1 for _, fraction in self.pieces):
-            raise ValueError(
-                f"probe_fractions={self.probe_fractions}, finetune_fractions={self.finetune_fractions}: "
-                "choose shares above 0 and at most 1"
-            )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds={self.seeds}: choose at least one, all different")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.pieces:
+            raise ValueError("probe_fractions=[], finetune_fractions=[]: choose at least one share")
+        return self
 
     @property
     def pieces(self) -> list[tuple[str, float]]:
@@ -126,12 +121,11 @@ def ablate(
     reference = check_variants(variants, settings.reference, archive.settings)
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, [fraction for _, fraction in settings.pieces], settings.seeds)
-    task = create_task(settings.task, labels.classes, **settings.task_options)
+    task = create_task(settings.task.name, labels.classes, **settings.task.options)
     bench = Bench(archive, labels, splits, task, settings)
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out / "lock"):
-        identity = {"task": settings.task, "task_options": settings.task_options}
-        known = {**identity, **data_identity(archive, labels, splits)}
+        known = {"task": settings.task.to_dict(), **data_identity(archive, labels, splits)}
         claim(out / "ablation.json", known, command, declaration(labels, task))
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
@@ -213,7 +207,7 @@ def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
             outcome = run_probe(features, labels.targets, train, splits.validation, splits.test, bench.task)
         else:
             learn, choose = ((labels.rows[index], labels.targets[index]) for index in (train, splits.validation))
-            tried = [replace(candidate, seed=seed) for candidate in variant.finetune]
+            tried = [candidate.replace(seed=seed) for candidate in variant.finetune]
             test_rows = labels.rows[splits.test]
             outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried)
         result = {
@@ -232,18 +226,19 @@ def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
 
 def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[Encoder, dict[str, Any]]:
     """Return a variant's encoder, and what it cost; random weights are those that pretraining starts from."""
-    settings = replace(variant.pretrain, seed=seed, devices=1, resume="auto")
+    settings = variant.pretrain.replace(seed=seed, devices=1, resume="auto")
     archive, test_rows = bench.archive, bench.labels.rows[bench.splits.test]
+    backbone = settings.backbone
     if not variant.pretrained:
-        encoder = random_encoder(Encoder(settings.backbone, settings.backbone_options, archive.settings), seed)
-        return encoder, {"backbone": settings.backbone, "parameters": _parameters(encoder)}
+        encoder = random_encoder(Encoder(backbone.name, backbone.options, archive.settings), seed)
+        return encoder, {"backbone": backbone.name, "parameters": _parameters(encoder)}
     encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
     check_unseen(encoder, archive, test_rows)
     epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
     return encoder, {
-        "backbone": settings.backbone,
+        "backbone": backbone.name,
         "parameters": _parameters(encoder),
-        "objective": settings.objective,
+        "objective": settings.objective.name,
         "epochs": len(epochs),
         "pretraining_seconds": encoder.origin["seconds"],
         "ecg_per_second": round(float(epochs["ecg_per_second"].median()), 1),

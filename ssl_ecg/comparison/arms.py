@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Le, MinLen
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
@@ -19,6 +21,16 @@ from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 ARMS = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
 TRAINED = ("scratch", "pretrained_finetune")
+
+
+def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds={list(seeds)}: name each once")
+    return seeds
+
+
+Fraction = Annotated[float, Gt(0), Le(1)]
+Seeds = Annotated[tuple[int, ...], MinLen(1), AfterValidator(_all_different)]
 
 Rows = NDArray[np.int64]
 Labelled = tuple[Rows, NDArray[np.float32]]
@@ -136,6 +148,6 @@ def candidate_settings(
     """Return ``base`` changed by each candidate.
 
     Raises:
-        TypeError: a candidate names a setting that does not exist.
+        SettingsError: a candidate names a setting that does not exist.
     """
-    return [replace(base, **{**candidate, "seed": seed}) for candidate in (candidates or [{}])]
+    return [base.replace(**{**candidate, "seed": seed}) for candidate in (candidates or [{}])]

@@ -12,13 +12,15 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from annotated_types import Gt, MinLen
 from numpy.typing import NDArray
+from pydantic import model_validator
 from rich.progress import Progress
 
 from ssl_ecg.archive import Archive
@@ -27,7 +29,9 @@ from ssl_ecg.comparison.arms import (
     ARMS,
     TRAINED,
     FeatureCache,
+    Fraction,
     Outcome,
+    Seeds,
     candidate_settings,
     random_encoder,
     run_probe,
@@ -39,7 +43,9 @@ from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
@@ -55,59 +61,49 @@ PAIRS = (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class CompareSettings:
-    """What to compare.
+class CompareSettings(Settings):
+    """What to compare."""
 
-    Attributes:
-        task: name, see ``list_tasks()``.
-        task_options: options of the task.
-        arms: of ``ARMS``.
-        fractions: shares of the training patients whose labels are used.
-        seeds: each draws its own label fractions, initialisation and batches.
-        pretrained_finetune: settings of that arm.
-        scratch: settings of the arm that starts from random weights.
-        pretrained_candidates: changes to ``pretrained_finetune`` that validation chooses from, at each fraction with
-            the first seed; the other seeds use the chosen one.
-        scratch_candidates: the same for ``scratch``; as many.
-        replicates: bootstrap draws of patients; no corrected p-value is below 2 x differences / (replicates + 1).
-        seen_patients: what to do where pretraining has seen test patients: "refuse", or "test" on them, since they are
-            other people of the same ids. Where they are not, the result is not an honest one.
-    """
-
-    task: str = "arrhythmia"
-    task_options: dict[str, Any] = field(default_factory=dict)
-    arms: tuple[str, ...] = ARMS
-    fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.25, 1.0)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    pretrained_finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
-    scratch: FinetuneSettings = field(default_factory=lambda: FinetuneSettings(layer_decay=1.0, head="zero"))
+    task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
+    """what is learned"""
+    arms: tuple[Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"], ...] = ARMS
+    """what is compared"""
+    fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
+    """shares of the training patients whose labels are used"""
+    seeds: Seeds = (0, 1, 2)
+    """each draws its own label fractions, initialisation and batches"""
+    pretrained_finetune: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
+    """how the pretrained encoder is trained"""
+    scratch: recipe("training", FinetuneSettings) = "scratch"  # type: ignore[valid-type]
+    """how random weights are trained; for as long"""
     pretrained_candidates: tuple[dict[str, Any], ...] = (
         {"learning_rate": 3e-4},
         AUGMENTED,
         {**AUGMENTED, "head": "zero", "layer_decay": 1.0},
     )
+    """changes to ``pretrained_finetune`` that validation chooses from, at each fraction with the first seed; the other
+    seeds use the chosen one. The last one trains as ``scratch`` does, from the pretrained weights"""
     scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
-    replicates: int = 5000
-    seen_patients: str = "refuse"
+    """the same for ``scratch``; as many"""
+    replicates: Annotated[int, Gt(0)] = 5000
+    """bootstrap draws of patients; no corrected p-value is below 2 x differences / (replicates + 1)"""
+    seen_patients: Literal["refuse", "test"] = "refuse"
+    """what to do where pretraining has seen test patients: "refuse", or "test" on them, since they are other people of
+    the same ids. Where they are not, the result is not an honest one"""
 
-    def __post_init__(self) -> None:
-        if unknown := sorted(set(self.arms) - set(ARMS)):
-            raise ValueError(f"arms={unknown}: unknown; choose from {', '.join(ARMS)}")
-        if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
-            raise ValueError(f"fractions={self.fractions}: choose shares above 0 and at most 1")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds={self.seeds}: choose at least one, all different")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if len(self.pretrained_candidates) != len(self.scratch_candidates):
             raise ValueError(
-                f"{len(self.pretrained_candidates)} pretrained_candidates against {len(self.scratch_candidates)} "
-                "scratch_candidates: both arms get the same number of tries"
+                f"scratch_candidates={list(self.scratch_candidates)}: {len(self.scratch_candidates)} against "
+                f"{len(self.pretrained_candidates)} pretrained_candidates; give both arms the same number of tries"
             )
         if self.pretrained_finetune.budget != self.scratch.budget:
             raise ValueError(
-                f"pretrained_finetune.{self.pretrained_finetune.budget}, scratch.{self.scratch.budget}: "
-                "both arms get the same budget"
+                f"scratch.{self.scratch.budget}: give both arms the same budget, that of "
+                f"pretrained_finetune.{self.pretrained_finetune.budget}"
             )
+        return self
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def compare(
     check_no_leakage(labels, splits)
     check_fractions(labels, splits, settings.fractions, settings.seeds)
     check_unseen(encoder, archive, labels.rows[splits.test], settings.seen_patients)
-    task = create_task(settings.task, labels.classes, **settings.task_options)
+    task = create_task(settings.task.name, labels.classes, **settings.task.options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
     _rename(out / "comparison.json")
@@ -274,7 +270,7 @@ def _identity(experiment: Experiment) -> dict[str, Any]:
     """Return what a folder's runs are about: another comparison must not continue them."""
     encoder = experiment.encoder
     return {
-        "settings": asdict(experiment.settings),
+        "settings": experiment.settings.to_dict(),
         **data_identity(experiment.archive, experiment.labels, experiment.splits),
         "encoder": {
             "backbone": encoder.name,

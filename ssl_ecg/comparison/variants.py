@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
 
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.settings import Settings, recipe
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.pretrain_settings import PretrainSettings
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to pretrain, and how its encoder is finetuned.
+class Variant(Settings):
+    """One way to pretrain, and how its encoder is finetuned."""
 
-    Attributes:
-        name: of letters, digits, ``_`` and ``-``.
-        pretrain: how; the seed, the device and what is held out are the ablation's.
-        finetune: settings that validation chooses from.
-        scratch: the same for the random weights of this backbone: as many, with the same number of steps.
-        pretrained: false for the random weights that a variant must beat; ``pretrain`` then only names the backbone.
-    """
-
-    name: str
+    name: Annotated[str, Field(pattern=r"^\w[\w-]*$")]
+    """of letters, digits, ``_`` and ``-``"""
     pretrain: PretrainSettings
-    finetune: tuple[FinetuneSettings, ...] = (FinetuneSettings(),)
-    scratch: tuple[FinetuneSettings, ...] = (FinetuneSettings(layer_decay=1.0, head="zero"),)
+    """how; the seed, the device and what is held out are the ablation's"""
+    finetune: tuple[recipe("training", FinetuneSettings), ...] = ("pretrained",)  # type: ignore[valid-type]
+    """settings that validation chooses from"""
+    scratch: tuple[recipe("training", FinetuneSettings), ...] = ("scratch",)  # type: ignore[valid-type]
+    """the same for the random weights of this backbone: as many, with the same number of steps"""
     pretrained: bool = True
+    """false for the random weights that a variant must beat; ``pretrain`` then only names the backbone"""
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w-]*", self.name):
-            raise ValueError(f"name={self.name!r}: name a variant with letters, digits, _ and -")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         budgets = [[settings.budget for settings in tried] for tried in (self.finetune, self.scratch)]
         if budgets[0] != budgets[1] or not budgets[0]:
             raise ValueError(
                 f"{self.name}: finetune has {budgets[0]}, scratch {budgets[1]}: both get the same tries and budget"
             )
+        return self
 
     def identity(self, seed: int) -> dict[str, Any]:
         """Return what decides the results of a run with this seed."""
-        settings = replace(self.pretrain, seed=seed)
-        backbone = {"backbone": settings.backbone, "backbone_options": settings.backbone_options}
-        made = settings.identity() if self.pretrained else backbone
-        return {"pretrain": made, "finetune": [asdict(replace(tried, seed=seed)) for tried in self.finetune]}
+        settings = self.pretrain.replace(seed=seed)
+        made = settings.identity() if self.pretrained else {"backbone": settings.backbone.to_dict()}
+        return {"pretrain": made, "finetune": [tried.replace(seed=seed).to_dict() for tried in self.finetune]}
 
 
 def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
@@ -66,13 +62,13 @@ def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
     made: dict[str, Variant] = {}
     found = {}
     for variant in variants:
-        backbone, options = variant.pretrain.backbone, variant.pretrain.backbone_options
-        key = json.dumps([backbone, options, [asdict(tried) for tried in variant.scratch]], sort_keys=True)
+        backbone = variant.pretrain.backbone
+        key = json.dumps([backbone.to_dict(), [tried.to_dict() for tried in variant.scratch]], sort_keys=True)
         if key not in made:
-            name = f"random-{backbone}"
+            name = f"random-{backbone.name}"
             if any(name == other.name for other in made.values()):
                 name = f"{name}-{variant.name}"
-            made[key] = replace(variant, name=name, finetune=variant.scratch, pretrained=False)
+            made[key] = variant.replace(name=name, finetune=variant.scratch, pretrained=False)
         found[variant.name] = made[key]
     return found
 
@@ -97,10 +93,10 @@ def check_variants(variants: Sequence[Variant], reference: str | None, signal: S
     if not names or (reference and reference not in names):
         raise ValueError(f"reference={reference!r}: choose one of the variants, which are {names}")
     for variant in variants:
-        settings = variant.pretrain
+        backbone, objective = variant.pretrain.backbone, variant.pretrain.objective
         try:
-            encoder = Encoder(settings.backbone, settings.backbone_options, signal)
-            create_objective(settings.objective, encoder.backbone, signal.sampling_rate, **settings.objective_options)
+            encoder = Encoder(backbone.name, backbone.options, signal)
+            create_objective(objective.name, encoder.backbone, signal.sampling_rate, **objective.options)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {variant.name}: {error}") from error
     return reference or names[0]

@@ -56,7 +56,7 @@ def grad_cam(
         ValueError: a model in training mode, or a class that it does not have.
 
     Example:
-        >>> heat = grad_cam(load_classifier("runs/model"), signal, "low_lvef")
+        >>> heat = grad_cam(load_model("runs/model"), signal, "low_lvef")
     """
     from captum.attr import LayerGradCam
 

@@ -4,6 +4,7 @@ from ssl_ecg.labels.columns import read_columns
 from ssl_ecg.labels.lvef import lvef_labels
 from ssl_ecg.labels.splits import (
     Splits,
+    SplitSettings,
     check_no_leakage,
     last_of_each_patient,
     nested_fractions,
@@ -15,6 +16,7 @@ from ssl_ecg.labels.tables import LabelTable, read_labels
 
 __all__ = [
     "LabelTable",
+    "SplitSettings",
     "Splits",
     "check_no_leakage",
     "last_of_each_patient",

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from annotated_types import Gt, Lt
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.settings import Settings
 
 Indices = NDArray[np.int64]
 
@@ -202,3 +206,41 @@ def _stratified_order(patients: Indices, positive: NDArray[np.bool_], seed: int)
         members = np.flatnonzero(stratum == value)
         key[members] = (rng.permutation(len(members)) + rng.random(len(members))) / len(members)
     return patients[np.argsort(key, kind="stable")]
+
+
+class SplitSettings(Settings):
+    """Which records train, choose and test."""
+
+    validation_folds: tuple[int, ...] = ()
+    """folds of the label table's ``fold`` column that choose"""
+    test_folds: tuple[int, ...] = ()
+    """folds that are scored once; without folds, patients are drawn by ``seed``"""
+    validation: Annotated[float, Gt(0), Lt(1)] = 0.15
+    """share of patients that choose, where patients are drawn"""
+    test: Annotated[float, Gt(0), Lt(1)] = 0.2
+    """share of patients that test, where patients are drawn"""
+    seed: int = 0
+    """of that draw"""
+    records: Literal["all", "last"] = "all"
+    """"all" records of a patient choose and test, or the "last" recorded one, whatever its outcome"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.validation_folds) != bool(self.test_folds):
+            raise ValueError(
+                f"validation_folds={self.validation_folds}, test_folds={self.test_folds}: name both, or neither"
+            )
+        return self
+
+    def split(self, labels: LabelTable) -> Splits:
+        """Return the splits of a label table, checked for leakage and for classes that cannot be tested."""
+        if self.test_folds:
+            splits = split_by_fold(labels, validation=self.validation_folds, test=self.test_folds)
+        else:
+            splits = split_by_patient(labels, self.seed, validation=self.validation, test=self.test)
+        check_no_leakage(labels, splits)
+        if self.records == "last":
+            validation, test = (last_of_each_patient(labels, part) for part in (splits.validation, splits.test))
+            splits = replace(splits, validation=validation, test=test)
+        require_positives(labels, splits)
+        return splits

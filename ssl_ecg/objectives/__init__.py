@@ -4,7 +4,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ssl_ecg.objectives.patient_contrastive import multiview_contrastive_loss, patient_contrastive_loss
-from ssl_ecg.objectives.registry import create_objective, list_objectives
+from ssl_ecg.objectives.registry import create_objective, list_objectives, register
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -14,4 +14,5 @@ __all__ = [
     "list_objectives",
     "multiview_contrastive_loss",
     "patient_contrastive_loss",
+    "register",
 ]

@@ -17,16 +17,26 @@ class BarlowTwins(Siamese):
         backbone: signal [B, L, T] in, features [B, D] out.
         sampling_rate: Hz.
         redundancy: weight of the squared correlations between different dimensions.
-        options: leads, segments, projector and augmentation, see ``Siamese``.
+        projector_layers: linear layers of the projector.
+        embedding: size of the embedding, of which every dimension counts.
+        options: leads, segments, width of the projector and augmentation, see ``Siamese``.
 
     Raises:
         ValueError: a negative weight, and what ``Siamese`` refuses.
     """
 
-    def __init__(self, backbone: Any, sampling_rate: float, redundancy: float = 0.005, **options: Any) -> None:
+    def __init__(
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        redundancy: float = 0.005,
+        projector_layers: int = 3,
+        embedding: int = 512,
+        **options: Any,
+    ) -> None:
         from lightly.loss import BarlowTwinsLoss
 
-        super().__init__(backbone, sampling_rate, **options)
+        super().__init__(backbone, sampling_rate, projector_layers=projector_layers, embedding=embedding, **options)
         if not redundancy >= 0:
             raise ValueError(f"redundancy={redundancy}: must be at least 0")
         self.two_view_loss = BarlowTwinsLoss(redundancy)

@@ -10,15 +10,20 @@ the same patient, never negatives.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from ssl_ecg.objectives.patient_contrastive import check_reduction, check_temperature, multiview_contrastive_loss
+from ssl_ecg.objectives.patient_contrastive import (
+    Reduction,
+    check_reduction,
+    check_temperature,
+    multiview_contrastive_loss,
+)
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.objectives.siamese import Siamese
 
-POSITIVES = ("patient", "record")
+Positives = Literal["patient", "record"]
 
 
 class CMSC(Siamese):
@@ -43,15 +48,15 @@ class CMSC(Siamese):
         backbone: Any,
         sampling_rate: float,
         temperature: float = 0.1,
-        reduction: str = "pooled",
-        positives: str = "patient",
+        reduction: Reduction = "pooled",
+        positives: Positives = "patient",
         **options: Any,
     ) -> None:
         super().__init__(backbone, sampling_rate, **options)
         check_temperature(temperature)
         check_reduction(reduction)
-        if positives not in POSITIVES:
-            raise ValueError(f"positives={positives!r}: choose one of {', '.join(POSITIVES)}")
+        if positives not in get_args(Positives):
+            raise ValueError(f"positives={positives!r}: choose one of {', '.join(get_args(Positives))}")
         self.temperature, self.reduction, self.positives = temperature, reduction, positives
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -23,14 +23,24 @@ class CMSMLC(CMSC):
         backbone: one that holds a network of one lead, such as ``lead_wise``.
         sampling_rate: Hz.
         segments: adjacent segments a recording is cut into; 1 leaves it whole, which is CMLC.
-        options: those of ``CMSC``, but leads are single.
+        leads: one at a time, and nothing else.
+        augment: augmentation name to strength; CLOCS augments nothing.
+        options: those of ``CMSC``.
 
     Raises:
         ValueError: a backbone that takes several leads together, lead masking, or a single view.
     """
 
-    def __init__(self, backbone: Any, sampling_rate: float, segments: int = 2, **options: Any) -> None:
-        super().__init__(backbone, sampling_rate, leads="single", segments=segments, **options)
+    def __init__(
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        segments: int = 2,
+        leads: Literal["single"] = "single",
+        augment: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(backbone, sampling_rate, leads=leads, segments=segments, augment=augment, **options)
         if segments * backbone.in_leads < 2:
             raise ValueError(f"segments={segments}: with {backbone.in_leads} lead there is one view; choose at least 2")
 

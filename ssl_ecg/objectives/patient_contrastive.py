@@ -17,13 +17,13 @@ second only sums of embeddings by patient, since w takes one value for rows of o
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-REDUCTIONS = ("clocs", "pooled")
+Reduction = Literal["clocs", "pooled"]
 # Similarities held at a time: 4 MB, near what a core's cache takes.
 CELLS = 2**20
 # exp(+-70) and sums of 10^8 of them are normal float32 numbers.
@@ -35,7 +35,7 @@ def patient_contrastive_loss(
     view_b: Tensor,
     patient: Tensor,
     temperature: float = 0.1,
-    reduction: str = "clocs",
+    reduction: Reduction = "clocs",
 ) -> Tensor:
     """Return the loss of two views in which rows of the same patient attract each other.
 
@@ -59,7 +59,7 @@ def patient_contrastive_loss(
 
 
 def multiview_contrastive_loss(
-    views: Tensor, patient: Tensor, temperature: float = 0.1, reduction: str = "clocs"
+    views: Tensor, patient: Tensor, temperature: float = 0.1, reduction: Reduction = "clocs"
 ) -> Tensor:
     """Return the mean of the two-view loss over all pairs of V views, in batched matrix products.
 
@@ -96,8 +96,8 @@ def check_temperature(temperature: float) -> None:
 
 def check_reduction(reduction: str) -> None:
     """Refuse a reduction that ``patient_contrastive_loss`` does not know."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(REDUCTIONS)}")
+    if reduction not in get_args(Reduction):
+        raise ValueError(f"reduction={reduction!r}: choose one of {', '.join(get_args(Reduction))}")
 
 
 class _Cells(NamedTuple):

@@ -7,19 +7,13 @@ from typing import Any
 
 from torch import nn
 
-OBJECTIVES: dict[str, Callable[..., nn.Module]] = {}
+from ssl_ecg.registry import Registry
 
+OBJECTIVES: Registry[Callable[..., nn.Module]] = Registry("objective", "ssl_ecg.objectives")
+"""Classes of objectives: ``OBJECTIVES[name](backbone, sampling_rate, **options)`` makes one."""
 
-def register(name: str, objective: Callable[..., nn.Module]) -> None:
-    """Make an objective available by name."""
-    if name in OBJECTIVES:
-        raise ValueError(f"name={name!r}: an objective of this name exists already")
-    OBJECTIVES[name] = objective
-
-
-def list_objectives() -> list[str]:
-    """Return the names that ``create_objective`` knows."""
-    return sorted(OBJECTIVES)
+register = OBJECTIVES.register
+list_objectives = OBJECTIVES.names
 
 
 def create_objective(name: str, backbone: Any, sampling_rate: float, **options: Any) -> nn.Module:
@@ -37,6 +31,4 @@ def create_objective(name: str, backbone: Any, sampling_rate: float, **options: 
     Raises:
         ValueError: unknown name.
     """
-    if name not in OBJECTIVES:
-        raise ValueError(f"objective={name!r}: unknown; choose one of {', '.join(list_objectives())}")
     return OBJECTIVES[name](backbone, sampling_rate, **options)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import combinations, pairwise
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ssl_ecg.views import Augment, adjacent_segments
 
-LEADS = ("joint", "single")
+Leads = Literal["joint", "single"]
+
+AUGMENT: Mapping[str, float] = MappingProxyType({"amplitude_scaling": 0.1, "gaussian_noise": 0.1, "lead_masking": 0.7})
+"""What makes two segments of a recording differ: random lead masking (Oh et al., CHIL 2022) above all."""
 
 
 def gather_rows(rows: Tensor) -> Tensor:
@@ -88,16 +92,16 @@ class Siamese(nn.Module):
         self,
         backbone: Any,
         sampling_rate: float,
-        leads: str = "joint",
+        leads: Leads = "joint",
         segments: int = 2,
         projector_width: int = 512,
         projector_layers: int = 2,
         embedding: int = 128,
-        augment: Mapping[str, float] | None = None,
+        augment: Mapping[str, float] | None = AUGMENT,
     ) -> None:
         super().__init__()
-        if leads not in LEADS:
-            raise ValueError(f"leads={leads!r}: choose one of {', '.join(LEADS)}")
+        if leads not in get_args(Leads):
+            raise ValueError(f"leads={leads!r}: choose one of {', '.join(get_args(Leads))}")
         if leads == "single" and (augment or {}).get("lead_masking"):
             raise ValueError("augment.lead_masking: a masked single lead is a view of nothing; set it to 0")
         sizes = {"projector_width": projector_width, "projector_layers": projector_layers, "embedding": embedding}

@@ -19,7 +19,9 @@ class VICReg(Siamese):
         invariance: weight of the mean squared difference of views.
         variance: weight of the hinge on standard deviations.
         covariance: weight of squared covariances.
-        options: leads, segments, projector and augmentation, see ``Siamese``.
+        projector_layers: linear layers of the projector.
+        embedding: size of the embedding, of which every dimension counts.
+        options: leads, segments, width of the projector and augmentation, see ``Siamese``.
 
     Raises:
         ValueError: a negative weight, and what ``Siamese`` refuses.
@@ -32,11 +34,13 @@ class VICReg(Siamese):
         invariance: float = 25.0,
         variance: float = 25.0,
         covariance: float = 1.0,
+        projector_layers: int = 3,
+        embedding: int = 512,
         **options: Any,
     ) -> None:
         from lightly.loss import VICRegLoss
 
-        super().__init__(backbone, sampling_rate, **options)
+        super().__init__(backbone, sampling_rate, projector_layers=projector_layers, embedding=embedding, **options)
         for name, weight in {"invariance": invariance, "variance": variance, "covariance": covariance}.items():
             if not weight >= 0:
                 raise ValueError(f"{name}={weight}: must be at least 0")

@@ -14,6 +14,7 @@ of them, of which a record here has fewer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from ssl_ecg.objectives.masked_loss import check_joint_patches, check_ratio
 from ssl_ecg.objectives.patient_contrastive import check_temperature, unit_length
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Augment, block_mask, take_tokens
+
+AUGMENT: Mapping[str, float] = MappingProxyType({"lead_masking": 0.5})
 
 # Cosine above which two targets are the same patch, such as the zeros behind a short record.
 TWINS = 1 - 1e-6
@@ -53,7 +56,7 @@ class Wav2Vec2(nn.Module):
         spans: int = 5,
         temperature: float = 0.1,
         embedding: int = 128,
-        augment: Mapping[str, float] | None = None,
+        augment: Mapping[str, float] | None = AUGMENT,
     ) -> None:
         super().__init__()
         check_joint_patches("wav2vec2", backbone)

@@ -6,42 +6,36 @@ acceptable and 166 not, and on data sets that were curated by hand, of which nea
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
 from numpy.typing import NDArray
 
 from ssl_ecg.records.record import RecordError
+from ssl_ecg.settings import Settings
+
+Positive = Annotated[float, Gt(0)]
 
 # Leads that an electrocardiograph measures; the others are computed, and two of those may well be equal.
 _MEASURED = frozenset(("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"))
 
 
-@dataclass(frozen=True)
-class QualityLimits:
-    """Thresholds of :func:`check_quality`; a range is the largest minus the smallest value within one second.
+class QualityLimits(Settings):
+    """Thresholds of :func:`check_quality`; a range is the largest minus the smallest value within one second."""
 
-    Attributes:
-        flat: A lead is flat if its range in some second is at most this fraction of the record's median standard
-            deviation.
-        saturated: A lead is saturated if it rests at its largest or smallest value for more than this fraction.
-        identical: Two measured leads are one if they have the same value in more than this fraction of samples.
-        pop: An electrode popped if the range in some second is more than this many times the lead's median range.
-        max_range: Largest range in any second, in millivolts (calibrated records only).
-        max_median_range: Largest median range of a lead, in millivolts (calibrated records only).
-    """
-
-    flat: float = 0.02
-    saturated: float = 0.03
-    identical: float = 0.9
-    pop: float = 30.0
-    max_range: float = 15.0
-    max_median_range: float = 8.0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not value > 0:
-                raise ValueError(f"{name} must be positive, got {value!r}")
+    flat: Positive = 0.02
+    """a lead is flat if its range in some second is at most this share of the record's median standard deviation"""
+    saturated: Positive = 0.03
+    """a lead is saturated if it rests at its largest or smallest value for more than this share of the samples"""
+    identical: Positive = 0.9
+    """two measured leads are one if they have the same value in more than this share of the samples"""
+    pop: Positive = 30.0
+    """an electrode popped if the range in some second is more than this many times the lead's median range"""
+    max_range: Positive = 15.0
+    """largest range in any second, in millivolts (calibrated records only)"""
+    max_median_range: Positive = 8.0
+    """largest median range of a lead, in millivolts (calibrated records only)"""
 
 
 def check_quality(

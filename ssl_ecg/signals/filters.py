@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from ssl_ecg.signals.settings import NORMALISATIONS, SignalSettings
+from ssl_ecg.signals.settings import Normalisation, SignalSettings
 
 Array = NDArray[np.floating]
 
@@ -138,8 +138,8 @@ def normalise(signal: Array, how: str = "lead") -> Array:
     Raises:
         ValueError: If ``how`` is unknown.
     """
-    if how not in NORMALISATIONS:
-        raise ValueError(f"how must be one of {', '.join(NORMALISATIONS)}, got {how!r}")
+    if how not in get_args(Normalisation):
+        raise ValueError(f"how={how!r}: choose one of {', '.join(get_args(Normalisation))}")
     if how == "none":
         return signal
     axes = (-1,) if how == "lead" else (-2, -1)

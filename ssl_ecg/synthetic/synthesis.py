@@ -122,7 +122,7 @@ def synthesize(
     """
     _check(records, seed, sampling_rate, duration, visits)
     settings = settings or SignalSettings(
-        sampling_rate=sampling_rate, duration=duration, min_duration=min(duration, SignalSettings.min_duration)
+        sampling_rate=sampling_rate, duration=duration, min_duration=min(duration, SignalSettings().min_duration)
     )
     origin = {"records": records, "seed": seed, "sampling_rate": sampling_rate, "duration": duration, "visits": visits}
     writer = ArchiveWriter(folder, settings, origin={"synthetic": origin})

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ssl_ecg.tasks.classifier import Classifier, load_classifier, save_classifier
+from ssl_ecg.tasks.classifier import Classifier, load_model, save_classifier
 from ssl_ecg.tasks.linear_probe import LinearProbe
 from ssl_ecg.tasks.probe import Probe
 from ssl_ecg.tasks.registry import create_task, list_tasks, read_task, register
@@ -29,7 +29,7 @@ __all__ = [
     "discrete_survival_nll",
     "encode_survival",
     "list_tasks",
-    "load_classifier",
+    "load_model",
     "read_task",
     "register",
     "save_classifier",

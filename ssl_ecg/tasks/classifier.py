@@ -9,10 +9,11 @@ The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -59,6 +60,11 @@ class Classifier(nn.Module):
         each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
         return self.windows.reduce(each.unflatten(0, present.shape), present)
 
+    @torch.inference_mode()
+    def predict(self, signal: ArrayLike) -> NDArray[np.float32]:
+        """Return the task's scores, float32 [B, S], of records [B, L, T]."""
+        return self.scores(torch.as_tensor(signal, dtype=torch.float32)).float().numpy()
+
     def features(self, signal: Tensor) -> Tensor:
         """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""
         crops, present = self._crops(signal)
@@ -87,13 +93,13 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
         "task": model.task.name,
         "classes": list(model.task.classes),
         "options": dict(model.task.options),
-        "windows": asdict(model.windows),
+        "windows": model.windows.to_dict(),
     }
     (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
     return folder
 
 
-def load_classifier(folder: str | Path) -> Classifier:
+def load_model(folder: str | Path) -> Classifier:
     """Load a finetuned model, in eval mode, on the CPU; JSON and safetensors only.
 
     Raises:

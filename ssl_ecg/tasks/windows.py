@@ -6,43 +6,36 @@ away by the others: there, windows of 2.5 s every 1.25 s, and the highest score 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 import torch
+from annotated_types import Gt
+from pydantic import model_validator
 from torch import Tensor
 
+from ssl_ecg.settings import Settings
 from ssl_ecg.views import recorded_samples
 
-AGGREGATES = ("max", "mean")
-OVER = ("scores", "features")
 
+class WindowSettings(Settings):
+    """How records are cut into windows."""
 
-@dataclass(frozen=True)
-class WindowSettings:
-    """How records are cut into windows.
+    seconds: Annotated[float, Gt(0)] | None = None
+    """length of a window, or null for whole records; 2.5 is PTB-XL's protocol"""
+    stride: Annotated[float, Gt(0)] = 1.25
+    """seconds from one window to the next; the last window ends with the record, wherever that is. A record shorter
+    than a window is one window, padding and all"""
+    aggregate: Literal["max", "mean"] = "max"
+    """over the windows of a record"""
+    over: Literal["scores", "features"] = "scores"
+    """"scores" of the windows; or their "features", of which the head then sees the aggregate, in training as well (the
+    bag of tricks of DSAIL-SNU, Computing in Cardiology 2020)"""
 
-    Attributes:
-        seconds: length of a window, or None for whole records.
-        stride: seconds from one window to the next; the last window ends with the record, wherever that is. A record
-            shorter than a window is one window, padding and all.
-        aggregate: "max" or "mean" over the windows of a record.
-        over: "scores" of the windows; or their "features", of which the head then sees the aggregate, in training as
-            well (the bag of tricks of DSAIL-SNU, Computing in Cardiology 2020).
-    """
-
-    seconds: float | None = None
-    stride: float = 1.25
-    aggregate: str = "max"
-    over: str = "scores"
-
-    def __post_init__(self) -> None:
-        if self.seconds is not None and not 0 < self.stride <= self.seconds:
-            raise ValueError(
-                f"seconds={self.seconds:g}, stride={self.stride:g}: choose a stride above 0 that leaves no gap"
-            )
-        for name, choices in (("aggregate", AGGREGATES), ("over", OVER)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(choices)}")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.seconds is not None and self.stride > self.seconds:
+            raise ValueError(f"stride={self.stride:g}: choose at most seconds={self.seconds:g}, which leaves no gap")
+        return self
 
     @property
     def of_features(self) -> bool:

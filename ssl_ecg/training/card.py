@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,7 @@ def pretraining_card(encoder: Encoder) -> str:
     origin, signal = encoder.origin, encoder.signal
     return _CARD.format(
         backbone=encoder.name,
-        objective=origin["settings"]["objective"],
+        objective=origin["settings"]["objective"]["name"],
         leads=len(signal.leads),
         lead_names=", ".join(signal.leads),
         samples=signal.samples,
@@ -85,7 +84,7 @@ def pretraining_card(encoder: Encoder) -> str:
 
 _FINETUNED = """# ECG classifier: {task}, {backbone}
 
-Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_classifier(folder)`: signals [batch, {leads} leads,
+Made by `ssl_ecg` {start}. Load it with `ssl_ecg.tasks.load_model(folder)`: signals [batch, {leads} leads,
 {samples} samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives its
 encoder alone.
 {simulated}
@@ -153,7 +152,7 @@ def finetuning_card(
             if f"{name}_low" in metrics
         ),
         figures="".join(f"![{Path(name).stem.replace('_', ' ')}]({name})\n\n" for name in figures),
-        settings=json.dumps({**asdict(settings), "task": dict(model.task.options)}, indent=1),
+        settings=json.dumps({**settings.to_dict(), "task": dict(model.task.options)}, indent=1),
         **{part: f"{len(index):,} ({len(np.unique(labels.patient[index])):,})" for part, index in parts.items()},
     )
 

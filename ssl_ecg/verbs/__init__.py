@@ -1,27 +1,11 @@
-"""The verbs as functions; the command line calls these and nothing else."""
+"""What a user can do: one file per verb, found by its name. Modules that begin with ``_`` hold what verbs share."""
 
-from ssl_ecg.archive import open_archive
-from ssl_ecg.backbones import load_encoder
-from ssl_ecg.verbs.archives import ingest, synthesize
-from ssl_ecg.verbs.comparing import ablate, compare
-from ssl_ecg.verbs.evaluating import evaluate
-from ssl_ecg.verbs.labelling import label_lvef
-from ssl_ecg.verbs.pretraining import pretrain
-from ssl_ecg.verbs.shared import SplitSettings, config_folder
-from ssl_ecg.verbs.supervised import finetune, probe
+from pkgutil import iter_modules
 
-__all__ = [
-    "SplitSettings",
-    "ablate",
-    "compare",
-    "config_folder",
-    "evaluate",
-    "finetune",
-    "ingest",
-    "label_lvef",
-    "load_encoder",
-    "open_archive",
-    "pretrain",
-    "probe",
-    "synthesize",
-]
+from ssl_ecg.verbs.verb import VERBS, Verb, verb
+
+for _module in iter_modules(__path__):
+    if not _module.name.startswith("_") and _module.name not in ("verb", "results"):
+        VERBS.offer(_module.name, f"{__name__}.{_module.name}:{_module.name}")
+
+__all__ = ["VERBS", "Verb", "verb"]

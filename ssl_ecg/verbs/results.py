@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive import Archive
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.tables import LabelTable
-from ssl_ecg.verbs.shared import TableLike
+from ssl_ecg.verbs._given import TableLike
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Task

@@ -42,7 +42,7 @@ def small_settings(**changes: object) -> CompareSettings:
         "fractions": (0.3, 1.0),
         "seeds": (3, 4),
         "pretrained_finetune": training,
-        "scratch": replace(training, head="zero", layer_decay=1.0, freeze_norm=False),
+        "scratch": training.replace(head="zero", layer_decay=1.0, freeze_norm=False),
         "pretrained_candidates": ({"learning_rate": 1e-4}, {"learning_rate": 1e-2}),
         "scratch_candidates": ({"learning_rate": 1e-3}, {"learning_rate": 1e-2}),
         "replicates": 50,

@@ -22,7 +22,7 @@ from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
-SCRATCH = replace(FINETUNE, head="zero", layer_decay=1.0)
+SCRATCH = FINETUNE.replace(head="zero", layer_decay=1.0)
 SETTINGS = AblateSettings(seeds=(3, 4), probe_fractions=(0.3, 1.0), finetune_fractions=(0.3,), replicates=50)
 RUNS = [f"{name}-{seed}" for seed in (3, 4) for name in ("random-xresnet1d10", "plain", "masked")]
 PIECES = ["probe-0.3", "probe-1", "finetune-0.3"]
@@ -30,14 +30,13 @@ PIECES = ["probe-0.3", "probe-1", "finetune-0.3"]
 
 def variant(name: str, lead_masking: float = 0.0, **changes: object) -> Variant:
     pretrain = PretrainSettings(
-        objective_options={"projector_width": 8, "embedding": 4, "augment": {"lead_masking": lead_masking}},
-        backbone="xresnet1d10",
-        backbone_options={"width": 4},
+        objective={"name": "cmsc", "projector_width": 8, "embedding": 4, "augment": {"lead_masking": lead_masking}},
+        backbone={"name": "xresnet1d10", "width": 4},
         epochs=1,
         batch_size=32,
         warmup_epochs=0,
     )
-    return Variant(name, replace(pretrain, **changes), (FINETUNE,), (SCRATCH,))  # type: ignore[arg-type]
+    return Variant(name=name, pretrain=pretrain.replace(**changes), finetune=(FINETUNE,), scratch=(SCRATCH,))
 
 
 VARIANTS = (variant("plain"), variant("masked", 0.7))
@@ -212,7 +211,7 @@ def test_stopped_ablation_continues_to_the_same_numbers(run, done: Path, tmp_pat
         save(path, array)
 
     monkeypatch.setattr(np, "save", stop_in_the_fifth)
-    few = (VARIANTS[:1], replace(SETTINGS, seeds=(3,)))
+    few = (VARIANTS[:1], SETTINGS.replace(seeds=(3,)))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, *few)
     assert len(list(tmp_path.glob("runs/*/*/result.json"))) == 4
@@ -234,10 +233,10 @@ def test_finished_runs_stay_while_variants_seeds_and_fractions_are_added(run, co
     times = {path: path.stat().st_mtime_ns for path in copied.glob("runs/*/*/*")}
     run(copied)
     assert not ran
-    summary = run(copied, (*VARIANTS, variant("half", 0.5)), replace(SETTINGS, seeds=(3,)))
+    summary = run(copied, (*VARIANTS, variant("half", 0.5)), SETTINGS.replace(seeds=(3,)))
     assert ran == ["half-3"]
     assert set(summary.loc[~summary["arm"].str.contains(" - "), "seeds"]) == {1}
-    run(copied, VARIANTS[:1], replace(SETTINGS, seeds=(3,), probe_fractions=(0.5,)))
+    run(copied, VARIANTS[:1], SETTINGS.replace(seeds=(3,), probe_fractions=(0.5,)))
     assert ran == ["half-3", "random-xresnet1d10-3", "plain-3"]
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
@@ -279,7 +278,7 @@ def test_other_settings_under_a_known_name_are_refused(run, study, copied: Path)
     with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in pretrain"):
         run(copied, (variant("plain", learning_rate=0.5),))
     with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in finetune"):
-        run(copied, (replace(VARIANTS[0], finetune=(replace(FINETUNE, learning_rate=0.5),)),))
+        run(copied, (VARIANTS[0].replace(finetune=(FINETUNE.replace(learning_rate=0.5),)),))
     targets = 1 - study.labels.targets
     with pytest.raises(ValueError, match=r"ablation.json differs in classes, labels"):
         ablate(VARIANTS, study.archive, replace(study.labels, targets=targets), study.splits, copied, SETTINGS)
@@ -287,12 +286,12 @@ def test_other_settings_under_a_known_name_are_refused(run, study, copied: Path)
 
 def test_failed_run_is_named_after_the_others_finished(run, tmp_path: Path, monkeypatch, caplog) -> None:
     def broken(archive, out, settings, *given, work=ablation.pretrain, **named):
-        if settings.objective_options["augment"]["lead_masking"]:
+        if settings.objective.options["augment"]["lead_masking"]:
             raise ValueError("learning_rate=1: the validation loss is not finite")
         return work(archive, out, settings, *given, **named)
 
     monkeypatch.setattr(ablation, "pretrain", broken)
-    settings = replace(SETTINGS, seeds=(3,), probe_fractions=(1.0,), finetune_fractions=())
+    settings = SETTINGS.replace(seeds=(3,), probe_fractions=(1.0,), finetune_fractions=())
     with caplog.at_level(logging.ERROR), pytest.raises(ValueError, match=r"1 of 3 runs failed, see the log: masked-3"):
         run(tmp_path, VARIANTS[::-1], settings)
     assert "the validation loss is not finite" in caplog.text
@@ -300,9 +299,9 @@ def test_failed_run_is_named_after_the_others_finished(run, tmp_path: Path, monk
 
 
 def test_validation_chooses_among_candidates(run, tmp_path: Path) -> None:
-    tried = tuple(replace(FINETUNE, learning_rate=rate) for rate in (1e-9, 0.03))
-    candidates = replace(VARIANTS[0], finetune=tried, scratch=tried)
-    run(tmp_path, (candidates,), replace(SETTINGS, seeds=(3,), probe_fractions=()))
+    tried = tuple(FINETUNE.replace(learning_rate=rate) for rate in (1e-9, 0.03))
+    candidates = VARIANTS[0].replace(finetune=tried, scratch=tried)
+    run(tmp_path, (candidates,), SETTINGS.replace(seeds=(3,), probe_fractions=()))
     for name in ("plain", "random-xresnet1d10"):
         result = json.loads((tmp_path / "runs" / f"{name}-3" / "finetune-0.3" / "result.json").read_text())
         best = int(np.argmax(result["candidate_validation"]))
@@ -311,7 +310,7 @@ def test_validation_chooses_among_candidates(run, tmp_path: Path) -> None:
 
 
 def test_every_distinct_backbone_has_random_weights_of_its_own() -> None:
-    wide = variant("wide", backbone_options={"width": 8})
+    wide = variant("wide", backbone={"name": "xresnet1d10", "width": 8})
     other = variant("other", backbone="xresnet1d18")
     found = random_weights([*VARIANTS, wide, other])
     names = {name: baseline.name for name, baseline in found.items()}
@@ -321,7 +320,7 @@ def test_every_distinct_backbone_has_random_weights_of_its_own() -> None:
         "wide": "random-xresnet1d10-wide",
         "other": "random-xresnet1d18",
     }
-    assert found["wide"].pretrain.backbone_options == {"width": 8}
+    assert found["wide"].pretrain.backbone.options["width"] == 8
     assert found["wide"].finetune == wide.scratch
 
 
@@ -329,12 +328,11 @@ def test_every_distinct_backbone_has_random_weights_of_its_own() -> None:
     ("variants", "settings", "message"),
     [
         ((), SETTINGS, "reference=None: choose one of the variants"),
-        (VARIANTS, replace(SETTINGS, reference="magic"), r"reference='magic': .*'plain', 'masked'"),
+        (VARIANTS, SETTINGS.replace(reference="magic"), r"reference='magic': .*'plain', 'masked'"),
         ((*VARIANTS, VARIANTS[0]), SETTINGS, "give each a name of its own"),
         ((variant("random-xresnet1d10"),), SETTINGS, "give each a name of its own"),
-        ((variant("a", objective="magic"),), SETTINGS, "variant a: .*magic"),
-        ((variant("a", objective_options={"temperatur": 1}),), SETTINGS, "variant a: .*temperatur"),
-        (VARIANTS, replace(SETTINGS, probe_fractions=(0.001,)), "fractions=0.001"),
+        ((variant("a", objective="mae", backbone="xresnet1d10"),), SETTINGS, "variant a: backbone="),
+        (VARIANTS, SETTINGS.replace(probe_fractions=(0.001,)), "fractions=0.001"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(
@@ -347,12 +345,12 @@ def test_what_cannot_run_is_refused_before_anything_is_written(
 
 def test_unfair_or_impossible_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"a: finetune has \['steps=4'\], scratch \['steps=5'\]"):
-        replace(variant("a"), scratch=(replace(SCRATCH, steps=5),))
+        variant("a").replace(scratch=(SCRATCH.replace(steps=5),))
     with pytest.raises(ValueError, match=r"a: finetune has \['steps=4'\], scratch \['steps=4', 'steps=4'\]"):
-        replace(variant("a"), scratch=(SCRATCH, SCRATCH))
+        variant("a").replace(scratch=(SCRATCH, SCRATCH))
     with pytest.raises(ValueError, match="name='a b'"):
         variant("a b")
-    with pytest.raises(ValueError, match=r"probe_fractions=\(2.0,\)"):
+    with pytest.raises(ValueError, match=r"probe_fractions.0=2.0: must be less than or equal to 1"):
         AblateSettings(probe_fractions=(2.0,))
-    with pytest.raises(ValueError, match=r"seeds=\(1, 1\)"):
+    with pytest.raises(ValueError, match=r"seeds=\[1, 1\]"):
         AblateSettings(seeds=(1, 1))

@@ -18,9 +18,9 @@ import ssl_ecg
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
 from ssl_ecg.comparison.folder import write_json
-from ssl_ecg.labels import LabelTable, Splits, nested_fractions, split_by_patient
+from ssl_ecg.labels import LabelTable, Splits, SplitSettings, nested_fractions, split_by_patient
+from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
-from ssl_ecg.verbs import SplitSettings
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
 module = importlib.import_module("ssl_ecg.comparison.compare")
@@ -176,7 +176,7 @@ def test_seen_test_patients_are_refused_unless_allowed(study, small, tmp_path: P
     check_unseen(encoder, study.archive, study.labels.rows[study.splits.train])
     study.run(tmp_path, encoder=encoder, settings=small(arms=("pretrained_probe",), seen_patients="test"))
     assert "test patients are among those the encoder learned from" in caplog.text
-    with pytest.raises(ValueError, match="seen_patients='leave_out': choose one of refuse, test"):
+    with pytest.raises(ValueError, match="seen_patients='leave_out': must be 'refuse' or 'test'"):
         study.run(tmp_path, settings=small(seen_patients="leave_out"))
 
 
@@ -257,7 +257,7 @@ def test_class_without_a_training_positive_is_named_in_the_run_and_the_warnings(
     assert warnings == ["train has no positive record of 1 classes: st_depression"]
 
 
-def test_what_cannot_be_learned_is_said_once_and_by_name(study, small, tmp_path: Path, caplog) -> None:
+def test_what_cannot_be_learned_is_said_once_and_by_name(study, tmp_path: Path, caplog) -> None:
     folds = np.zeros(len(study.labels), dtype=np.int64)
     folds[study.splits.validation], folds[study.splits.test] = 1, 2
     table = pd.DataFrame(study.labels.targets, columns=study.labels.classes).assign(fold=folds, never=0)
@@ -266,10 +266,10 @@ def test_what_cannot_be_learned_is_said_once_and_by_name(study, small, tmp_path:
     rare = np.setdiff1d(study.splits.train, np.concatenate(first))[0]
     table["rare"] = 0
     table.loc[[rare, study.splits.validation[0], study.splits.test[0]], "rare"] = 1
-    settings = small(arms=("random_probe", "pretrained_probe"))
+    given = {"arms": ("random_probe", "pretrained_probe"), "fractions": (0.3, 1.0), "seeds": (3, 4), "replicates": 50}
     split = SplitSettings(validation_folds=(1,), test_folds=(2,))
     with caplog.at_level(logging.WARNING):
-        ssl_ecg.compare(study.encoder, study.archive, table, tmp_path, settings=settings, split=split, progress=False)
+        ssl_ecg.compare(study.encoder, study.archive, table, tmp_path, split=split, progress=False, **given)
     said = [record.getMessage() for record in caplog.records]
     assert not [line for line in said if "labels [" in line]
     for part in ("train", "validation", "test"):
@@ -294,12 +294,15 @@ def test_classes_that_only_small_fractions_lack_are_said_once(caplog) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arms": ("scratch", "magic")}, r"arms=\['magic'\]: unknown; choose from random_probe"),
-        ({"fractions": (0.0, 1.0)}, "fractions="),
-        ({"fractions": ()}, "fractions="),
-        ({"seeds": (0, 0)}, r"seeds=\(0, 0\): choose at least one, all different"),
-        ({"scratch_candidates": ({},)}, "2 pretrained_candidates against 1 scratch_candidates"),
-        ({"scratch": FinetuneSettings(steps=7)}, "pretrained_finetune.steps=6, scratch.steps=7"),
+        ({"arms": ("scratch", "magic")}, r"arms.1='magic': must be 'random_probe'"),
+        ({"fractions": (0.0, 1.0)}, "fractions.0=0.0: must be greater than 0"),
+        ({"fractions": ()}, r"fractions=\(\): must have at least 1 item"),
+        ({"seeds": (0, 0)}, r"seeds=\[0, 0\]: name each once"),
+        ({"scratch_candidates": ({},)}, "1 against 2 pretrained_candidates; give both arms the same number"),
+        (
+            {"scratch": FinetuneSettings(steps=7)},
+            "scratch.steps=7: give both arms the same budget, that of pretrained_finetune.steps=6",
+        ),
     ],
 )
 def test_unfair_or_impossible_settings_are_refused(small: Callable, changes: dict, message: str) -> None:
@@ -312,8 +315,8 @@ def test_candidates_change_the_base_and_misspelt_ones_are_named() -> None:
     first, second = candidate_settings(base, [{"learning_rate": 0.1}, {"layer_decay": 0.5}], seed=9)
     assert (first.learning_rate, first.layer_decay, first.seed) == (0.1, base.layer_decay, 9)
     assert (second.learning_rate, second.layer_decay, second.steps) == (1e-3, 0.5, 5)
-    assert candidate_settings(base, [], seed=9) == [replace(base, seed=9)]
-    with pytest.raises(TypeError, match="learning_rat"):
+    assert candidate_settings(base, [], seed=9) == [base.replace(seed=9)]
+    with pytest.raises(SettingsError, match=r"learning_rat=0\.1: .* did you mean learning_rate"):
         candidate_settings(base, [{"learning_rat": 0.1}], seed=0)
 
 

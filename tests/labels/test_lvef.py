@@ -206,4 +206,4 @@ def test_the_command_writes_the_labels_and_what_it_left_out(tmp_path: Path, caps
     before = Path(paths[1]).read_bytes()
     assert main(["label_lvef", *paths[:2], paths[1]]) == 2
     assert Path(paths[1]).read_bytes() == before
-    assert "out='labels.parquet': name a .csv file" in capsys.readouterr().err
+    assert "out='labels.parquet': is no CSV file; name a .csv file" in capsys.readouterr().err

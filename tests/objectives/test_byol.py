@@ -12,7 +12,7 @@ from ssl_ecg.objectives import create_objective
 def small(**options: object) -> nn.Module:
     torch.manual_seed(0)
     backbone = create_backbone("xresnet1d10", in_leads=3, width=4)
-    given = {"projector_width": 16, "embedding": 8, "predictor_width": 12}
+    given = {"projector_width": 16, "embedding": 8, "predictor_width": 12, "augment": {}}
     return create_objective("byol", backbone, 100.0, **{**given, **options})
 
 

@@ -48,7 +48,9 @@ def test_without_augmentation_it_is_the_loss_of_the_projected_halves() -> None:
 def test_with_positives_by_record_other_visits_are_negatives(leads: str) -> None:
     torch.manual_seed(0)
     backbone = create_backbone("lead_wise", in_leads=2, single="xresnet1d10", width=4)
-    objective = create_objective("cmsc", backbone, 100.0, positives="record", leads=leads, embedding=8).eval()
+    objective = create_objective(
+        "cmsc", backbone, 100.0, positives="record", leads=leads, embedding=8, augment={}
+    ).eval()
     data = batch(leads=2)
     views = [
         segment.flatten(0, 1)[:, None] if leads == "single" else segment

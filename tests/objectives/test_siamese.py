@@ -25,6 +25,7 @@ FAMILY: dict[str, tuple[str, dict[str, object], int]] = {
     "byol": ("byol", {"predictor_width": 16}, 2),
     "byol-single": ("byol", {"predictor_width": 16, "leads": "single"}, 2 * 3),
 }
+SIZES: dict[str, Any] = {"projector_width": 16, "embedding": 8, "augment": {}}
 every_case = pytest.mark.parametrize("case", FAMILY)
 
 
@@ -42,7 +43,7 @@ def small(case: str, **options: object) -> nn.Module:
         if single
         else create_backbone("xresnet1d10", in_leads=3, width=4)
     )
-    return create_objective(name, backbone, 100.0, projector_width=16, embedding=8, **{**given, **options})
+    return create_objective(name, backbone, 100.0, **{**SIZES, **given, **options})
 
 
 def gradients(objective: nn.Module) -> dict[str, Tensor]:
@@ -140,7 +141,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     joint = create_backbone("xresnet1d10", in_leads=3, width=4)
     for name, options in [("cmsc", {"leads": "single"}), ("cmlc", {}), ("cmsmlc", {}), ("byol", {"leads": "single"})]:
         with pytest.raises(ValueError, match=r"backbone\.in_leads=3: .*backbone=lead_wise"):
-            create_objective(name, joint, 100.0, **options)
+            create_objective(name, joint, 100.0, **options, augment={})
         with pytest.raises(ValueError, match=r"augment\.lead_masking: .*set it to 0"):
             create_objective(name, joint, 100.0, **options, augment={"lead_masking": 0.5})
     with pytest.raises(ValueError, match=r"leads='both': choose one of joint, single"):
@@ -177,7 +178,7 @@ def test_a_network_of_one_lead_needs_no_wrapper_for_a_signal_of_one_lead() -> No
     losses = []
     for leads in ("joint", "single"):
         torch.manual_seed(1)
-        objective = create_objective("cmsc", backbone, 100.0, leads=leads, projector_width=16, embedding=8).eval()
+        objective = create_objective("cmsc", backbone, 100.0, leads=leads, **SIZES).eval()
         losses.append(objective(batch(leads=1))["loss"])
     assert torch.equal(*losses)
 

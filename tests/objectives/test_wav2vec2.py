@@ -14,7 +14,7 @@ from ssl_ecg.objectives.wav2vec2 import recognition_loss
 def small(seed: int = 0, **options: object) -> nn.Module:
     torch.manual_seed(seed)
     backbone = create_backbone("vit1d", in_leads=3, width=12, depth=2, samples=200)
-    return create_objective("wav2vec2", backbone, 100.0, **{"embedding": 8, "spans": 2, **options})
+    return create_objective("wav2vec2", backbone, 100.0, **{"embedding": 8, "spans": 2, "augment": {}, **options})
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ def test_equal_derived_leads_are_no_defect(heartbeat) -> None:
 def test_limits_are_thresholds(heartbeat) -> None:
     with pytest.raises(RecordError, match="amplitude"):
         check_quality(heartbeat(), 500, LEADS, limits=QualityLimits(max_range=0.1))
-    with pytest.raises(ValueError, match="pop must be positive, got 0"):
+    with pytest.raises(ValueError, match="pop=0: must be greater than 0"):
         QualityLimits(pop=0)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,13 @@ from torch import nn
 import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.cli.configuration import load_config, typed
 from ssl_ecg.evaluation import decision_curve
-from ssl_ecg.tasks import create_task, load_classifier
+from ssl_ecg.tasks import create_task, load_model
 from ssl_ecg.tasks.cardiomyopathy import COLUMNS
-from ssl_ecg.training import FinetuneSettings, predict_scores
-from ssl_ecg.verbs import SplitSettings
+from ssl_ecg.training import predict_scores
+from ssl_ecg.verbs import VERBS
 
-SPLIT = SplitSettings((), (), 0.3, 0.35, 1)
+SPLIT = ssl_ecg.SplitSettings(validation=0.3, test=0.35, seed=1)
 
 
 def outcomes(n: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +125,7 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
     torch.manual_seed(0)
     encoder = Encoder("xresnet1d10", {"width": 8}, archive.settings).eval()
     labels = archive.folder / "labels" / "low_lvef.csv"
-    metrics = ssl_ecg.probe(encoder, archive, labels, tmp_path, task="cardiomyopathy", split=SPLIT)
+    metrics = ssl_ecg.probe(encoder, archive, labels, tmp_path, task="cardiomyopathy", split=SPLIT).metrics
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
     names = ("auroc", "auprc", "brier", "sensitivity_at_specificity", "sensitivity", "specificity")
     for name in names:
@@ -145,24 +143,23 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
 
 def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archive: Archive, tmp_path: Path) -> None:
     options = {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8}
-    published = typed(FinetuneSettings, load_config("finetune", ["training=image"]).training)
+    published = VERBS["finetune"].compose(["training=image"]).training
     assert (published.epochs, published.schedule, published.weight_decay) == (35, "onecycle", 0)
-    short = replace(published, epochs=2, evaluations=2, precision="32-true")
+    short = published.replace(epochs=2, evaluations=2, precision="32-true")
     labels = archive.folder / "labels" / "low_lvef.csv"
-    metrics = ssl_ecg.finetune(
+    fitted = ssl_ecg.finetune(
         Encoder("ecg_image", options, archive.settings),
         archive,
         labels,
         tmp_path,
-        task="cardiomyopathy",
-        task_options={"loss": "weighted", "specificity": 0.8},
-        settings=replace(short, supervised_contrastive=0.1),
+        task={"name": "cardiomyopathy", "loss": "weighted", "specificity": 0.8},
+        training=short.replace(supervised_contrastive=0.1),
         split=SPLIT,
         progress=False,
     )
-    curve = pd.read_csv(tmp_path / "curve.csv")
+    metrics, curve = fitted.metrics, pd.read_csv(tmp_path / "curve.csv")
     assert metrics["step"] == curve.loc[curve["validation_auroc"].idxmax(), "step"]
-    model, predictions = load_classifier(tmp_path), pd.read_csv(tmp_path / "predictions.csv")
+    model, predictions = load_model(tmp_path), pd.read_csv(tmp_path / "predictions.csv")
     assert (model.task.options["loss"], model.task.options["specificity"]) == ("weighted", 0.8)
     scores = predict_scores(model, archive, archive.rows(predictions["record_id"]))
     np.testing.assert_allclose(scores[:, 0], predictions["low_lvef_score"], atol=1e-5)

@@ -13,7 +13,7 @@ from torch import nn
 
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier, save_classifier
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_model, save_classifier
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
 
@@ -36,7 +36,7 @@ def folder(model: Classifier, tmp_path: Path) -> Path:
 
 def test_saved_and_loaded_logits_are_identical_bit_for_bit(model: Classifier, folder: Path) -> None:
     signal = torch.randn(3, 12, 500)
-    loaded = load_classifier(folder)
+    loaded = load_model(folder)
     with torch.inference_mode():
         assert model(signal).shape == (3, 3)
         assert torch.equal(loaded(signal), model(signal))
@@ -49,7 +49,7 @@ def test_saved_and_loaded_logits_are_identical_bit_for_bit(model: Classifier, fo
 def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None:
     options = {"horizon_days": 730.0, "bins": 10, "encoding": "ecg_ai", "prevalent": "bin"}
     task = create_task("af_survival", ("time_days", "event", "prevalent"), **options)
-    loaded = load_classifier(save_classifier(Classifier(model.encoder, task), tmp_path, "# A card\n"))
+    loaded = load_model(save_classifier(Classifier(model.encoder, task), tmp_path, "# A card\n"))
     assert loaded.task.options == task.options
     assert options.items() <= loaded.task.options.items()
     assert loaded(torch.randn(2, 12, 500)).shape == (2, 11)
@@ -57,10 +57,10 @@ def test_options_of_the_task_are_kept(model: Classifier, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("over", ["scores", "features"])
 def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
-    windows = WindowSettings(2.0, 1.5, "mean", over)
+    windows = WindowSettings(seconds=2.0, stride=1.5, aggregate="mean", over=over)
     cut = Classifier(model.encoder, model.task, windows).eval()
     cut.head.load_state_dict(model.head.state_dict())
-    loaded, signal = load_classifier(save_classifier(cut, tmp_path, "# A card\n")), torch.randn(3, 12, 500)
+    loaded, signal = load_model(save_classifier(cut, tmp_path, "# A card\n")), torch.randn(3, 12, 500)
     assert loaded.windows == windows
     with torch.inference_mode():
         assert torch.equal(loaded.scores(signal), cut.scores(signal))
@@ -68,7 +68,7 @@ def test_windows_are_kept(model: Classifier, tmp_path: Path, over: str) -> None:
 
 
 def test_the_highest_score_of_windows_is_for_classes_alone(folder: Path) -> None:
-    encoder, windows = load_classifier(folder).encoder, WindowSettings(2.0, 1.0, "max")
+    encoder, windows = load_model(folder).encoder, WindowSettings(seconds=2.0, stride=1.0, aggregate="max")
     assert Classifier(encoder, create_task("cardiomyopathy", ["low_lvef"]), windows).windows == windows
     with pytest.raises(ValueError, match="aggregate='max': the scores of task 'af_survival' are not of classes"):
         Classifier(encoder, create_task("af_survival", ["time_days", "event", "prevalent"]), windows)
@@ -79,15 +79,15 @@ def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
     assert created.pop("options") == {"loss": "bce"}
     assert created.pop("windows")["seconds"] is None
     (folder / "task.json").write_text(json.dumps(created))
-    assert load_classifier(folder).task.classes == CLASSES
+    assert load_model(folder).task.classes == CLASSES
 
 
 def test_an_encoder_folder_is_not_a_classifier(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere.*no task\.json"):
-        load_classifier(tmp_path / "nowhere")
+        load_model(tmp_path / "nowhere")
     (folder / "task.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no task\.json, so this is not a finetuned model"):
-        load_classifier(folder)
+        load_model(folder)
 
 
 def write_task(text: str) -> Callable[[Path], None]:
@@ -112,21 +112,21 @@ def write_task(text: str) -> Callable[[Path], None]:
 def test_a_damaged_folder_is_refused_by_file(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder)
     with pytest.raises(ValueError, match=message):
-        load_classifier(folder)
+        load_model(folder)
 
 
 def test_missing_head_is_named(folder: Path) -> None:
     (folder / "head.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"head\.safetensors"):
-        load_classifier(folder)
+        load_model(folder)
 
 
 def test_predicting_needs_no_training_library(folder: Path) -> None:
     code = f"""
 import sys
 import torch
-from ssl_ecg.tasks import load_classifier
-assert load_classifier({str(folder)!r})(torch.zeros(2, 12, 500)).shape == (2, 3)
+from ssl_ecg.tasks import load_model
+assert load_model({str(folder)!r})(torch.zeros(2, 12, 500)).shape == (2, 3)
 print(*[name for name in ("pytorch_lightning", "lightly", "timm", "torchvision", "wandb") if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -35,13 +35,13 @@ def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 def tiny_pretraining() -> PretrainSettings:
     """A pretraining of seconds, with everything random that a real one has."""
     return PretrainSettings(
-        objective_options={
+        objective={
+            "name": "cmsc",
             "projector_width": 16,
             "embedding": 8,
             "augment": {"lead_masking": 0.5, "gaussian_noise": 0.1},
         },
-        backbone="xresnet1d10",
-        backbone_options={"width": 8},
+        backbone={"name": "xresnet1d10", "width": 8},
         epochs=4,
         batch_size=16,
         learning_rate=1e-3,

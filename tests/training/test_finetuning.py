@@ -60,7 +60,7 @@ def test_batch_norms_train_unless_they_are_frozen(
 ) -> None:
     # The encoder comes in eval mode, in which batch norms would neither use nor follow the batch.
     modes = at_every_step(lambda module, _: {norm.training for norm in norms(module.model)} | {module.model.training})
-    finished = run(labelled, replace(tiny_finetuning, freeze_norm=frozen, head="zero", learning_rate=0.01))
+    finished = run(labelled, tiny_finetuning.replace(freeze_norm=frozen, head="zero", learning_rate=0.01))
     assert len(modes) == 8
     # The model as a whole trains in every step, also after a validation.
     assert all(mode == ({False, True} if frozen else {True}) for mode in modes)
@@ -83,7 +83,7 @@ def test_records_with_common_labels_attract_each_other_where_wanted(
     rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
     batch = {"signal": torch.from_numpy(labelled.archive.read(rows.numpy())), "targets": targets}
     without, with_it = (
-        FinetuneModule(model, replace(tiny_finetuning, supervised_contrastive=weight)).training_step(batch, 0)
+        FinetuneModule(model, tiny_finetuning.replace(supervised_contrastive=weight)).training_step(batch, 0)
         for weight in (0.0, 0.3)
     )
     attraction = supervised_contrastive_loss(labelled.encoder(batch["signal"]), targets)
@@ -91,7 +91,7 @@ def test_records_with_common_labels_attract_each_other_where_wanted(
     torch.testing.assert_close(with_it, without + 0.3 * attraction)
 
 
-@pytest.mark.parametrize("windows", [WindowSettings(), WindowSettings(2.5, over="features")])
+@pytest.mark.parametrize("windows", [WindowSettings(), WindowSettings(seconds=2.5, over="features")])
 def test_attention_is_pulled_to_the_true_classes_where_wanted(
     labelled: Labelled, tiny_finetuning: FinetuneSettings, windows: WindowSettings
 ) -> None:
@@ -100,7 +100,7 @@ def test_attention_is_pulled_to_the_true_classes_where_wanted(
     rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
     batch = {"signal": torch.from_numpy(labelled.archive.read(rows.numpy())), "targets": targets}
     without, with_it = (
-        FinetuneModule(model, replace(tiny_finetuning, windows=windows, attention=weight)).training_step(batch, 0)
+        FinetuneModule(model, tiny_finetuning.replace(windows=windows, attention=weight)).training_step(batch, 0)
         for weight in (0.0, 0.3)
     )
     starts = (0, 125, 250) if windows.of_features else (0,)
@@ -116,12 +116,12 @@ def test_attention_needs_steps_that_are_pooled_and_nothing_else(
 ) -> None:
     encoder = Encoder("lead_wise", {"single": "xresnet1d10", "width": 8}, labelled.archive.settings)
     with pytest.raises(ValueError, match=r"attention=0.1: backbone 'lead_wise'"):
-        run(labelled, replace(tiny_finetuning, attention=0.1), encoder)
+        run(labelled, tiny_finetuning.replace(attention=0.1), encoder)
 
 
 def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     before = copy.deepcopy(labelled.encoder.state_dict())
-    finished = run(labelled, replace(tiny_finetuning, freeze_norm=False, learning_rate=0.01))
+    finished = run(labelled, tiny_finetuning.replace(freeze_norm=False, learning_rate=0.01))
     assert all(torch.equal(value, before[name]) for name, value in labelled.encoder.state_dict().items())
     assert not labelled.encoder.training
     assert not any(module.training for module in finished.model.modules())
@@ -129,12 +129,12 @@ def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: F
 
 def test_nothing_is_written_into_the_archive(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     before = {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")}
-    run(labelled, replace(tiny_finetuning, steps=2, evaluations=1))
+    run(labelled, tiny_finetuning.replace(steps=2, evaluations=1))
     assert {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")} == before
 
 
 def test_the_first_evaluation_is_the_linear_probe(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(labelled, replace(tiny_finetuning, steps=2, evaluations=1)).curve
+    curve = run(labelled, tiny_finetuning.replace(steps=2, evaluations=1)).curve
     (train_rows, train), (rows, targets) = labelled.train, labelled.validation
     train_x, x = (extract_features(labelled.encoder, labelled.archive, r) for r in (train_rows, rows))
     probe = LinearProbe(labelled.task).fit(train_x, train, x, targets)
@@ -149,7 +149,7 @@ def test_the_first_evaluation_is_the_linear_probe(labelled: Labelled, tiny_finet
 
 
 def test_a_zero_head_starts_from_nothing(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(labelled, replace(tiny_finetuning, head="zero", steps=2, evaluations=1)).curve
+    curve = run(labelled, tiny_finetuning.replace(head="zero", steps=2, evaluations=1)).curve
     assert curve[0]["validation_macro_auroc"] == 0.5
     assert curve[0]["validation_loss"] == pytest.approx(np.log(2))
 
@@ -159,13 +159,13 @@ def test_probe_start_needs_a_linear_head(labelled: Labelled, tiny_finetuning: Fi
     task.head = lambda width: nn.Sequential(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, 2))  # type: ignore[method-assign]
     with pytest.raises(ValueError, match=r"head='probe'.*choose head='zero'"):
         finetune(
-            labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, replace(tiny_finetuning)
+            labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, tiny_finetuning.replace()
         )
 
 
 def test_learning_rates_fall_towards_the_input(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
-    groups = layer_groups(model, replace(tiny_finetuning, learning_rate=0.1, layer_decay=0.5, weight_decay=0.2))
+    groups = layer_groups(model, tiny_finetuning.replace(learning_rate=0.1, layer_decay=0.5, weight_decay=0.2))
     names = {id(p): name for name, p in model.named_parameters()}
     rate = {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
     decay = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
@@ -177,7 +177,7 @@ def test_learning_rates_fall_towards_the_input(labelled: Labelled, tiny_finetuni
     assert rate["encoder.backbone.stem.0.0.weight"] == pytest.approx(0.00625)
     for name, parameter in model.named_parameters():
         assert decay[name] == (0.2 if parameter.ndim > 1 else 0.0)
-    flat = layer_groups(model, replace(tiny_finetuning, learning_rate=0.1, layer_decay=1.0))
+    flat = layer_groups(model, tiny_finetuning.replace(learning_rate=0.1, layer_decay=1.0))
     assert {group["lr"] for group in flat} == {0.1}
 
 
@@ -191,7 +191,7 @@ def test_the_best_evaluation_is_kept_the_earliest_of_equals(
     scores[-1] = max(scores[-1], 0.8 if best < 5 else 0)  # a later one that is as good
     given = iter(scores)
     monkeypatch.setattr(task, "evaluate", lambda targets, scores: {"macro_auroc": next(given)})
-    settings = replace(tiny_finetuning, head="zero", steps=10, evaluations=5, learning_rate=0.02, freeze_norm=False)
+    settings = tiny_finetuning.replace(head="zero", steps=10, evaluations=5, learning_rate=0.02, freeze_norm=False)
     finished = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings)
     assert [row["step"] for row in finished.curve] == [0, 2, 4, 6, 8, 10]
     assert [row["validation_macro_auroc"] for row in finished.curve] == scores
@@ -212,7 +212,7 @@ def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
     seen = at_every_step(
         lambda module, batch: (batch["row"].tolist(), module.trainer.optimizers[0].param_groups[-1]["lr"])
     )
-    settings = replace(tiny_finetuning, epochs=3, schedule="onecycle", warmup=0.34, evaluations=3, head="zero")
+    settings = tiny_finetuning.replace(epochs=3, schedule="onecycle", warmup=0.34, evaluations=3, head="zero")
     finished = run(labelled, settings, train=(rows, targets))
     assert [row["step"] for row in finished.curve] == [0, 2, 4, 6]
     passes = [sorted(seen[i][0] + seen[i + 1][0]) for i in (0, 2, 4)]
@@ -234,15 +234,15 @@ def test_the_test_set_cannot_be_seen(
         return original(self, rows)
 
     monkeypatch.setattr(Archive, "read", spy)
-    run(labelled, replace(tiny_finetuning, steps=2, evaluations=1))
+    run(labelled, tiny_finetuning.replace(steps=2, evaluations=1))
     assert read == {*labelled.train[0].tolist(), *labelled.validation[0].tolist()}
 
 
 def test_the_same_seed_gives_the_same_model(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    settings = replace(tiny_finetuning, crop=2.5, augment={"gaussian_noise": 0.2}, freeze_norm=False, head="zero")
+    settings = tiny_finetuning.replace(crop=2.5, augment={"gaussian_noise": 0.2}, freeze_norm=False, head="zero")
     one = run(labelled, settings)
     torch.manual_seed(987)
-    again, other = run(labelled, settings), run(labelled, replace(settings, seed=1))
+    again, other = run(labelled, settings), run(labelled, settings.replace(seed=1))
     weights, others = one.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
     assert again.curve[1:] == one.curve[1:]
@@ -261,7 +261,7 @@ def test_training_sees_crops_and_augmented_signals_and_validation_whole_ones(
         masked.append(bool((inputs[0] == 0).all(2).any()) == module.training)
 
     encoder.backbone.register_forward_pre_hook(look)
-    settings = replace(tiny_finetuning, crop=2.5, augment={"lead_masking": 0.5}, freeze_norm=False)
+    settings = tiny_finetuning.replace(crop=2.5, augment={"lead_masking": 0.5}, freeze_norm=False)
     run(labelled, settings, encoder)
     assert shapes == {True: {250}, False: {500}}
     assert all(masked)
@@ -281,7 +281,7 @@ def test_a_handful_of_records_is_learned_by_heart(labelled: Labelled, tiny_finet
     slow = labelled.train[1][:, 1] == 1
     chosen = np.concatenate([np.flatnonzero(slow)[:4], np.flatnonzero(~slow)[:4]])
     handful = labelled.train[0][chosen], labelled.train[1][chosen]
-    settings = replace(tiny_finetuning, head="zero", steps=60, evaluations=2, learning_rate=0.01, freeze_norm=False)
+    settings = tiny_finetuning.replace(head="zero", steps=60, evaluations=2, learning_rate=0.01, freeze_norm=False)
     finished = run(labelled, settings, train=handful, validation=handful)
     assert finished.curve[-1]["train_loss"] < 0.1
     assert finished.best["validation_macro_auroc"] == 1
@@ -290,8 +290,7 @@ def test_a_handful_of_records_is_learned_by_heart(labelled: Labelled, tiny_finet
 def test_slow_rhythms_are_learned_above_chance_on_unseen_patients(
     labelled: Labelled, tiny_finetuning: FinetuneSettings
 ) -> None:
-    settings = replace(
-        tiny_finetuning,
+    settings = tiny_finetuning.replace(
         head="zero",
         steps=100,
         evaluations=5,
@@ -313,7 +312,7 @@ def test_slow_rhythms_are_learned_above_chance_on_unseen_patients(
 
 def test_fewer_records_than_a_batch_are_enough(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     few = labelled.train[0][:5], labelled.train[1][:5]
-    finished = run(labelled, replace(tiny_finetuning, head="zero", steps=3, evaluations=3), train=few)
+    finished = run(labelled, tiny_finetuning.replace(head="zero", steps=3, evaluations=3), train=few)
     assert [row["step"] for row in finished.curve] == [0, 1, 2, 3]
 
 
@@ -331,7 +330,7 @@ def test_features_do_not_depend_on_the_batch_size(labelled: Labelled) -> None:
 
 
 def test_data_prepared_otherwise_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    other = Encoder("xresnet1d10", {"width": 8}, replace(labelled.archive.settings, normalise="none"))
+    other = Encoder("xresnet1d10", {"width": 8}, labelled.archive.settings.replace(normalise="none"))
     with pytest.raises(ValueError, match="normalise: none against lead"):
         run(labelled, tiny_finetuning, other)
     with pytest.raises(ValueError, match="normalise: none against lead"):
@@ -341,7 +340,7 @@ def test_data_prepared_otherwise_is_refused(labelled: Labelled, tiny_finetuning:
 def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     none = labelled.train[0][:0], labelled.train[1][:0]
     with pytest.raises(ValueError, match=r"no (record|example)"):
-        run(labelled, replace(tiny_finetuning, head="zero"), train=none)
+        run(labelled, tiny_finetuning.replace(head="zero"), train=none)
 
 
 @pytest.mark.parametrize(
@@ -397,13 +396,13 @@ def test_one_record_of_each_patient_comes_in_a_batch_where_wanted(
     run(followed, tiny_finetuning)
     assert any(len(set(batch)) < len(batch) for batch in patients)
     patients.clear()
-    run(followed, replace(tiny_finetuning, one_per_patient=True))
+    run(followed, tiny_finetuning.replace(one_per_patient=True))
     assert len(patients) == 8
     assert all(len(set(batch)) == len(batch) for batch in patients)
 
 
 def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(followed, replace(tiny_finetuning, steps=2, evaluations=1)).curve
+    curve = run(followed, tiny_finetuning.replace(steps=2, evaluations=1)).curve
     (train_rows, train), (rows, targets) = followed.train, followed.validation
     train_x, x = (extract_features(followed.encoder, followed.archive, r) for r in (train_rows, rows))
     probe = followed.task.fit_probe(train_x, train, x, targets)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ def assert_same_run(out: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def settings(tiny_pretraining: PretrainSettings) -> PretrainSettings:
     # The learning rate makes the validation loss go up and down, so that the last epoch is not always the best.
-    return replace(tiny_pretraining, epochs=6, learning_rate=0.03)
+    return tiny_pretraining.replace(epochs=6, learning_rate=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def test_a_killed_run_continues_after_its_last_whole_epoch_as_if_nothing_had_bee
     out = copy(killed, tmp_path / "elsewhere")
     losses = table(out)["validation_loss"]
     assert len(losses) == 3
-    pretrain(tiny_archive, out, replace(settings, resume="yes"), progress=False)
+    pretrain(tiny_archive, out, settings.replace(resume="yes"), progress=False)
     assert epochs_trained == {3, 4, 5}
     assert_same_run(out, uninterrupted)
 
@@ -159,7 +158,7 @@ def test_the_best_epoch_is_kept_over_a_kill(
         self._features.append(self.objective(batch)["features"])
 
     monkeypatch.setattr(PretrainModule, "validation_step", validate)
-    settings = replace(settings, keep="best")
+    settings = settings.replace(keep="best")
     pretrain(tiny_archive, tmp_path / "straight", settings, progress=False)
     with stopped_at(PretrainModule, "on_train_epoch_start", 4, monkeypatch):
         pretrain(tiny_archive, tmp_path / "stopped", settings, progress=False)
@@ -229,7 +228,7 @@ def test_a_run_that_stopped_early_but_was_not_saved_stays_stopped(
     monkeypatch: pytest.MonkeyPatch,
     epochs_trained: set[int],
 ) -> None:
-    settings = replace(settings, epochs=60, patience=2, learning_rate=0.5)
+    settings = settings.replace(epochs=60, patience=2, learning_rate=0.5)
     pretrain(tiny_archive, tmp_path / "straight", settings, progress=False)
     out = tmp_path / "out"
     with stopped_at(training, "save_encoder", 1, monkeypatch):
@@ -245,15 +244,15 @@ def test_a_killed_run_is_not_continued_with_other_settings(
 ) -> None:
     before = {path: path.read_bytes() for path in killed.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=r"settings\.epochs: 6 there, 8 now") as error:
-        pretrain(tiny_archive, killed, replace(settings, epochs=8), progress=False)
+        pretrain(tiny_archive, killed, settings.replace(epochs=8), progress=False)
     assert "seed" not in str(error.value)
-    other = {**settings.objective_options, "temperature": 0.5}
-    with pytest.raises(ValueError, match=r"settings\.objective_options\.temperature: None there, 0\.5 now"):
-        pretrain(tiny_archive, killed, replace(settings, objective_options=other), progress=False)
+    other = {**settings.objective.to_dict(), "temperature": 0.5}
+    with pytest.raises(ValueError, match=r"settings\.objective\.temperature: 0\.1 there, 0\.5 now"):
+        pretrain(tiny_archive, killed, settings.replace(objective=other), progress=False)
     with pytest.raises(ValueError, match=r"patients_digest"):
         pretrain(tiny_archive, killed, settings, holdout=np.array([0]), progress=False)
     with pytest.raises(FileExistsError, match="holds a run already"):
-        pretrain(tiny_archive, killed, replace(settings, resume="no"), progress=False)
+        pretrain(tiny_archive, killed, settings.replace(resume="no"), progress=False)
     assert {path: path.read_bytes() for path in killed.rglob("*") if path.is_file()} == before
 
 
@@ -263,8 +262,8 @@ def test_a_run_killed_before_its_first_whole_epoch_leaves_nothing_to_continue(
     with stopped_at(PretrainModule, "training_step", 2, monkeypatch):
         pretrain(tiny_archive, tmp_path, settings, progress=False)
     with pytest.raises(FileNotFoundError, match="there is no run to resume"):
-        pretrain(tiny_archive, tmp_path, replace(settings, resume="yes"), progress=False)
-    pretrain(tiny_archive, tmp_path, replace(settings, resume="no", epochs=1), progress=False)
+        pretrain(tiny_archive, tmp_path, settings.replace(resume="yes"), progress=False)
+    pretrain(tiny_archive, tmp_path, settings.replace(resume="no", epochs=1), progress=False)
     assert load_encoder(tmp_path).origin["settings"]["epochs"] == 1
 
 
@@ -273,7 +272,7 @@ def test_a_moving_average_target_survives_a_kill(
 ) -> None:
     options = {"projector_width": 16, "embedding": 8, "predictor_width": 16, "augment": {"gaussian_noise": 0.1}}
     # A momentum at which the target is some steps behind: to start from the network again would be another run.
-    byol = replace(settings, objective="byol", objective_options={**options, "momentum": 0.8}, epochs=2)
+    byol = settings.replace(objective={"name": "byol", **options, "momentum": 0.8}, epochs=2)
     step = steps_per_epoch + 2
     killed_at = ("ssl_ecg.training.pretrain", "PretrainModule", "training_step", step)
     run_until_killed(tiny_archive, tmp_path / "killed", byol, *killed_at)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,12 +9,9 @@ from ssl_ecg.training import PretrainSettings, pretrain
 
 
 def masked(tiny_pretraining: PretrainSettings, **changes: object) -> PretrainSettings:
-    return replace(
-        tiny_pretraining,
-        objective="bimodal_mae",
-        objective_options={"decoder_width": 12, "decoder_depth": 2},
-        backbone="bimodal_vit",
-        backbone_options={"width": 12, "depth": 1, "joint_depth": 1, "samples": 500},
+    return tiny_pretraining.replace(
+        objective={"name": "bimodal_mae", "decoder_width": 12, "decoder_depth": 2},
+        backbone={"name": "bimodal_vit", "width": 12, "depth": 1, "joint_depth": 1, "samples": 500},
         epochs=2,
         **changes,
     )
@@ -44,5 +40,5 @@ def test_a_masked_objective_leaves_a_picture_beside_the_encoder(
 
 
 def test_other_objectives_leave_none(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:
-    pretrain(tiny_archive, tmp_path / "encoder", replace(tiny_pretraining, epochs=1), progress=False)
+    pretrain(tiny_archive, tmp_path / "encoder", tiny_pretraining.replace(epochs=1), progress=False)
     assert not (tmp_path / "encoder" / "reconstruction.svg").exists()

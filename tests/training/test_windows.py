@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,9 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 
-from ssl_ecg import verbs as api
+import ssl_ecg
 from ssl_ecg.evaluation import best_thresholds
-from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_classifier
+from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_model
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def test_scores_are_those_of_the_windows_written_out(
             expected = torch.sigmoid(model.head(reduce(features)))
         else:
             expected = reduce(torch.sigmoid(model.head(features)))
-    cut = with_windows(model, WindowSettings(seconds, stride, aggregate, over))
+    cut = with_windows(model, WindowSettings(seconds=seconds, stride=stride, aggregate=aggregate, over=over))
     found = predict_scores(cut, labelled.archive, rows, batch_size=2)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
 
@@ -73,7 +72,7 @@ def test_short_records_have_fewer_windows(labelled: Labelled, model: Classifier,
     starts = {500: (0, 125, 250), 400: (0, 125, 150), 375: (0, 125), 100: (0,)}
     for record, samples in zip(signal, starts, strict=True):
         record[:, samples:] = 0
-    cut = with_windows(model, WindowSettings(2.5, 1.25, aggregate, over))
+    cut = with_windows(model, WindowSettings(seconds=2.5, stride=1.25, aggregate=aggregate, over=over))
     with torch.inference_mode():
         found = cut.scores(signal)
         for record, scores, places in zip(signal, found, starts.values(), strict=True):
@@ -88,14 +87,16 @@ def test_one_window_is_the_whole_record(labelled: Labelled, model: Classifier) -
     rows = labelled.test[0]
     whole = predict_scores(model, labelled.archive, rows)
     for over in ("scores", "features"):
-        found = predict_scores(with_windows(model, WindowSettings(5.0, 5.0, over=over)), labelled.archive, rows)
+        found = predict_scores(
+            with_windows(model, WindowSettings(seconds=5.0, stride=5.0, over=over)), labelled.archive, rows
+        )
         np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-6)
 
 
 def test_records_of_another_length_are_refused_with_windows_too(model: Classifier) -> None:
     for over in ("scores", "features"):
         with pytest.raises(ValueError, match="500 samples"):
-            with_windows(model, WindowSettings(2.5, over=over)).scores(torch.zeros(1, 12, 400))
+            with_windows(model, WindowSettings(seconds=2.5, over=over)).scores(torch.zeros(1, 12, 400))
 
 
 def test_windows_that_do_not_fit_are_refused(labelled: Labelled, model: Classifier) -> None:
@@ -107,13 +108,13 @@ def test_windows_that_do_not_fit_are_refused(labelled: Labelled, model: Classifi
     ):
         with pytest.raises(ValueError, match=named):
             WindowSettings(**wrong)
-    for windows in (WindowSettings(6.0), WindowSettings(2.0, 0.001)):
+    for windows in (WindowSettings(seconds=6.0), WindowSettings(seconds=2.0, stride=0.001)):
         with pytest.raises(ValueError, match=r"records have 500 samples of 0.01 s"):
             with_windows(model, windows)
     survival = create_task("af_survival", ("time_days", "event", "prevalent"))
     with pytest.raises(ValueError, match=r"aggregate='max'.*af_survival"):
-        Classifier(labelled.encoder, survival, WindowSettings(2.5))
-    Classifier(labelled.encoder, survival, WindowSettings(2.5, over="features"))
+        Classifier(labelled.encoder, survival, WindowSettings(seconds=2.5))
+    Classifier(labelled.encoder, survival, WindowSettings(seconds=2.5, over="features"))
 
 
 @pytest.mark.parametrize("aggregate", ["max", "mean"])
@@ -125,8 +126,8 @@ def test_windows_of_features_are_trained_on_and_chosen_on(
     encoder.backbone.register_forward_pre_hook(
         lambda module, given: seen.append((module.training, tuple(given[0].shape)))
     )
-    windows = WindowSettings(2.5, 1.25, aggregate, "features")
-    settings = replace(tiny_finetuning, crop=2.0, windows=windows, steps=2, evaluations=1)
+    windows = WindowSettings(seconds=2.5, stride=1.25, aggregate=aggregate, over="features")
+    settings = tiny_finetuning.replace(crop=2.0, windows=windows, steps=2, evaluations=1)
     finished = finetune(encoder, labelled.task, labelled.archive, labelled.train, labelled.validation, settings)
     assert {shape for training, shape in seen if training} == {(3 * 32, 12, 250)}
     assert {shape[2] for _, shape in seen} == {250}
@@ -150,8 +151,8 @@ def test_windows_of_features_are_trained_on_and_chosen_on(
 
 def test_windows_of_scores_are_no_part_of_the_training(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     parts = labelled.encoder, labelled.task, labelled.archive, labelled.train, labelled.validation
-    settings = replace(tiny_finetuning, steps=2, evaluations=1)
-    whole, cut = finetune(*parts, settings), finetune(*parts, replace(settings, windows=WindowSettings(2.5)))
+    settings = tiny_finetuning.replace(steps=2, evaluations=1)
+    whole, cut = finetune(*parts, settings), finetune(*parts, settings.replace(windows=WindowSettings(seconds=2.5)))
     assert cut.curve[1:] == whole.curve[1:]
     weights: dict[str, Tensor] = whole.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in cut.model.state_dict().items())
@@ -161,7 +162,7 @@ def test_windows_of_scores_are_no_part_of_the_training(labelled: Labelled, tiny_
 
 def test_features_without_a_head_know_no_windows(labelled: Labelled, model: Classifier) -> None:
     rows = labelled.test[0][:3]
-    cut = with_windows(model, WindowSettings(2.5, over="features"))
+    cut = with_windows(model, WindowSettings(seconds=2.5, over="features"))
     whole = extract_features(labelled.encoder, labelled.archive, rows)
     np.testing.assert_allclose(extract_features(cut.encoder, labelled.archive, rows), whole, rtol=1e-5, atol=1e-6)
 
@@ -180,8 +181,8 @@ def table(labelled: Labelled) -> pd.DataFrame:
 
 
 def probed(labelled: Labelled, table: pd.DataFrame, out: Path) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
-    split = api.SplitSettings(validation_folds=(8,), test_folds=(9,))
-    metrics = api.probe(labelled.encoder, labelled.archive, table, out, classes=CLASSES, split=split)
+    split = ssl_ecg.SplitSettings(validation_folds=(8,), test_folds=(9,))
+    metrics = ssl_ecg.probe(labelled.encoder, labelled.archive, table, out, classes=CLASSES, split=split).metrics
     return metrics, pd.read_csv(out / "per_class.csv").set_index("class"), pd.read_csv(out / "predictions.csv")
 
 
@@ -212,19 +213,19 @@ def test_a_probe_decides_by_thresholds_that_test_cannot_move(
 def test_a_finetuned_model_keeps_thresholds_tuned_on_validation_windows(
     labelled: Labelled, table: pd.DataFrame, tiny_finetuning: FinetuneSettings, tmp_path: Path
 ) -> None:
-    windows = WindowSettings(2.5, 1.25)
-    metrics = api.finetune(
+    windows = WindowSettings(seconds=2.5, stride=1.25)
+    fitted = ssl_ecg.finetune(
         labelled.encoder,
         labelled.archive,
         table,
         tmp_path,
         classes=CLASSES,
-        task_options={"loss": "weighted"},
-        settings=replace(tiny_finetuning, steps=2, evaluations=1, windows=windows),
-        split=api.SplitSettings(validation_folds=(8,), test_folds=(9,)),
+        task={"name": "arrhythmia", "loss": "weighted"},
+        training=tiny_finetuning.replace(steps=2, evaluations=1, windows=windows),
+        split=ssl_ecg.SplitSettings(validation_folds=(8,), test_folds=(9,)),
         progress=False,
     )
-    kept = load_classifier(tmp_path)
+    metrics, kept = fitted.metrics, load_model(tmp_path)
     assert kept.windows == windows
     scores = predict_scores(kept, labelled.archive, labelled.validation[0])
     expected = best_thresholds(labelled.validation[1], scores)

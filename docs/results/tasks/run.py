@@ -44,7 +44,7 @@ SURVIVAL = (
     "scratch_candidates=[{learning_rate: 0.001},{learning_rate: 0.01}]",
 )
 # The other rhythms of LUDB have at most 4 records.
-LUDB = "task.classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"
+LUDB = "classes=[sinus_rhythm,sinus_bradycardia,atrial_fibrillation,sinus_arrhythmia]"
 COMPARISONS = (
     ("synthetic_af_survival", "[0.25,1]", *SURVIVAL),
     ("simulated_af_survival", "[0.25,1]", *SURVIVAL),

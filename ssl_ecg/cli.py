@@ -1,0 +1,190 @@
+"""The verbs on the command line: ``ssl-ecg VERB PATHS... [name=value ...]``.
+
+Everything here comes from the verbs: their paths, their settings, and the documentation of both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from ssl_ecg.settings import Choice, Group, Settings, options_of
+from ssl_ecg.verbs.verb import VERBS, Verb, console
+
+_SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
+_USAGE = "ssl-ecg VERB PATHS... [name=value ...]"
+_WORDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    bytes: "bytes",
+    NoneType: "null",
+}
+_BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+_FLAGS = {
+    "--help": "this, for the verb and whatever name=value beside it chooses",
+    "--print-config": "print all settings as YAML and do nothing",
+    "--config FILE": "YAML to start from, such as --print-config prints; name=value beats it",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; errors that a user can mend are one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _Parser(prog="ssl-ecg", usage=_USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("--print-config", action="store_true")
+    parser.add_argument("--config", type=Path)
+    name = "ssl-ecg"
+    try:
+        options = parser.parse_intermixed_args(arguments)
+        if not options.words:
+            if not options.help:
+                raise ValueError(f"verb: must be given; choose one of {', '.join(VERBS.names())}")
+            _print_verbs()
+            return 0
+        verb = VERBS[options.words[0]]
+        name = f"ssl-ecg {verb.name}"
+        _run(verb, options, shlex.join(["ssl-ecg", *arguments]))
+    except (ValueError, OSError) as error:
+        logger.debug("failed", exc_info=True)
+        message = " ".join(str(error).split())
+        errors = Console(stderr=True, soft_wrap=True)
+        errors.print(f"{name}: {message}", style="red", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+def _run(verb: Verb, options: argparse.Namespace, command: str) -> None:
+    """Do what the words after a verb say."""
+    words = options.words[1:]
+    paths = [word for word in words if not _SETTING.match(word)]
+    if len(paths) > len(verb.paths):
+        raise ValueError(f"{paths[len(verb.paths)]!r}: is no setting and one path too many; {_usage(verb)}")
+    given = None if options.config is None else _read(options.config)
+    settings = verb.compose([word for word in words if _SETTING.match(word)], paths, given)
+    if options.help:
+        _print_help(verb, settings)
+    elif options.print_config:
+        sys.stdout.write(yaml.safe_dump(settings.to_dict(), sort_keys=False, allow_unicode=True))
+    elif missing := verb.required[len(paths) :]:
+        raise ValueError(f"{missing[0]}: must be given; {_usage(verb)}")
+    else:
+        of_call = {"command": command} if "command" in verb.of_call else {}
+        verb.show(verb(*paths, settings=settings, **of_call), *paths)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"--config={str(path)!r}: is no YAML ({error}); mend it") from None
+    if not isinstance(held, dict):
+        raise ValueError(f"--config={str(path)!r}: holds no settings; write name: value lines")
+    return held
+
+
+def _usage(verb: Verb) -> str:
+    paths = [name.upper() if name in verb.required else f"[{name.upper()}]" for name in verb.paths]
+    return " ".join(["ssl-ecg", verb.name, *paths, "[name=value ...]"])
+
+
+def _print_verbs() -> None:
+    _print_wrapped(_USAGE)
+    for name in VERBS.names():
+        _print_entry(name, "", VERBS[name].summary)
+    _print_entry("ssl-ecg VERB --help", "", "every setting of a verb, with its documentation")
+
+
+def _print_help(verb: Verb, settings: Settings) -> None:
+    _print_wrapped(_usage(verb))
+    _print_wrapped(verb.summary)
+    for name, documentation in verb.paths.items():
+        _print_entry(name.upper(), "", documentation)
+    for name, value, kind, documentation in flattened(settings):
+        shown = value if isinstance(value, str) else _as_yaml(value)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        _print_entry(f"{name}={shown}", kind, documentation)
+    for flag, documentation in _FLAGS.items():
+        _print_entry(flag, "", documentation)
+
+
+def _print_entry(name: str, kind: str, documentation: str) -> None:
+    console.print(Text(f"  {name}", "bold"), soft_wrap=True, highlight=False)
+    for line in filter(None, (kind, documentation)):
+        _print_wrapped(line, " " * 6)
+
+
+def _print_wrapped(text: str, indent: str = "") -> None:
+    lines = textwrap.fill(text, console.width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    console.print(lines, markup=False, highlight=False, soft_wrap=True)
+
+
+def _as_yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10**6).removesuffix("...\n").strip()
+
+
+def flattened(settings: Settings, prefix: str = "") -> Iterator[tuple[str, Any, str, str]]:
+    """Yield name, value, type in words and documentation of every setting, those of chosen things after their name."""
+    plain = settings.to_dict()
+    for name, field in type(settings).model_fields.items():
+        value, shown, kind = getattr(settings, name), plain[name], described(field.annotation, field.metadata)
+        group = next((mark for mark in field.metadata if isinstance(mark, Group)), None)
+        inside: Settings | None = value if isinstance(value, Settings) else None
+        if group is not None:
+            kind = f"one of {', '.join(group.names())}"
+        if isinstance(value, Choice) and group is not None and group.known is not None:
+            shown, inside = value.name, options_of(group.known[value.name])(**value.options)
+        elif inside is not None:
+            shown = "NAME" if group is not None else "{...}"
+        yield prefix + name, shown, kind, field.description or ""
+        if inside is not None:
+            yield from flattened(inside, f"{prefix}{name}.")
+
+
+def described(annotation: Any, bounds: Sequence[Any] = ()) -> str:
+    """Say in words what a type allows."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return described(inner[0], inner[1:])
+    limits = [
+        f"{word} {getattr(mark, name):g}" for mark in bounds for name, word in _BOUNDS.items() if _has(mark, name)
+    ]
+    if origin is Literal:
+        said = " or ".join(map(str, inner))
+    elif origin in (Union, UnionType):
+        said = " or ".join(dict.fromkeys(filter(None, map(described, inner))))
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        said = "{name: value}"
+    elif isinstance(origin, type) and issubclass(origin, Sequence):
+        each = [described(part) for part in inner if part is not Ellipsis]
+        said = f"list of {each[0]}" if Ellipsis in inner or origin is not tuple else f"[{', '.join(each)}]"
+    else:
+        said = _WORDS.get(annotation, "path" if annotation is Path else "")
+    return " ".join([said, " and ".join(limits)]).strip()
+
+
+def _has(mark: Any, name: str) -> bool:
+    return isinstance(getattr(mark, name, None), int | float)

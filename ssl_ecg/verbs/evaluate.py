@@ -1,0 +1,120 @@
+"""A finished model is scored on other data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ssl_ecg.archive.archive import sha256
+from ssl_ecg.labels.splits import lacking, last_of_each_patient
+from ssl_ecg.settings import Settings
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._learning import print_metrics
+from ssl_ecg.verbs.results import Tested, tested
+from ssl_ecg.verbs.verb import console, verb
+
+logger = logging.getLogger(__name__)
+
+_REMEDY = (
+    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
+    "is of another site, whose ids name other people, choose seen_patients=test"
+)
+
+
+class VerbSettings(Settings):
+    """Which records test, and how they are grouped."""
+
+    records: Literal["all", "last"] = "all"
+    """all records of a patient test, or the last recorded one, whatever its outcome"""
+    subgroups: tuple[str, ...] = ()
+    """columns of the label table, or of the archive's manifest, for ``subgroups.csv``"""
+    seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
+    """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
+    they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
+
+
+def show(metrics: dict[str, float], model: str, archive: str, labels: str, out: str) -> None:
+    """Print the metrics, and where the figures lie."""
+    print_metrics(metrics)
+    console.print(f"tables and figures lie in {out}")
+
+
+@verb(VerbSettings, show)
+def evaluate(
+    model: str | Path, archive: ArchiveLike, labels: TableLike, out: str | Path, settings: VerbSettings
+) -> dict[str, float]:
+    """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen.
+
+    Args:
+        model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
+        archive: the archive, or its folder, ingested with the settings that the model was trained with.
+        labels: label table with the columns that the model was trained with; others are ignored.
+        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
+            ``evaluation.json``: which model was tested on what, and how.
+        settings: all settings at once, in place of single ones by name.
+
+    Returns:
+        The task's metrics with patient-level bootstrap intervals.
+
+    Raises:
+        FileNotFoundError: no finetuned model, or no archive.
+        ValueError: an archive that was prepared otherwise, patients that the model has learned from, a column that is
+            missing, or no outcome that has both a positive and a negative record.
+    """
+    from ssl_ecg.comparison import check_unseen, recognised
+    from ssl_ecg.tasks import load_model, read_task
+    from ssl_ecg.training import predict_scores
+
+    records, seen_patients = settings.records, settings.seen_patients
+    classifier, archive, out = load_model(model), opened(archive), Path(out)
+    if out.resolve() == Path(model).resolve():
+        raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
+    classifier.encoder.check(archive.settings)
+    task = classifier.task
+    table, _ = read_task(task.name, labels, archive, task.classes, task.options)
+    index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
+    seen = recognised(classifier.encoder, archive, table.rows[index])
+    if seen_patients == "leave_out":
+        logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
+        index = index[~seen]
+    check_unseen(
+        classifier.encoder, archive, table.rows[index], "test" if seen_patients == "test" else "refuse", _REMEDY
+    )
+    for line in lacking(table, "the label table", index):
+        logger.warning(line)
+    test = tested(archive, labels, table, index, settings.subgroups)
+    scores = predict_scores(classifier, archive, test.rows)
+    metrics = test.metrics(task, scores)
+    test.write(out, task, scores, metrics)
+    how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
+    described = {"model": _model(Path(model)), **_data(test), **how, "ssl_ecg": version("ssl_ecg")}
+    (out / "evaluation.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    """Name a finished model by its folder and by what its files hold; a path would tell of the machine."""
+    files = ("model.safetensors", "head.safetensors", "config.json", "task.json")
+    return {"folder": folder.resolve().name, "sha256": {name: sha256(folder / name) for name in files}}
+
+
+def _data(test: Tested) -> dict[str, Any]:
+    """Tell archive and labels from any others; ``archive.json`` holds the hashes of all parts of the archive."""
+    archive, labels = test.archive, test.labels
+    digest = hashlib.sha256(np.ascontiguousarray(labels.targets[test.index]).tobytes() + test.rows.tobytes())
+    return {
+        "archive": {
+            "folder": archive.folder.resolve().name,
+            "sources": sorted(map(str, archive.manifest["source"].iloc[test.rows].unique())),
+            "records": len(archive),
+            "sha256": sha256(archive.folder / "archive.json"),
+        },
+        "labels": {"sha256": digest.hexdigest(), "simulated": labels.simulated},
+        "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
+    }

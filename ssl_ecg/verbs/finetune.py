@@ -1,0 +1,115 @@
+"""An encoder and labels become a model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssl_ecg.comparison.arms import random_encoder
+from ssl_ecg.settings import recipe
+from ssl_ecg.tasks import save_classifier
+from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
+from ssl_ecg.training import finetune as run
+from ssl_ecg.training.card import finetuning_card
+from ssl_ecg.verbs._clinical import read_clinical
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._learning import (
+    EncoderLike,
+    Fitted,
+    LearnSettings,
+    encoder_for,
+    imply_network,
+    learned,
+    named,
+    no_encoder,
+    print_metrics,
+    read_labels,
+    seen_metrics,
+)
+from ssl_ecg.verbs.verb import console, verb
+
+
+class VerbSettings(LearnSettings):
+    """What is learned, and how."""
+
+    training: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
+    """how; without an encoder the recipe scratch is where it starts from"""
+    scratch: bool = False
+    """random weights in the encoder's network: the supervised baseline; add training=scratch"""
+
+
+def imply(options: dict[str, Any], encoder: Any = "", *_: Any) -> dict[str, Any]:
+    """Choose network and training of random weights where there is no encoder and nothing else is chosen."""
+    if not no_encoder(encoder):
+        return options
+    return {**imply_network(options, encoder), "training": named(options.get("training"), "scratch")}
+
+
+def show(finetuned: Fitted, encoder: str, archive: str, labels: str, out: str) -> None:
+    """Print the metrics, and where the model lies."""
+    print_metrics(finetuned.metrics)
+    console.print(f"the model lies in {out}")
+
+
+@verb(VerbSettings, show, imply)
+def finetune(
+    encoder: EncoderLike | None,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path,
+    settings: VerbSettings,
+    progress: bool = True,
+) -> Fitted:
+    """Train an encoder and a head with labels; the best evaluation is chosen on validation, test is scored once.
+
+    Args:
+        encoder: the encoder, or its folder; none (None in Python): a new network, the supervised baseline.
+        archive: the archive, or its folder.
+        labels: label table.
+        out: folder of the model (``ssl_ecg.load_model`` and ``ssl_ecg.load_encoder`` read it), with ``metrics.json``,
+            ``predictions.csv`` (one row per test record), other tables of the task, figures, ``curve.csv`` and a model
+            card. The task that it keeps has its decisions tuned on validation.
+        settings: all settings at once, in place of single ones by name.
+        progress: show a progress bar.
+
+    Returns:
+        Test metrics with patient-level bootstrap intervals and the chosen step, and the model.
+    """
+    training = settings.training
+    if isinstance(encoder, str | Path) and Path(out).resolve() == Path(encoder).resolve():
+        raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
+    archive, out, new = opened(archive), Path(out), no_encoder(encoder)
+    encoder = encoder_for(archive, encoder, settings.backbone, training.seed)
+    encoder.check(archive.settings)
+    # A new network may begin with weights from elsewhere.
+    starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
+    task, splits, test = read_labels(archive, labels, settings)
+    seen = seen_metrics(encoder, test, settings.seen_patients)
+    column = settings.clinical_score
+    clinical = None if column is None else read_clinical(column, labels, task, splits, test)
+    table = test.labels
+    if settings.scratch:
+        encoder = random_encoder(encoder, training.seed)
+    train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
+    finished = run(encoder, task, archive, train, validation, training, progress)
+    model = finished.model
+    # What this encoder has learned from must not test it later, under whatever split.
+    patients = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
+    model.encoder.patients |= frozenset(map(patient_hash, patients.unique()))
+    validated = predict_scores(model, archive, validation[0])
+    task = model.task = task.tuned(validation[1], validated)
+    scores = predict_scores(model, archive, test.rows)
+    metrics = {**test.metrics(task, scores), **finished.best}
+    added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, scores)
+    metrics |= added | seen
+    random = settings.scratch or (new and not starting)
+    card = partial(finetuning_card, model, training, metrics, table, splits, random)
+    save_classifier(model, out, card())
+    pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
+    figures = test.write(out, task, scores, metrics, learned(splits), further)
+    (out / "README.md").write_text(card(figures), encoding="utf-8")
+    return Fitted(metrics, model)

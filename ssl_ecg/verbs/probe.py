@@ -1,0 +1,86 @@
+"""A frozen encoder and labels become linear-probe metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ssl_ecg.comparison.arms import FeatureCache, run_probe
+from ssl_ecg.tasks import Classifier, Probe
+from ssl_ecg.verbs._clinical import read_clinical
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._learning import (
+    EncoderLike,
+    Fitted,
+    LearnSettings,
+    encoder_for,
+    imply_network,
+    learned,
+    print_metrics,
+    read_labels,
+    seen_metrics,
+)
+from ssl_ecg.verbs.verb import console, verb
+
+
+def show(probed: Fitted, encoder: str, archive: str, labels: str, out: str | None = None) -> None:
+    """Print the metrics."""
+    print_metrics(probed.metrics)
+    if out is not None:
+        console.print(f"tables and figures lie in {out}")
+
+
+@verb(LearnSettings, show, imply_network)
+def probe(
+    encoder: EncoderLike | None,
+    archive: ArchiveLike,
+    labels: TableLike,
+    out: str | Path | None = None,
+    *,
+    settings: LearnSettings,
+) -> Fitted:
+    """Fit a linear probe on frozen features; regularisation is chosen on validation, test is scored once.
+
+    Args:
+        encoder: the encoder, or its folder; none (None in Python): random weights of seed 0, what features must beat.
+        archive: the archive, or its folder.
+        labels: label table.
+        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures, if wanted.
+        settings: all settings at once, in place of single ones by name.
+
+    Returns:
+        Test metrics with patient-level bootstrap intervals, and the model.
+    """
+    if settings.subgroups and out is None:
+        raise ValueError(f"subgroups={list(settings.subgroups)}, out=None: there is no table; name a folder for it")
+    archive = opened(archive)
+    encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
+    encoder.check(archive.settings)
+    task, splits, test = read_labels(archive, labels, settings)
+    seen = seen_metrics(encoder, test, settings.seen_patients)
+    column = settings.clinical_score
+    clinical = None if column is None else read_clinical(column, labels, task, splits, test)
+    table = test.labels
+    features = FeatureCache(archive, table.rows).get("encoder", encoder)
+    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task)
+    assert outcome.probe is not None
+    validated = outcome.probe.scores(features[splits.validation])
+    task = task.tuned(table.targets[splits.validation], validated)
+    metrics = test.metrics(task, outcome.scores)
+    metrics |= {f"validation_{task.selection}": outcome.validation, "C": outcome.chosen["C"]}
+    added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, outcome.scores)
+    metrics |= added | seen
+    if out is not None:
+        test.write(Path(out), task, outcome.scores, metrics, learned(splits), further)
+    model = Classifier(encoder, task)
+    model.head = _as_head(outcome.probe)
+    return Fitted(metrics, model.eval())
+
+
+def _as_head(probe: Probe) -> nn.Linear:
+    """Return the layer that a linear probe is."""
+    head = nn.Linear(probe.coef.shape[1], probe.coef.shape[0])
+    head.load_state_dict({"weight": torch.from_numpy(probe.coef), "bias": torch.from_numpy(probe.intercept)})
+    return head

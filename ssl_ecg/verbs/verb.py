@@ -1,0 +1,184 @@
+"""What a verb is: settings, what runs and what is shown. Python call and command line are made from these three.
+
+    class VerbSettings(Settings):
+        records: Annotated[int, Gt(0)] = 2000
+        \"\"\"how many\"\"\"
+
+    def show(made, archive):
+        console.print(f"{len(made)} records")
+
+    @verb(VerbSettings, show)
+    def synthesize(archive, settings):
+        \"\"\"Write a synthetic archive. (What it is given is documented as anywhere.)\"\"\"
+
+``ssl_ecg.synthesize("archive", records=30)`` and ``ssl-ecg synthesize archive records=30`` are then the same call.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from inspect import Parameter, Signature
+from itertools import takewhile
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from ssl_ecg.registry import Registry
+from ssl_ecg.settings import Settings, SettingsError, arguments_of
+
+console = Console()
+
+
+class Verb:
+    """One thing that a user can do; called with paths and settings by name.
+
+    Args:
+        run: ``run(*paths, settings, ...)``: what comes before ``settings`` are paths, a path with a default may be left
+            out; what comes after is of the call and not of its result, such as ``progress``. Its docstring documents
+            the paths.
+        settings: class of its settings.
+        show: ``show(result, *paths)`` prints what a person wants to see of a result.
+        imply: ``imply(options, *paths)`` returns the options with those that the paths imply.
+    """
+
+    def __init__(
+        self,
+        run: Callable[..., Any],
+        settings: type[Settings],
+        show: Callable[..., None],
+        imply: Callable[..., dict[str, Any]] | None = None,
+    ) -> None:
+        self.name = self.__name__ = run.__name__
+        self.run, self.settings, self.show, self._imply = run, settings, show, imply
+        documented = inspect.getdoc(run) or ""
+        self.summary = documented.partition("\n")[0]
+        parameters = list(inspect.signature(run).parameters.values())
+        before = list(takewhile(lambda parameter: parameter.name != "settings", parameters))
+        self._paths = Signature(before)
+        self.of_call = {parameter.name: parameter for parameter in parameters[len(before) + 1 :]}
+        self.paths = {parameter.name: arguments_of(documented).get(parameter.name, "") for parameter in before}
+        self.required = [parameter.name for parameter in before if parameter.default is Parameter.empty]
+        fields = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=field.annotation)
+            for name, field in settings.model_fields.items()
+        ]
+        whole = Parameter("settings", Parameter.KEYWORD_ONLY, default=None, annotation=settings)
+        of_call = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in self.of_call.values()]
+        self.__signature__ = Signature([*before, *fields, whole, *of_call])
+        lines = [f"    {name}: {field.description}" for name, field in settings.model_fields.items()]
+        self.__doc__ = "\n".join([documented, "", "Settings:", *lines, ""])
+
+    def __call__(self, *paths: Any, settings: Settings | None = None, **options: Any) -> Any:
+        """Run the verb.
+
+        Args:
+            paths: see ``.paths``; they can also be given by name.
+            settings: all settings at once.
+            options: single settings by name, and arguments of the call.
+
+        Raises:
+            SettingsError: a setting that is unknown or cannot be.
+            TypeError: a path that is missing, or single settings beside all of them.
+        """
+        named = {name: options.pop(name) for name in self.paths if name in options}
+        bound = self._paths.bind(*paths, **named)
+        bound.apply_defaults()
+        of_call = {name: options.pop(name) for name in self.of_call if name in options}
+        if settings is None:
+            settings = self.resolve(options, bound.args)
+        elif options:
+            raise TypeError(f"settings and {', '.join(options)}: give all settings at once, or single ones by name")
+        return self.run(*bound.args, settings=settings, **of_call)
+
+    def __repr__(self) -> str:
+        return f"<verb {self.name}{self.__signature__}>"
+
+    def resolve(self, options: Mapping[str, Any], paths: Sequence[Any] = ()) -> Settings:
+        """Return the settings that options give for these paths."""
+        given = dict(options) if self._imply is None else self._imply(dict(options), *paths)
+        return self.settings(**given)
+
+    def compose(self, words: Sequence[str], paths: Sequence[Any] = (), given: Mapping[str, Any] | None = None) -> Any:
+        """Return the settings that the words of a command line give.
+
+        Names without a dot come first, in whatever order: they choose. Names with a dot then change single values of
+        what was chosen, the others stay.
+
+        Args:
+            words: ``name=value``. Of the same name the last one counts. A value that begins with ``[`` or ``{`` is
+                YAML, ``null`` is None, all else is as it stands.
+            paths: of the verb, which may imply settings.
+            given: settings that the words change.
+
+        Raises:
+            SettingsError: a setting that is unknown or cannot be, or a word without ``=``.
+        """
+        chosen: dict[str, Any] = {}
+        single: list[tuple[list[str], Any]] = []
+        for word in words:
+            name, equals, text = word.partition("=")
+            if not (name and equals):
+                raise SettingsError(f"{word!r}: is no setting; give name=value")
+            if "." in name:
+                single.append((name.split("."), _read(name, text)))
+            else:
+                chosen[name] = _read(name, text)
+        settings = self.resolve({**(given or {}), **chosen}, paths)
+        if not single:
+            return settings
+        values = settings.to_dict()
+        for path, value in single:
+            _put(values, path, value)
+        return self.settings(**values)
+
+
+VERBS: Registry[Verb] = Registry("verb", "ssl_ecg.verbs")
+
+
+def verb(
+    settings: type[Settings], show: Callable[..., None], imply: Callable[..., dict[str, Any]] | None = None
+) -> Callable[[Callable[..., Any]], Verb]:
+    """Make a verb of a function, see ``Verb``, and make it available by the function's name."""
+
+    def make(run: Callable[..., Any]) -> Verb:
+        made = Verb(run, settings, show, imply)
+        VERBS.register(made.name, made)
+        return made
+
+    return make
+
+
+def _read(name: str, text: str) -> Any:
+    if text == "null":
+        return None
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"{name}={text!r}: is no list or mapping; close its brackets, quote what is odd") from None
+
+
+def _put(values: dict[str, Any], name: Sequence[str], value: Any) -> None:
+    """Change one value inside nested ones."""
+    *path, last = name
+    for part in path:
+        if not isinstance(values.get(part), dict):
+            values[part] = {}
+        values = values[part]
+    if isinstance(value, str) and not isinstance(values.get(last, 0), str | None):
+        value = _plain(value)
+    values[last] = value
+
+
+def _plain(text: str) -> Any:
+    """Return the number or truth value that a text means: options of unknown type keep what they are given."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text

@@ -1,0 +1,525 @@
+"""Python call and command line are one thing; help, configuration files and errors come from the settings classes."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import pytest
+import yaml
+from annotated_types import Gt
+
+import ssl_ecg
+from ssl_ecg import cli
+from ssl_ecg.backbones import list_backbones
+from ssl_ecg.comparison.variants import check_variants
+from ssl_ecg.objectives import list_objectives
+from ssl_ecg.settings import Settings, SettingsError, config_folder
+from ssl_ecg.signals import SignalSettings
+from ssl_ecg.tasks import list_tasks
+from ssl_ecg.training import FinetuneSettings, PretrainSettings
+from ssl_ecg.verbs import VERBS, Verb
+from ssl_ecg.verbs.ablate import Ablation, variants_of
+
+NAMES = VERBS.names()
+DATA = ("encoder", "archive", "labels.csv", "out")
+PATHS = {
+    "ingest": ("ecgs", "archive"),
+    "synthesize": ("archive",),
+    "label_lvef": ("archive", "echo.csv", "labels.csv"),
+    "pretrain": ("archive", "out"),
+    "probe": DATA,
+    "finetune": DATA,
+    "evaluate": ("model", "archive", "labels.csv", "out"),
+    "compare": DATA,
+    "ablate": ("archive", "labels.csv", "out"),
+}
+
+
+class Captured:
+    """Calls of verbs that stop where their work would begin."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings: list[Settings] = []
+        for name in NAMES:
+            monkeypatch.setattr(VERBS[name], "run", self.run)
+            monkeypatch.setattr(VERBS[name], "show", lambda *_: None)
+
+    def run(self, *paths: Any, settings: Settings, **of_call: Any) -> None:
+        self.paths, self.of_call = paths, of_call
+        self.settings.append(settings)
+
+    def line(self, *arguments: str) -> Any:
+        """Return the settings that a command line gives."""
+        assert cli.main(arguments) == 0
+        return self.settings[-1]
+
+    def call(self, name: str, *paths: Any, **options: Any) -> Any:
+        """Return the settings that a call in Python gives."""
+        getattr(ssl_ecg, name)(*paths, **options)
+        return self.settings[-1]
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
+    return Captured(monkeypatch)
+
+
+def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    """Return the one line that a command line which cannot be ends with."""
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    return shown.err
+
+
+def shown(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    capsys.readouterr()
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
+    ("synthesize", PATHS["synthesize"], (), {}),
+    ("synthesize", PATHS["synthesize"], ("records=7", "duration=5"), {"records": 7, "duration": 5}),
+    (
+        "ingest",
+        PATHS["ingest"],
+        ("sampling_rate=500", "leads=[ii,V1]", "band=null", "quality.pop=20", "salt=1e5", "mains=50"),
+        {"sampling_rate": 500, "leads": ["II", "V1"], "band": None, "quality": {"pop": 20}, "salt": "1e5", "mains": 50},
+    ),
+    (
+        "label_lvef",
+        PATHS["label_lvef"],
+        ("threshold=35", "cohort=PVC, all=1 ü.csv", "cohort_class=x=1"),
+        {"threshold": 35, "cohort": "PVC, all=1 ü.csv", "cohort_class": "x=1"},
+    ),
+    (
+        "evaluate",
+        PATHS["evaluate"],
+        ("records=last", "subgroups=[age,sex]"),
+        {"records": "last", "subgroups": ["age", "sex"]},
+    ),
+    ("pretrain", PATHS["pretrain"], (), {}),
+    ("pretrain", PATHS["pretrain"], ("epochs=3", "backbone=xresnet1d34"), {"epochs": 3, "backbone": "xresnet1d34"}),
+    ("pretrain", PATHS["pretrain"], ("backbone.width=8",), {"backbone": {"name": "xresnet1d18", "width": 8}}),
+    ("pretrain", PATHS["pretrain"], ("backbone.width=8",), {"backbone": {"width": 8}}),
+    ("pretrain", PATHS["pretrain"], ("objective=bimodal_mae",), {"objective": "bimodal_mae"}),
+    (
+        "pretrain",
+        PATHS["pretrain"],
+        ("backbone.width=48", "objective=mae"),
+        {"objective": "mae", "backbone": {"width": 48}},
+    ),
+    (
+        "pretrain",
+        PATHS["pretrain"],
+        ("objective.temperature=2e-1", "objective=cmsc", "split=ptbxl", "split.seed=4", "loggers=[wandb]", "devices=2"),
+        {
+            "objective": {"name": "cmsc", "temperature": 0.2},
+            "split": {"name": "ptbxl", "seed": 4},
+            "loggers": ("wandb",),
+            "devices": 2,
+        },
+    ),
+    (
+        "pretrain",
+        PATHS["pretrain"],
+        ("objective={name: simclr, augment: {gaussian_noise: 0.2}}", "holdout=a.csv", "classes=[426783006, AF]"),
+        {
+            "objective": {"name": "simclr", "augment": {"gaussian_noise": 0.2}},
+            "holdout": "a.csv",
+            "classes": ["426783006", "AF"],
+        },
+    ),
+    ("probe", DATA, ("task=af_survival", "task.bins=5"), {"task": {"name": "af_survival", "bins": 5}}),
+    ("probe", ("none", *DATA[1:]), ("backbone.width=8",), {"backbone": {"width": 8}}),
+    ("finetune", DATA, ("training.steps=9", "scratch=true"), {"training": {"steps": 9}, "scratch": True}),
+    ("finetune", DATA, ("training=image",), {"training": "image"}),
+    ("finetune", ("none", *DATA[1:]), (), {}),
+    ("finetune", ("none", *DATA[1:]), ("training.steps=9",), {"training": {"steps": 9}}),
+    ("finetune", ("none", *DATA[1:]), ("training=image", "backbone=s4d"), {"training": "image", "backbone": "s4d"}),
+    ("finetune", DATA, ("training={steps: 3}",), {"training": {"steps": 3}}),
+    (
+        "compare",
+        DATA,
+        ("fractions=[0.5,1]", "seeds=[7]", "scratch.steps=9", "pretrained_finetune.steps=9", "classes=[a]"),
+        {
+            "fractions": (0.5, 1),
+            "seeds": [7],
+            "scratch": {"name": "scratch", "steps": 9},
+            "pretrained_finetune": {"steps": 9},
+            "classes": ("a",),
+        },
+    ),
+    (
+        "compare",
+        DATA,
+        ("pretrained_candidates=[{learning_rate: 0.1}]", "scratch_candidates=[{learning_rate: 0.2}]"),
+        {"pretrained_candidates": [{"learning_rate": 0.1}], "scratch_candidates": [{"learning_rate": 0.2}]},
+    ),
+    ("ablate", PATHS["ablate"], ("ablation=visits", "seeds=[7]"), {"ablation": "visits", "seeds": [7]}),
+]
+
+
+@pytest.mark.parametrize(("name", "paths", "words", "options"), SPELLINGS)
+def test_python_and_command_line_give_the_same_settings(
+    name: str, paths: tuple[str, ...], words: tuple[str, ...], options: dict[str, Any], captured: Captured
+) -> None:
+    line = captured.line(name, *paths, *words)
+    assert captured.paths == paths
+    python = captured.call(name, *(None if path == "none" else path for path in paths), **options)
+    assert python == line
+    assert captured.call(name, *paths, settings=line) is line
+    if words:
+        assert line != captured.line(name, *paths)
+
+
+def test_words_set_what_they_name_and_leave_the_rest(captured: Captured) -> None:
+    plain = captured.line("pretrain", *PATHS["pretrain"]).to_dict()
+    changed = captured.line("pretrain", *PATHS["pretrain"], "objective.augment.lead_masking=0.5").to_dict()
+    assert plain["objective"]["augment"]["gaussian_noise"] > 0
+    plain["objective"]["augment"]["lead_masking"] = 0.5
+    assert changed == plain
+    whole = captured.line("pretrain", *PATHS["pretrain"], "objective.augment={lead_masking: 0.5}")
+    assert whole.objective.options["augment"] == {"lead_masking": 0.5}
+    folds = captured.line("pretrain", *PATHS["pretrain"], "split.test_folds=[8]", "split=ptbxl").split
+    assert (folds.validation_folds, folds.test_folds) == ((9,), (8,))
+
+
+def test_values_are_what_their_type_makes_of_them(captured: Captured) -> None:
+    words = ("salt=1e5", "duration=5", "min_duration=1e0", "quality.flat=.5", "workers=null")
+    settings = captured.line("ingest", *PATHS["ingest"], *words)
+    assert (settings.salt, settings.duration, settings.min_duration) == ("1e5", 5.0, 1.0)
+    assert (settings.quality.flat, settings.workers) == (0.5, None)
+    assert captured.line("ingest", *PATHS["ingest"], "salt=null, ü=[1]{").salt == "null, ü=[1]{"
+    odd = captured.line("label_lvef", *PATHS["label_lvef"], "cohort=/a b/ü,=1.csv", "data_set=12")
+    assert (odd.cohort, odd.data_set) == ("/a b/ü,=1.csv", "12")
+    options = captured.line("probe", "none", *DATA[1:], "backbone=lead_wise", "backbone.dropout=0.5").backbone.options
+    assert options["dropout"] == 0.5  # an option that goes through to the network of one lead
+
+
+def test_a_table_is_a_path_or_what_it_holds(captured: Captured) -> None:
+    table = pd.DataFrame({"record_id": ["a"]})
+    assert captured.call("pretrain", *PATHS["pretrain"], holdout=table).holdout is table
+
+
+def test_paths_may_stand_anywhere_and_hold_an_equals_sign(captured: Captured) -> None:
+    captured.line("pretrain", "runs/a=b", "epochs=3", "./c=d")
+    assert captured.paths == ("runs/a=b", "./c=d")
+    captured.call("pretrain", out="b", archive="a", epochs=3)
+    assert captured.paths == ("a", "b")
+    captured.line("probe", *DATA[:3])
+    assert captured.paths[:3] == DATA[:3]
+
+
+def test_what_a_comparison_records_is_the_command(captured: Captured) -> None:
+    captured.line("compare", *DATA, "fractions=[0.5,1]")
+    assert captured.of_call["command"] == "ssl-ecg compare encoder archive labels.csv out 'fractions=[0.5,1]'"
+
+
+def test_random_weights_are_trained_as_scratch_unless_told(captured: Captured) -> None:
+    scratch = FinetuneSettings(head="zero", layer_decay=1.0)
+    for encoder in (None, "none"):
+        settings = captured.call("finetune", encoder, *DATA[1:])
+        assert (settings.training, settings.backbone.name) == (scratch, PretrainSettings().backbone.name)
+        assert captured.call("finetune", encoder, *DATA[1:], training="pretrained").training == FinetuneSettings()
+    assert captured.line("finetune", "none", *DATA[1:], "training.steps=7").training == scratch.replace(steps=7)
+    settings = captured.call("finetune", *DATA)
+    assert (settings.training, settings.backbone) == (FinetuneSettings(), None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signature_and_docstring_list_every_setting(name: str) -> None:
+    verb = getattr(ssl_ecg, name)
+    parameters = inspect.signature(verb).parameters
+    assert list(parameters)[: len(PATHS[name])] == list(verb.paths)
+    for field, described in verb.settings.model_fields.items():
+        assert parameters[field].kind is inspect.Parameter.KEYWORD_ONLY
+        assert f"    {field}: {described.description}" in verb.__doc__
+    assert all(verb.paths.values())  # every path is documented
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_lists_every_setting_with_type_default_and_documentation(name: str, capsys: pytest.CaptureFixture) -> None:
+    text = one_line(shown(capsys, name, "--help"))
+    verb = VERBS[name]
+    for path, documentation in verb.paths.items():
+        assert f"{path.upper()} {one_line(documentation)}" in text
+    for option, value, kind, documentation in cli.flattened(verb.compose([])):
+        assert documentation, option
+        assert kind or value == "{...}", option
+        assert one_line(documentation) in text
+        assert f"{option}=" in text
+
+
+@pytest.mark.parametrize(
+    ("group", "chosen"),
+    [
+        *(("objective", name) for name in list_objectives()),
+        *(("backbone", name) for name in list_backbones()),
+        *(("task", name) for name in list_tasks()),
+    ],
+)
+def test_help_shows_the_options_of_what_is_chosen_beside_it(
+    group: str, chosen: str, capsys: pytest.CaptureFixture
+) -> None:
+    text = one_line(shown(capsys, "pretrain", f"{group}={chosen}", "--help"))
+    assert f"{group}={chosen} one of " in text
+    settings: Any = VERBS["pretrain"].compose([f"{group}={chosen}"])
+    documented = {name: line for name, _, _, line in cli.flattened(settings)}
+    for option in getattr(settings, group).options:
+        assert documented[f"{group}.{option}"], option
+        assert f"{group}.{option}=" in text
+
+
+def test_help_says_type_bounds_default_and_what_there_is(capsys: pytest.CaptureFixture) -> None:
+    text = shown(capsys, "pretrain", "epochs=3", "split=ptbxl", "--help")
+    for line in (
+        "epochs=3 whole number above 0",
+        "keep=last last or best",
+        "crop=null number above 0 or null",
+        "split=NAME one of patients, ptbxl",
+        "split.test_folds=[10] list of whole number",
+        "--print-config",
+    ):
+        assert line in one_line(text)
+    assert all(line == line.rstrip() and len(line) <= 80 for line in text.splitlines() if "=" not in line)
+    text = shown(capsys, "--help")
+    for name in NAMES:
+        assert f"{name}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, ()) for name in NAMES),
+        ("pretrain", ("objective=bimodal_mae", "split=ptbxl", "objective.decoder_width=48", "holdout=ü, a=1.csv")),
+        ("finetune", ("training=image", "task=cardiomyopathy", "training.windows.seconds=2.5")),
+        ("ingest", ("leads=[I,II]", "band=null", "salt=1e5")),
+        ("ablate", ("ablation=masked",)),
+    ],
+)
+def test_what_print_config_prints_can_be_given_back(
+    name: str, words: tuple[str, ...], tmp_path: Path, captured: Captured, capsys: pytest.CaptureFixture
+) -> None:
+    printed = shown(capsys, name, *words, "--print-config")
+    assert captured.settings == []  # nothing is run
+    (tmp_path / "config.yaml").write_text(printed, encoding="utf-8")
+    again = captured.line(name, *PATHS[name], "--config", str(tmp_path / "config.yaml"))
+    assert again == captured.line(name, *PATHS[name], *words)
+    assert yaml.safe_load(printed) == again.to_dict()
+
+
+def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 5\nseed: 3\nobjective: {name: cmsc, temperature: 0.5}\n", encoding="utf-8")
+    changes = ("epochs=6", "objective.reduction=clocs", f"--config={file}")
+    settings = captured.line("pretrain", *PATHS["pretrain"], *changes)
+    assert (settings.epochs, settings.seed) == (6, 3)
+    assert (settings.objective.options["temperature"], settings.objective.options["reduction"]) == (0.5, "clocs")
+    for text, message in (
+        ("epocs: 3\n", "did you mean epochs?"),
+        ("- 3\n", "holds no settings"),
+        ("a: [\n", "is no YAML"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        assert message in refused(capsys, "pretrain", "a", "b", "--config", str(file))
+    assert "No such file" in refused(capsys, "pretrain", "a", "b", "--config", str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("ingest", "sampling_rat=100", "sampling_rat='100': there is no such setting; did you mean sampling_rate?"),
+        ("ingest", "sampling_rate=fast", "sampling_rate='fast'"),
+        ("ingest", "sampling_rate=-1", "sampling_rate='-1'"),
+        ("ingest", "leads=[I,V9]", "V9"),
+        ("ingest", "leads=[I", "leads='[I': is no list or mapping"),
+        ("ingest", "workers=many", "workers='many'"),
+        ("ingest", "quality.flatt=1", "quality.flatt=1: there is no such setting; did you mean flat?"),
+        ("ingest", "quality.flat=low", "quality.flat='low'"),
+        ("synthesize", "records=few", "records='few'"),
+        ("synthesize", "records=0", "records='0'"),
+        ("pretrain", "epocs=3", "did you mean epochs?"),
+        ("pretrain", "epochs=three", "epochs='three'"),
+        ("pretrain", "epochs=0", "epochs='0'"),
+        ("pretrain", "resume=perhaps", "resume='perhaps'"),
+        ("pretrain", "objective=cmcs", "did you mean cmsc?"),
+        ("pretrain", "backbone=xresnet18", "did you mean xresnet1d18?"),
+        ("pretrain", "backbone.widht=3", "did you mean width?"),
+        ("pretrain", "objektive.width=3", "did you mean objective?"),
+        ("pretrain", "split=ptbx", "split='ptbx': there is no such recipe; did you mean ptbxl?"),
+        ("pretrain", "split.test=most", "split.test='most'"),
+        ("pretrain", "split.test_folds=[9]", "test_folds"),
+        ("probe", "task=arythmia", "did you mean arrhythmia?"),
+        ("finetune", "training=scrach", "did you mean scratch?"),
+        ("finetune", "training.steps=1.5", "training.steps"),
+        ("finetune", "training.head=magic", "training.head='magic'"),
+        ("finetune", "steps=9", "steps='9': there is no such setting"),
+        ("evaluate", "subgroups=age", "subgroups='age'"),
+        ("compare", "arms=[magic]", "magic"),
+        ("compare", "fractions=[all]", "fractions"),
+        ("compare", "scratch.steps=1", "steps=1"),
+        ("compare", "seeds=[]", "seeds"),
+        ("compare", "not a setting", "'not a setting': is no setting and one path too many"),
+        ("ablate", "ablation=contrast", "did you mean contrastive?"),
+    ],
+)
+def test_misspelt_and_mistyped_settings_are_one_line_that_names_them(
+    name: str, change: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    paths = [str(tmp_path / path) for path in PATHS[name]]
+    error = refused(capsys, name, *paths, change)
+    assert error.startswith(f"ssl-ecg {name}: ")
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_names_what_is_misspelt_too() -> None:
+    with pytest.raises(SettingsError, match=r"epocs=2: there is no such setting; did you mean epochs\?"):
+        ssl_ecg.pretrain("a", "b", epocs=2)
+    with pytest.raises(TypeError, match="settings and epochs: give all settings at once"):
+        ssl_ecg.pretrain("a", "b", settings=VERBS["pretrain"].settings(), epochs=2)
+    with pytest.raises(TypeError, match="out"):
+        ssl_ecg.pretrain("a")
+    with pytest.raises(AttributeError, match="pretran"):
+        ssl_ecg.pretran  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "verb: must be given; choose one of ablate, compare"),
+        (("pretran", "a", "b"), "verb='pretran': unknown; did you mean pretrain?"),
+        (("pretrain", "only-one-path"), "out: must be given; ssl-ecg pretrain ARCHIVE OUT [name=value ...]"),
+        (("pretrain", "a", "b", "--hlep"), "--hlep"),
+    ],
+)
+def test_command_lines_that_are_none_say_what_is_wanted(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert message in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest", "{empty}", "{out}"], "holds no recording"),
+        (["ingest", "{nowhere}", "{out}"], "is not a folder"),
+        (["pretrain", "{nowhere}", "{out}"], "no archive in"),
+        (["probe", "{nowhere}", "{empty}", "labels.csv", "{out}"], "no archive in"),
+        (["compare", "{nowhere}", "{empty}", "labels.csv", "{out}"], "not an encoder folder"),
+    ],
+)
+def test_missing_inputs_are_one_line_and_leave_nothing(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "empty").mkdir()
+    folders = {name: str(tmp_path / name) for name in ("empty", "nowhere", "out")}
+    assert message in refused(capsys, *(argument.format(**folders) for argument in arguments))
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(VERBS["synthesize"], "run", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main(["synthesize", "out"])
+
+
+def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(logging, "basicConfig", lambda **given: seen.update(given))
+    captured.line("synthesize", "out")
+    assert seen["level"] == logging.INFO
+
+
+class CountSettings(Settings):
+    """What is counted."""
+
+    beats: Annotated[int, Gt(0)] = 3
+    """how many"""
+
+
+def test_an_installed_package_can_offer_a_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def count(ecg: str, settings: CountSettings) -> int:
+        """Count the beats of an ECG.
+
+        Args:
+            ecg: a file.
+        """
+        return settings.beats
+
+    offered = Verb(count, CountSettings, lambda found, ecg: cli.console.print(f"{found} beats in {ecg}"))
+    monkeypatch.setattr(EntryPoint, "load", lambda point: offered)
+    monkeypatch.setitem(VERBS._entry_points(), "count", EntryPoint("count", "elsewhere:count", "ssl_ecg.verbs"))
+    monkeypatch.setattr(VERBS, "_things", dict(VERBS._things))
+    assert ssl_ecg.count("a.hea", beats=4) == 4
+    assert shown(capsys, "count", "a.hea", "beats=5") == "5 beats in a.hea\n"
+    assert "Count the beats of an ECG." in shown(capsys, "--help")
+    assert "did you mean beats?" in refused(capsys, "count", "a.hea", "beat=5")
+    assert "count" in dir(ssl_ecg)
+
+
+def test_the_package_finds_its_verbs_without_importing_them() -> None:
+    code = "import sys, ssl_ecg; dir(ssl_ecg); assert not [m for m in sys.modules if m.startswith('ssl_ecg.training')]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (Path(ssl_ecg.__file__).parent / "py.typed").is_file()
+    assert ssl_ecg.load_model is ssl_ecg.tasks.load_model
+    assert ssl_ecg.SplitSettings(test=0.3).test == 0.3
+
+
+def recipes(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", recipes("ablation"))
+def test_every_variant_of_an_ablation_composes_and_builds(name: str, captured: Captured) -> None:
+    settings = captured.line("ablate", *PATHS["ablate"], f"ablation={name}")
+    check_variants(variants_of(settings.ablation), settings.ablation.reference, SignalSettings())
+
+
+def test_variants_take_what_all_share_and_then_their_own_words() -> None:
+    ablation = Ablation(
+        overrides=["backbone=xresnet1d10", "epochs=3", "objective.augment.lead_masking=0.5"],
+        finetune=["training.steps=7"],
+        scratch=["training=scratch", "training.steps=7"],
+        candidates=[{"learning_rate": 0.1}, {"learning_rate": 0.2}],
+        scratch_candidates=[{"learning_rate": 0.3}, {}],
+        variants={
+            "warm": {
+                "overrides": ["backbone=xresnet1d34", "objective.temperature=0.5"],
+                "finetune": ["training.crop=null"],
+            },
+            "plain": {},
+        },
+    )
+    warm, plain = variants_of(ablation)
+    assert (warm.name, plain.name) == ("warm", "plain")
+    assert (warm.pretrain.backbone.name, plain.pretrain.backbone.name) == ("xresnet1d34", "xresnet1d10")
+    assert (warm.pretrain.epochs, plain.pretrain.epochs) == (3, 3)
+    assert (warm.pretrain.objective.options["temperature"], plain.pretrain.objective.options["temperature"]) == (
+        0.5,
+        0.1,
+    )
+    assert warm.pretrain.objective.options["augment"]["lead_masking"] == 0.5
+    tried = [(each.crop, each.steps, each.learning_rate) for each in warm.finetune]
+    assert tried == [(None, 7, 0.1), (None, 7, 0.2)]
+    tried = [(each.crop, each.head, each.learning_rate) for each in warm.scratch]
+    assert tried == [(2.5, "zero", 0.3), (2.5, "zero", 0.001)]
+    with pytest.raises(ValueError, match=r"variant odd: .*did you mean epochs\?"):
+        variants_of(Ablation(variants={"odd": {"overrides": ["epocs=3"]}}))
