@@ -168,7 +168,7 @@ def test_verdicts_and_choices_of_a_comparison(
 
 
 def test_probe_writes_what_there_is(archive: Archive, ids: pd.DataFrame, encoder: Encoder, tmp_path: Path) -> None:
-    found = ssl_ecg.probe(encoder, archive, ids, tmp_path, task="age", split=SPLIT, subgroups=["sex"])
+    found = ssl_ecg.probe(encoder, archive, ids, tmp_path, task="age", split=SPLIT, subgroups=["sex"]).metrics
     assert found["mae_low"] <= found["mae"] <= found["mae_high"]
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert found["mae"] == pytest.approx((predictions["age"] - predictions["age_score"]).abs().mean(), rel=1e-4)

@@ -11,11 +11,11 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
-from ssl_ecg.cli import configuration
 from ssl_ecg.evaluation import bootstrap_metrics, challenge_metric
+from ssl_ecg.settings import SettingsError, options_of
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.losses import asymmetric, bce, focal, sign
-from ssl_ecg.tasks.registry import register
+from ssl_ecg.tasks.registry import TASKS, register
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
 
@@ -161,10 +161,14 @@ def test_errors_name_argument_and_value() -> None:
         register("arrhythmia", lambda classes: create_task("arrhythmia", classes))
 
 
-def test_the_command_line_gives_options_that_differ_from_the_defaults() -> None:
-    for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), {"loss": "focal"})):
-        config = configuration.load_config("finetune", ["task=arrhythmia", *changes])
-        assert configuration.task_of(config) == ("arrhythmia", options, {"classes": None})
+def test_the_options_of_the_settings_are_those_of_the_constructor() -> None:
+    made = options_of(TASKS["arrhythmia"])
+    assert dict(made()) == {"loss": "bce", "thresholds": None, "challenge_weights": None}
+    assert all(field.description for field in made.model_fields.values())
+    survival = options_of(TASKS["af_survival"])  # those of the mixin and of the class it is mixed into
+    assert set(survival.model_fields) == {"horizon_days", "bins", "encoding", "prevalent", "auxiliary"}
+    with pytest.raises(SettingsError, match="horizon_day=7"):
+        survival(horizon_day=7)
 
 
 CODES = ("164889003", "426783006", "733534002|164909002")
