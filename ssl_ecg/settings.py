@@ -275,7 +275,7 @@ def _constructors(called: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 def _hints(called: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(called.__init__ if isinstance(called, type) else called, include_extras=True)
+        return get_type_hints(vars(called)["__init__"] if isinstance(called, type) else called, include_extras=True)
     except NameError:  # types that are imported for type checkers alone
         return {}
 

@@ -127,7 +127,7 @@ def ablate(
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
     with lock(out, wait=True):
         known = {"task": settings.task.to_dict(), **data_identity(archive, labels, splits)}
-        claim(out / "ablation.json", known, {"command": command, **declaration(labels)})
+        claim(out / "ablation.json", known, {"command": command, **declaration(labels, task)})
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
     failed = []
@@ -147,8 +147,7 @@ def ablate(
         with lock(out, wait=True):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
-            told = declaration(labels)
-            table = markdown(results, summary, list(every), families, bench.task.selection, told)
+            table = markdown(results, summary, list(every), families, bench.task.metrics, declaration(labels, task))
             write_atomically(out / "ablation.md", table)
             _write_epochs(out, runs)
     if failed:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssl_ecg.evaluation import Metric
 from ssl_ecg.runs import markdown_table
 
 TITLES = {"probe": "Linear probe", "finetune": "Finetuning"}
@@ -21,26 +22,27 @@ def markdown(
     summary: pd.DataFrame,
     names: Sequence[str],
     families: Families,
-    selection: str,
+    metrics: Sequence[Metric],
     told: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a table for each method and label fraction, and one of what pretraining cost.
 
     Args:
-        results: a row a probe or finetuning.
+        results: one row per probe or finetuning.
         summary: means and differences of arms.
         names: variants, in the order of the rows.
         families: (method, what is compared with) to the pairs of arms compared.
-        selection: the task's metric that chooses on validation.
+        metrics: of the task; the first chooses on validation.
         told: what to say first: whether outcomes are ``simulated``, and whether ``patients_unknown``.
     """
-    told = told or {}
+    selection, told = metrics[0], told or {}
+    lower = ", of which less is better" if selection.lower_is_better else ""
     drawn = "records" if told.get("patients_unknown") else "patients"
     text = [
         *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] * bool(told.get("simulated"))),
         *(["**Patients unknown: records are counted.**", ""] * (drawn == "records")),
         f"Means over seeds, 95 % intervals over {drawn} and seeds. The best validation score is bold: validation",
-        f"chooses, test is only reported. Differences are of the test {_words(selection)}; their p-values are",
+        f"chooses, test is only reported. Differences are of the test {selection.label}{lower}; their p-values are",
         "corrected by Holm's method over a column in all tables of its method.",
     ]
     if summary["low"].isna().any():
@@ -54,7 +56,7 @@ def markdown(
             records = " to ".join(f"{count:,}" for count in sorted({rows["records"].min(), rows["records"].max()}))
             text += ["", f"## {title}, {100 * float(str(fraction)):g} % of the labels ({records} records)", ""]
             here = summary[summary["fraction"] == fraction]
-            text += _scores(rows, here, [name for name in names if name in set(rows["variant"])], against, selection)
+            text += _scores(rows, here, [name for name in names if name in set(rows["variant"])], against, metrics)
     return "\n".join([*text, "", "## Pretraining", "", *_cost(results, names), ""])
 
 
@@ -63,33 +65,35 @@ def _scores(
     summary: pd.DataFrame,
     names: Sequence[str],
     against: Mapping[str, Mapping[str, str]],
-    selection: str,
+    metrics: Sequence[Metric],
 ) -> list[str]:
-    """A row a variant: validation and test scores of one method and fraction, and what they differ from others by."""
+    """One row per variant: validation and test scores of one method and fraction, and differences from others."""
     found = {(row.arm, row.metric): row for row in summary.itertuples()}
     arms = dict(zip(rows["variant"], rows["arm"]))
-    metrics = list(summary["metric"].unique())
+    selection = metrics[0]
+    measured = [metric for metric in metrics if (summary["metric"] == metric.name).any()]
     validation = rows.groupby("variant")[f"validation_{selection}"].mean()
+    best = selection.best(validation, key=float)
     body = []
     for name in names:
         arm = arms[name]
         score = f"{validation[name]:.3f}"
-        others = [found.get((f"{arm} - {pairs.get(arm)}", selection)) for pairs in against.values()]
+        others = [found.get((f"{arm} - {pairs.get(arm)}", selection.name)) for pairs in against.values()]
         body.append(
             [
                 name,
                 str((rows["variant"] == name).sum()),
-                f"**{score}**" if validation[name] == validation.max() else score,
-                *(_interval(found[arm, metric]) for metric in metrics),
+                f"**{score}**" if validation[name] == best else score,
+                *(_interval(found[arm, metric.name]) for metric in measured),
                 *(_difference(other) for other in others),
             ]
         )
-    head = ["variant", "seeds", f"validation {_words(selection)}", *(f"test {_words(name)}" for name in metrics)]
+    head = ["variant", "seeds", f"validation {selection.label}", *(f"test {metric.label}" for metric in measured)]
     return [markdown_table([*head, *(f"minus {what}" for what in against)], body)]
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC").replace("ecg", "ECG")
+    return name.replace("_", " ").replace("ecg", "ECG")
 
 
 def _interval(row: Any) -> str:

@@ -28,6 +28,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
     TRAINED,
+    Arm,
     FeatureCache,
     Fraction,
     Outcome,
@@ -67,7 +68,7 @@ class CompareSettings(Settings):
 
     task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
     """what is learned"""
-    arms: tuple[Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"], ...] = ARMS
+    arms: tuple[Arm, ...] = ARMS
     """what is compared"""
     fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
     """shares of the training patients whose labels are used"""
@@ -126,17 +127,26 @@ class Experiment:
 def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[float], seeds: Sequence[int]) -> None:
     """Refuse label fractions that no arm can learn from, before anything is run.
 
+    Classes that all training records teach, but those of a fraction do not, are named in the log, once for all runs.
+
     Raises:
         ValueError: a fraction whose records hold both outcomes of no class that validation can score.
     """
     judged = ~undefined_classes(labels.outcome[splits.validation])
+    taught = ~undefined_classes(labels.outcome[splits.train])
+    lost: dict[float, set[str]] = {}
     for seed in seeds:
         for fraction, train in nested_fractions(labels, splits.train, fractions, seed).items():
-            if not (judged & ~undefined_classes(labels.outcome[train])).any():
+            unknown = undefined_classes(labels.outcome[train])
+            lost.setdefault(fraction, set()).update(np.array(labels.outcomes)[unknown & taught])
+            if not (judged & ~unknown).any():
                 raise ValueError(
                     f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
                     "no class that validation can score; choose a larger fraction"
                 )
+    if any(lost.values()):
+        told = (f"{100 * part:g} %: {', '.join(sorted(names))}" for part, names in sorted(lost.items()) if names)
+        logger.warning("with some seed these fractions cannot teach all classes: %s", "; ".join(told))
 
 
 @locked("out")
@@ -152,8 +162,8 @@ def compare(
 ) -> pd.DataFrame:
     """Run every arm at every label fraction with every seed, and write what came out.
 
-    Writes into ``out``: ``results.csv`` (a row a run), ``summary.csv`` (means, intervals, paired differences),
-    ``per_class.csv``, ``curves.csv``, ``comparison.json``, and ``runs/``: one folder a finished run, which a second
+    Writes into ``out``: ``results.csv`` (one row per run), ``summary.csv`` (means, intervals, paired differences),
+    ``per_class.csv``, ``curves.csv``, ``comparison.json``, and ``runs/``: one folder per finished run, which a second
     call does not run again.
 
     Args:
@@ -181,7 +191,7 @@ def compare(
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
-    claim(out / "comparison.json", _identity(experiment), {"command": command, **declaration(labels)})
+    claim(out / "comparison.json", _identity(experiment), {"command": command, **declaration(labels, task)})
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
     ]

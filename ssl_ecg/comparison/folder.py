@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.comparison.arms import Outcome
-from ssl_ecg.labels.splits import Splits, require_positives
+from ssl_ecg.evaluation import describe
+from ssl_ecg.labels.splits import Splits, lacking
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import whole_folder, write_csv, write_json
 from ssl_ecg.tasks import Task
@@ -43,7 +44,7 @@ def result_of(
         "records": len(train),
         "patients": len(np.unique(labels.patient[train])),
         f"validation_{task.selection}": outcome.validation,
-        **task.metrics(labels.targets[splits.test], outcome.scores),
+        **task.evaluate(labels.targets[splits.test], outcome.scores),
         **outcome.chosen,
         "undetermined": [labels.outcomes[c] for c in outcome.undetermined],
     }
@@ -71,11 +72,14 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[
         "split": dict(splits.how),
         "labels": {"sha256": digest.hexdigest()[:16]},
         "archive": {"records": len(archive), **archive.settings.to_dict()},
-        "warnings": require_positives(labels, splits),
+        "warnings": [line for part, index in parts.items() for line in lacking(labels, part, index)],
     }
 
 
-def declaration(labels: LabelTable) -> dict[str, Any]:
-    """Return what readers must be told: ``simulated`` outcomes, and of how many records the patients are unknown."""
+def declaration(labels: LabelTable, task: Task) -> dict[str, Any]:
+    """Return what readers must be told: what the metrics are, and, where there is any, what is made up or unknown.
+
+    ``simulated`` outcomes, and ``patients_unknown``, of how many records.
+    """
     said = {"simulated": labels.simulated, "patients_unknown": labels.patients_unknown}
-    return {name: value for name, value in said.items() if value}
+    return {**describe(task.metrics, task.class_metrics), **{name: value for name, value in said.items() if value}}

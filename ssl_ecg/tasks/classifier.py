@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.runs import whole_folder, write_json
-from ssl_ecg.tasks.registry import Task, create_task
+from ssl_ecg.tasks.registry import create_task
+from ssl_ecg.tasks.task import Task
 from ssl_ecg.tasks.windows import WindowSettings
 
 
@@ -43,8 +44,7 @@ class Classifier(nn.Module):
         self.windows = windows = windows or WindowSettings()
         self.head = task.head(encoder.width)
         windows.cut(torch.empty(0, 0, encoder.samples), encoder.sampling_rate)
-        of_classes = task.outcomes == task.classes
-        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not of_classes:
+        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
 
     def forward(self, signal: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
-from ssl_ecg.explain.style import save_figure
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
@@ -248,6 +247,8 @@ def pretrain(
     }
     if trainer.is_global_zero:
         if masked is not None:
+            from ssl_ecg.explain.style import save_figure
+
             signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])[..., :crop]).to(module.device)
             save_figure(draw_reconstruction(masked, signal, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))

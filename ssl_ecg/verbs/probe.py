@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ssl_ecg.comparison.arms import FeatureCache, run_probe
-from ssl_ecg.tasks import Classifier
-from ssl_ecg.tasks.registry import Probe
+from ssl_ecg.tasks import Classifier, Probe
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import (

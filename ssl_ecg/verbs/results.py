@@ -75,7 +75,7 @@ class Tested:
         learned: Mapping[str, NDArray[np.int64]] | None = None,
         further: Mapping[str, pd.DataFrame] | None = None,
     ) -> list[str]:
-        """Write metrics, the task's tables, the subgroups and figures of all of them, and clear away earlier ones.
+        """Write metrics and what they mean, the task's tables, the subgroups and figures; clear away earlier ones.
 
         Args:
             out: folder.
@@ -88,7 +88,7 @@ class Tested:
         Returns:
             Names of the figures.
         """
-        from ssl_ecg.evaluation import subgroup_metrics
+        from ssl_ecg.evaluation import describe, subgroup_metrics
         from ssl_ecg.report import DRAWN, draw_task
 
         labels, index = self.labels, self.index
@@ -112,7 +112,8 @@ class Tested:
                 labels.outcomes,
             )
         names = {*(f"{name}.csv" for name in DRAWN.values()), *(f"{name}.svg" for name in DRAWN), "clinical_score.csv"}
-        return write_result(out, tables, metrics, draw_task, clear=names)
+        meanings = describe(task.metrics, task.class_metrics)
+        return write_result(out, tables, metrics, meanings, draw_task, clear=names)
 
 
 def tested(

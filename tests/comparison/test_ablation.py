@@ -14,8 +14,9 @@ from ssl_ecg.backbones import load_encoder
 from ssl_ecg.comparison import AblateSettings, Variant, ablate, ablation
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.variants import random_weights
-from ssl_ecg.evaluation import paired_difference
+from ssl_ecg.evaluation import MACRO_AUPRC, MACRO_AUROC, Metric, describe, paired_difference
 from ssl_ecg.runs import lock
+from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
@@ -37,6 +38,11 @@ def variant(name: str, lead_masking: float = 0.0, **changes: object) -> Variant:
 
 
 VARIANTS = (variant("plain"), variant("masked", 0.7))
+
+
+def described_of_labels() -> dict:
+    task = create_task("arrhythmia", ("a", "b"))
+    return describe(task.metrics, task.class_metrics)
 
 
 @pytest.fixture
@@ -165,13 +171,31 @@ def test_markdown_says_what_is_simulated_and_where_an_interval_is_missing(done: 
     summary = pd.read_csv(done / "summary.csv").assign(low=np.nan, high=np.nan)
     table = results(done)
     families = {("probe", "random weights"): []}
-    text = markdown(table, summary, list(table["variant"].unique()), families, "macro_auroc", {"simulated": True})
+    metrics, told = (MACRO_AUROC, MACRO_AUPRC), {"simulated": True}
+    text = markdown(table, summary, list(table["variant"].unique()), families, metrics, told)
     assert text.startswith("**The outcomes are simulated**")
     assert "nan" not in text
     assert "(–)" in text
     assert "A dash in place of an interval: too few patients" in text
     plain = (done / "ablation.md").read_text()
     assert not any(words in plain for words in ("simulated", "A dash"))
+
+
+def test_markdown_marks_the_smallest_error_and_says_which_way_is_better(done: Path) -> None:
+    error = Metric("macro_auroc", "mean error", "Made up.", lower_is_better=True)
+    summary, table = pd.read_csv(done / "summary.csv"), results(done)
+    text = markdown(table, summary, list(table["variant"].unique()), {}, (error, MACRO_AUPRC))
+    assert "test mean error, of which less is better" in text
+    assert "| validation mean error | test mean error | test macro AUPRC |" in text
+    rows = table[(table["method"] == "probe") & (table["fraction"] == 0.3)]
+    validation = rows.groupby("variant")["validation_macro_auroc"].mean()
+    assert validation.min() < validation.max()
+    block = text.split("## ")[1]
+    assert [line.split(" | ")[0].strip("| ") for line in block.splitlines() if "**" in line] == [
+        name for name in rows["variant"].unique() if validation[name] == validation.min()
+    ]
+    said = json.loads((done / "ablation.json").read_text())
+    assert {name: said[name] for name in ("metrics", "class_metrics")} == described_of_labels()
 
 
 def test_stopped_ablation_continues_to_the_same_numbers(run, done: Path, tmp_path: Path, monkeypatch) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import ssl_ecg
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
-from ssl_ecg.labels import Splits, SplitSettings, nested_fractions
+from ssl_ecg.labels import LabelTable, Splits, SplitSettings, nested_fractions
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
@@ -253,6 +255,40 @@ def test_class_without_a_training_positive_is_named_in_the_run_and_the_warnings(
         assert run["undetermined"] == ["st_depression"]
     warnings = json.loads((tmp_path / "comparison.json").read_text())["warnings"]
     assert warnings == ["train has no positive record of 1 classes: st_depression"]
+
+
+def test_what_cannot_be_learned_is_said_once_and_by_name(study, tmp_path: Path, caplog) -> None:
+    folds = np.zeros(len(study.labels), dtype=np.int64)
+    folds[study.splits.validation], folds[study.splits.test] = 1, 2
+    table = pd.DataFrame(study.labels.targets, columns=study.labels.classes).assign(fold=folds, never=0)
+    table.insert(0, "record_id", study.archive.manifest["record_id"].iloc[study.labels.rows].to_numpy())
+    first = [nested_fractions(study.labels, study.splits.train, (0.3,), seed)[0.3] for seed in (3, 4)]
+    rare = np.setdiff1d(study.splits.train, np.concatenate(first))[0]
+    table["rare"] = 0
+    table.loc[[rare, study.splits.validation[0], study.splits.test[0]], "rare"] = 1
+    given = {"arms": ("random_probe", "pretrained_probe"), "fractions": (0.3, 1.0), "seeds": (3, 4), "replicates": 50}
+    split = SplitSettings(validation_folds=(1,), test_folds=(2,))
+    with caplog.at_level(logging.WARNING):
+        ssl_ecg.compare(study.encoder, study.archive, table, tmp_path, split=split, progress=False, **given)
+    said = [record.getMessage() for record in caplog.records]
+    assert not [line for line in said if "labels [" in line]
+    for part in ("train", "validation", "test"):
+        assert sum(line == f"{part} has no positive record of 1 classes: never" for line in said) == 1
+    assert len([line for line in said if "never" in line]) == 3
+    assert len(said) == len(set(said))
+
+
+def test_classes_that_only_small_fractions_lack_are_said_once(caplog) -> None:
+    patients = np.arange(40)
+    targets = np.column_stack([patients % 2, patients != 7]).astype(np.float32)  # one patient is without the second
+    targets[[30, 35], 1] = 0
+    labels = LabelTable(targets, ("often", "nearly_always"), patients, patients)
+    splits = Splits(patients[:30], patients[30:35], patients[35:])
+    with caplog.at_level(logging.WARNING):
+        module.check_fractions(labels, splits, (0.2, 1.0), range(5))
+    assert [record.getMessage() for record in caplog.records] == [
+        "with some seed these fractions cannot teach all classes: 20 %: nearly_always"
+    ]
 
 
 @pytest.mark.parametrize(

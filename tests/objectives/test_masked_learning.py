@@ -15,7 +15,7 @@ from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_loss import masked_loss
 from ssl_ecg.synthetic import synthesize
-from ssl_ecg.tasks import LinearProbe
+from ssl_ecg.tasks import LinearProbe, create_task
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp
         backbone.eval()
         parts = [backbone(part).numpy() for part in signals.split(100)]
         features = np.concatenate(parts)[labels.rows]
-        fitted = LinearProbe().fit(
+        fitted = LinearProbe(create_task("arrhythmia", labels.classes)).fit(
             features[splits.train], labels.targets[splits.train], features[splits.validation],
             labels.targets[splits.validation],
         )  # fmt: skip

@@ -25,8 +25,11 @@ def test_metrics_tables_and_figures_replace_those_of_an_earlier_result(tmp_path:
     for name in ("metrics.json", "per_class.csv", "calibration.csv", "calibration.svg", "notes.txt"):
         (tmp_path / name).write_text("old")
     stale = ["per_class.csv", "calibration.csv", "calibration.svg", "subgroups.csv"]
-    assert write_result(tmp_path, TABLES, {"auroc": 0.75, "auroc_low": math.nan}, draw, stale) == ["per_class.svg"]
+    assert write_result(tmp_path, TABLES, {"auroc": 0.75, "auroc_low": math.nan}, {"metrics": []}, draw, stale) == [
+        "per_class.svg"
+    ]
     assert {path.name for path in tmp_path.iterdir()} == {
+        "meanings.json",
         "metrics.json",
         "notes.txt",
         "per_class.csv",
@@ -37,14 +40,14 @@ def test_metrics_tables_and_figures_replace_those_of_an_earlier_result(tmp_path:
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_the_earlier_result(tmp_path: Path) -> None:
-    write_result(tmp_path, TABLES, {"auroc": 0.75}, draw)
+    write_result(tmp_path, TABLES, {"auroc": 0.75}, {}, draw)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(folder: Path) -> list[str]:
         raise RuntimeError("no font")
 
     with pytest.raises(RuntimeError, match="no font"):
-        write_result(tmp_path, {"other": TABLES["per_class"]}, {"auroc": 0.5}, fail, ["per_class.csv"])
+        write_result(tmp_path, {"other": TABLES["per_class"]}, {"auroc": 0.5}, {}, fail, ["per_class.csv"])
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
