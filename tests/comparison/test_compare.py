@@ -282,7 +282,7 @@ def test_classes_that_only_small_fractions_lack_are_said_once(caplog) -> None:
     patients = np.arange(40)
     targets = np.column_stack([patients % 2, patients != 7]).astype(np.float32)  # one patient is without the second
     targets[[30, 35], 1] = 0
-    labels = LabelTable(targets, ("often", "nearly_always"), patients, patients)
+    labels = LabelTable(targets, ("often", "nearly_always"), patients, patients, patients.astype(str).astype(object))
     splits = Splits(patients[:30], patients[30:35], patients[35:])
     with caplog.at_level(logging.WARNING):
         module.check_fractions(labels, splits, (0.2, 1.0), range(5))
