@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from ssl_ecg.records.record import Record, RecordError
 from ssl_ecg.registry import Registry
 
 HEAD = 4096
+
+log = logging.getLogger(__name__)
 
 
 def _alone(path: Path) -> Iterable[str]:
@@ -53,8 +56,12 @@ def reader_of(path: Path) -> Reader:
     except OSError as error:
         raise RecordError("unreadable", str(error.strerror)) from error
     for name in READERS.names():
-        if READERS[name].sniff(path, head):
-            return READERS[name]
+        reader = READERS[name]
+        try:
+            if reader.sniff(path, head):
+                return reader
+        except Exception:  # a reader of somebody else that stumbles over a file does not know it
+            log.warning("reader %s cannot tell whether %s is its own", name, path.name, exc_info=True)
     raise RecordError("unknown format", f"{path.suffix or path.name!r} is none of {', '.join(READERS.names())}")
 
 

@@ -98,6 +98,16 @@ def test_where_two_readers_know_a_file_the_first_by_name_reads(tmp_path: Path, m
     assert len(list(read_records(tmp_path / "b.ecg"))) == 1
 
 
+def test_reader_that_stumbles_costs_nothing(tmp_path: Path, many, draw, caplog) -> None:
+    def stumble(path: Path, head: bytes) -> bool:
+        raise IndexError("of somebody's library")
+
+    READERS.register("a", Reader(stumble, read_many, stumble))
+    write_many(tmp_path / "s" / "b.ecg", draw(2))
+    assert run(tmp_path / "s", tmp_path / "a").accepted == 2
+    assert "reader a cannot tell whether b.ecg is its own" in caplog.text
+
+
 def test_files_that_nothing_reads(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text("text")
     with pytest.raises(RecordError, match=r"unknown format: '\.xyz' is none of wfdb"):
