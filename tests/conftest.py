@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,12 +26,27 @@ def ecg_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def oracles(ecg_data: Path) -> Path:
-    """Folder of results computed with independent packages, or a skip."""
-    folder = ecg_data.parent / "oracles"
-    if not folder.is_dir():
-        pytest.skip("no oracles beside SSL_ECG_DATA")
-    return folder
+def read_oracle() -> Callable[[str], dict[str, np.ndarray]]:
+    """A function that reads results computed with independent packages, by name (tests/oracles/README.md)."""
+    folder = Path(__file__).parent / "oracles"
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        if (path := folder / f"{name}.json").is_file():
+            return {key: np.array(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+        parts = [np.load(path, allow_pickle=False) for path in sorted(folder.glob(f"{name}*.npz"))]
+        assert parts, f"there is no oracle {name}"
+        if "ranks" in parts[0].files:  # parts of the columns
+            return {key: np.concatenate([part[key] for part in parts], axis=1) for key in parts[0].files}
+        return {key: part[key] for part in parts for key in part.files}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def published_scores(read_oracle: Callable[[str], dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of PTB-XL's 2,203 test records, and the ranks that a published xresnet1d101 gives them in a class."""
+    oracle = read_oracle("ptbxl_all_xresnet1d101")
+    return np.unpackbits(oracle["labels"], axis=0, count=len(oracle["ranks"])).astype(bool), oracle["ranks"]
 
 
 @pytest.fixture(scope="session")

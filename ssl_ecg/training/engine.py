@@ -16,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 
 LOGGERS = ("tensorboard", "wandb")
 
@@ -58,9 +58,19 @@ def one_cycle(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> Opti
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def is_decayed(name: str, parameter: Tensor) -> bool:
-    """Tell whether weight decay pulls a parameter: matrices and kernels, not biases, norms, tokens or positions."""
-    return name.endswith("weight") and parameter.ndim > 1
+def not_decayed(module: nn.Module) -> list[str]:
+    """Name the parameters that weight decay leaves alone: all but matrices and kernels, whose names hold "weight".
+
+    So tokens, positions and the dynamics of state spaces are not pulled to 0; biases and norms are left out by timm.
+    """
+    return [name for name, _ in module.named_parameters() if "weight" not in name.rpartition(".")[2]]
+
+
+def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return AdamW's parameter groups: weight decay on matrices and kernels alone, recurrent ones too."""
+    from timm.optim import param_groups_weight_decay
+
+    return param_groups_weight_decay(module, weight_decay, no_weight_decay_list=not_decayed(module))
 
 
 def effective_rank(features: Tensor) -> float:

@@ -26,7 +26,7 @@ from ssl_ecg.backbones.base import SignalBackbone
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
-from ssl_ecg.training.engine import is_decayed, make_trainer, seed_step
+from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, seed_step
 from ssl_ecg.training.finetune_settings import SCHEDULES, FinetuneSettings
 from ssl_ecg.views import Augment, random_crop
 
@@ -92,10 +92,9 @@ def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str
     from timm.optim import param_groups_layer_decay
 
     backbone = model.encoder.backbone
-    plain = [name for name, parameter in backbone.named_parameters() if not is_decayed(name, parameter)]
+    plain = not_decayed(backbone)
     groups = param_groups_layer_decay(backbone, settings.weight_decay, plain, layer_decay=settings.layer_decay)
-    groups.append({"params": [p for p in model.head.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay})
-    groups.append({"params": [p for p in model.head.parameters() if p.ndim <= 1], "weight_decay": 0.0})
+    groups += decay_groups(model.head, settings.weight_decay)
     for group in groups:
         group["lr"] = settings.learning_rate * group.pop("lr_scale", 1.0)
         group.pop("param_names", None)

@@ -27,9 +27,9 @@ from ssl_ecg.training.engine import (
     EpochCheckpoint,
     EpochTable,
     Throughput,
+    decay_groups,
     effective_rank,
     feature_deviation,
-    is_decayed,
     make_loggers,
     make_trainer,
     seed_step,
@@ -91,9 +91,7 @@ class PretrainModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with weight decay on matrices and kernels alone; linear warm-up and half a cosine, by steps."""
-        decay = [p for name, p in self.named_parameters() if is_decayed(name, p)]
-        plain = [p for name, p in self.named_parameters() if not is_decayed(name, p)]
-        groups = [{"params": decay, "weight_decay": self.settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = decay_groups(self, self.settings.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=(0.9, self.settings.beta2))
         warmup = self.settings.warmup_epochs * self.steps_per_epoch
         return warmup_cosine(optimizer, self.steps, warmup)

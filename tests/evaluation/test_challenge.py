@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,15 +9,16 @@ import pytest
 from ssl_ecg.evaluation import challenge_metric, challenge_metrics, macro_auprc, macro_auroc
 
 
-def test_challenge_oracle(oracles):
-    oracle = json.loads((oracles / "cinc2021_challenge_metric.json").read_text())
-    weights = pd.read_csv(oracles / "cinc2021_weights.csv", index_col=0)
-    for case in oracle["cases"]:
-        for classes in (oracle["classes"], list(weights.columns)):
+def test_challenge_oracle(read_oracle):
+    oracle = read_oracle("cinc2021_challenge_metric")
+    weights = pd.read_csv(Path(__file__).parents[1] / "oracles" / "cinc2021_weights.csv", index_col=0)
+    for number in range(3):
+        case = {name.split("/")[1]: value for name, value in oracle.items() if name.startswith(f"{number}/")}
+        for classes in (oracle["classes"].tolist(), list(weights.columns)):
             value = challenge_metric(case["labels"], case["outputs"], classes, weights.to_numpy())
-            assert value == pytest.approx(case["challenge_metric"], abs=1e-12)
-        assert macro_auroc(case["labels"], case["scores"]) == pytest.approx(case["macro_auroc"], abs=1e-9)
-        assert macro_auprc(case["labels"], case["scores"]) == pytest.approx(case["macro_auprc"], abs=1e-9)
+            assert value == pytest.approx(float(case["challenge_metric"]), abs=1e-12)
+        assert macro_auroc(case["labels"], case["scores"]) == pytest.approx(float(case["macro_auroc"]), abs=1e-9)
+        assert macro_auprc(case["labels"], case["scores"]) == pytest.approx(float(case["macro_auprc"]), abs=1e-9)
 
 
 def test_challenge_scale():

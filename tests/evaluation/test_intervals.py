@@ -118,9 +118,8 @@ def test_interval_ignoring_patients_is_too_narrow():
     assert by_patient.high - by_patient.low > 2 * (by_record.high - by_record.low)
 
 
-def test_published_ptbxl_interval(oracles):
-    with np.load(oracles / "ptbxl_all_xresnet1d101.npz") as published:
-        labels, scores = published["labels"], published["scores"]
+def test_published_ptbxl_interval(published_scores):
+    labels, scores = published_scores
     found = bootstrap_metrics(labels, scores, np.arange(len(labels)), replicates=300, level=0.9)["macro_auroc"]
     assert found.low == pytest.approx(0.9185, abs=0.0015)
     assert found.high == pytest.approx(0.9315, abs=0.0015)

@@ -102,8 +102,7 @@ def test_infinite_and_boolean_input():
     assert auroc_per_class(labels, [[-np.inf], [np.inf], [0.0], [1.0]]).item() == 0.75
 
 
-def test_published_ptbxl_model(oracles):
-    with np.load(oracles / "ptbxl_all_xresnet1d101.npz") as published:
-        labels, scores = published["labels"], published["scores"]
+def test_published_ptbxl_model(published_scores):
+    labels, scores = published_scores
     assert macro_auroc(labels, scores) == pytest.approx(0.92544, abs=1e-5)
     assert macro_auprc(labels, scores) == pytest.approx(average_precision_score(labels, scores, average="macro"))

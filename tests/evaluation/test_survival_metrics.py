@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -23,8 +22,8 @@ from ssl_ecg.evaluation import (
 
 
 @pytest.fixture(scope="module")
-def oracle(oracles: Path) -> dict[str, np.ndarray]:
-    return {name: np.array(v) for name, v in json.loads((oracles / "survival_metrics.json").read_text()).items()}
+def oracle(read_oracle: Callable[[str], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return read_oracle("survival_metrics")
 
 
 def draw(seed: int, records: int = 80, coarse: bool = False) -> tuple[np.ndarray, ...]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,8 +19,8 @@ def test_is_numpys_spectrum_standardised_over_all_bins(samples: int) -> None:
     np.testing.assert_allclose(found, expected[..., : samples // 2], atol=2e-5)
 
 
-def test_is_that_of_the_authors(oracles: Path) -> None:
-    oracle = np.load(oracles / "bimodal_mae_forward.npz", allow_pickle=False)
+def test_is_that_of_the_authors(read_oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    oracle = read_oracle("bimodal_mae_forward")
     found = magnitude_spectrum(torch.from_numpy(oracle["signal"]))
     np.testing.assert_allclose(found.numpy(), oracle["spectrum"], atol=1e-5)
 

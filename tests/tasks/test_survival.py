@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ HORIZON = np.linspace(0, 1825, 26)
 
 
 @pytest.fixture(scope="module")
-def oracle(oracles: Path) -> dict[str, np.ndarray]:
-    content = json.loads((oracles / "discrete_survival.json").read_text())
-    return {name: np.array(value) for name, value in content.items() if isinstance(value, list)}
+def oracle(read_oracle: Callable[[str], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return read_oracle("discrete_survival")
 
 
 def test_gensheimer_targets_are_those_of_the_authors(oracle: dict[str, np.ndarray]) -> None:

@@ -11,9 +11,9 @@ from torch import nn
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.training.engine import (
     choose_precision,
+    decay_groups,
     effective_rank,
     feature_deviation,
-    is_decayed,
     make_loggers,
     one_cycle,
     seed_step,
@@ -100,16 +100,36 @@ def test_loggers_by_name(tmp_path: Path) -> None:
         make_loggers(("mlflow",), tmp_path, {})
 
 
+def decayed(module: nn.Module) -> set[str]:
+    groups = decay_groups(module, 0.05)
+    assert {group["weight_decay"] for group in groups} <= {0.0, 0.05}
+    pulled = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
+    everyone = [id(p) for group in groups for p in group["params"]]
+    assert sorted(everyone) == sorted(id(p) for p in module.parameters())  # each in one group
+    return {name for name, parameter in module.named_parameters() if id(parameter) in pulled}
+
+
 def test_weight_decay_leaves_tokens_positions_and_norms_alone() -> None:
     backbone = create_backbone("bimodal_vit", width=12, depth=1, joint_depth=1)
-    decayed = {name for name, parameter in backbone.named_parameters() if is_decayed(name, parameter)}
-    assert "time.patch.weight" in decayed
-    assert "joint.0.attn.qkv.weight" in decayed
-    kept = {name for name, _ in backbone.named_parameters()} - decayed
+    pulled = decayed(backbone)
+    assert {"time.patch.weight", "joint.0.attn.qkv.weight"} <= pulled
+    kept = {name for name, _ in backbone.named_parameters()} - pulled
     assert {"global_token", "time.position", "frequency.position"} <= kept
     assert all(
         name.endswith(("bias", "token", "position", "norm.weight", "norm1.weight", "norm2.weight")) for name in kept
     )
+
+
+def test_weight_decay_pulls_recurrent_and_attention_weights() -> None:
+    module = nn.ModuleDict({"gru": nn.GRU(3, 4, num_layers=2), "attention": nn.MultiheadAttention(4, 2)})
+    assert decayed(module) == {
+        "gru.weight_ih_l0",
+        "gru.weight_hh_l0",
+        "gru.weight_ih_l1",
+        "gru.weight_hh_l1",
+        "attention.in_proj_weight",
+        "attention.out_proj.weight",
+    }
 
 
 def rates(schedule, steps: int, *arguments: int) -> list[list[float]]:
