@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
-from torch import Tensor
+from ssl_ecg.backbones.base import Backbone
+from ssl_ecg.registry import Registry
 
-FACTORIES: dict[str, Callable[..., Any]] = {}
+BACKBONES: Registry[Callable[..., Backbone]] = Registry("backbone", "ssl_ecg.backbones")
 
-
-class Backbone(Protocol):
-    """What every backbone offers: signal [B, L, T] in, features out."""
-
-    width: int
-    in_leads: int
-    leads: tuple[str, ...] | None
-
-    def forward_features(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to step or token features [B, N, D']."""
-
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool features [B, N, D'] to [B, D]."""
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups from input to output, for layer-wise learning-rate decay."""
-
-
-def register(name: str, factory: Callable[..., Any]) -> None:
-    """Make a backbone available by name."""
-    if name in FACTORIES:
-        raise ValueError(f"name={name!r}: a backbone of this name exists already")
-    FACTORIES[name] = factory
+register = BACKBONES.register
 
 
 def list_backbones() -> list[str]:
     """Return the names that ``create_backbone`` knows."""
-    return sorted(FACTORIES)
+    return BACKBONES.names()
 
 
 def create_backbone(name: str, in_leads: int = 12, **options: Any) -> Any:
@@ -48,11 +27,9 @@ def create_backbone(name: str, in_leads: int = 12, **options: Any) -> Any:
         options: those of the backbone's factory, such as ``width`` or ``kernel``; an unknown one is a TypeError.
 
     Returns:
-        A module with the contract of ``Backbone``.
+        A ``Backbone``.
 
     Raises:
         ValueError: unknown name.
     """
-    if name not in FACTORIES:
-        raise ValueError(f"backbone={name!r}: unknown; choose one of {', '.join(list_backbones())}")
-    return FACTORIES[name](in_leads=in_leads, **options)
+    return BACKBONES[name](in_leads=in_leads, **options)

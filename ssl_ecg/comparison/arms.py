@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.tasks.registry import Probe
@@ -49,8 +50,16 @@ class Outcome:
 
 
 def random_encoder(encoder: Encoder, seed: int) -> Encoder:
-    """Return the same network with the weights that pretraining would have started from."""
+    """Return the same network with the weights that pretraining would have started from.
+
+    A network of one's own gets them from the ``reset_parameters`` of its modules.
+
+    Raises:
+        ValueError: a network of one's own with a parameter that nothing resets.
+    """
     seed_step(seed, 0, stream=2)
+    if encoder.foreign:
+        return Encoder(reset(encoder.backbone), {}, encoder.signal)
     return Encoder(encoder.name, encoder.options, encoder.signal)
 
 
