@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones.base import Backbone, mean_of_present
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.backbones.transformer import (
     embedding,
@@ -70,7 +70,7 @@ class Stream(nn.Module):
         return self.norm(x), outputs
 
 
-class BimodalViT(SignalBackbone):
+class BimodalViT(Backbone):
     """Vision transformer over time patches and spectrum patches of an ECG.
 
     Args:
@@ -141,7 +141,7 @@ class BimodalViT(SignalBackbone):
                 joint[name].append(part)
         return Encoded(x, specific, joint)
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to tokens [B, 1 + N, D]: global, time, frequency; nothing is masked."""
         return self.encode(self.patches(signal)).tokens
 
@@ -154,10 +154,17 @@ class BimodalViT(SignalBackbone):
         layers = [*zip(*encoded.specific.values()), *zip(*encoded.joint.values())]
         return [torch.cat(parts, dim=1) for parts in layers]
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool tokens [B, N, D] to their layer-normalised mean [B, D]."""
+    def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Pool tokens [B, N, D], those ``present`` [B, N] alone, to their layer-normalised mean [B, D]."""
         # Without weights of its own: the linear head that follows has them, and pretraining would not train them.
-        return F.layer_norm(features.mean(1), (self.width,))
+        return F.layer_norm(mean_of_present(features, present), (self.width,))
+
+    def step_times(self, samples: int, steps: int) -> Tensor:
+        """Tell the centres of the tokens [1 + N]; the global token and those of the spectrum lie nowhere in time."""
+        times = torch.full((steps,), torch.nan)
+        count = samples // self.patch
+        times[1 : 1 + count] = (self.patch - 1) / 2 + self.patch * torch.arange(count)
+        return times
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""

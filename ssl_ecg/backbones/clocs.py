@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d
 
-from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.registry import register
 
 CHANNELS = (4, 16, 32)
@@ -20,7 +21,7 @@ KERNEL, STRIDE, POOL = 7, 3, 2
 STEPS = 10
 
 
-class Clocs(SignalBackbone):
+class Clocs(Backbone):
     """CLOCS-sized encoder. The method shows it one lead at a time; it takes any number.
 
     Args:
@@ -48,18 +49,31 @@ class Clocs(SignalBackbone):
         )
         self.linear = nn.Linear(CHANNELS[-1] * STEPS, width)
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to step features [B, about T / 216, 32]."""
         self.check(signal)
         return self.blocks(signal).transpose(1, 2)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Average step features [B, N, 32] to 10 steps and embed them together: [B, D]."""
-        return self.linear(adaptive_avg_pool1d(features.transpose(1, 2), STEPS).flatten(1))
+    def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Average step features [B, N, 32], of the first that are ``present`` [B, N], to 10 steps and embed them: [B, D].
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
-        return {"blocks": r"^blocks\.(\d+)", "linear": r"^linear"}
+        What follows the recorded part changes nothing: the 10 steps divide that part.
+        """
+        if present is None:
+            return self.linear(adaptive_avg_pool1d(features.transpose(1, 2), STEPS).flatten(1))
+        count, step = present.sum(1)[:, None, None], torch.arange(STEPS, device=features.device)[:, None]
+        place = torch.arange(features.shape[1], device=features.device)
+        # The bins of adaptive_avg_pool1d, of as many steps as each record has.
+        within = (place >= step * count // STEPS) & (place < -(-(step + 1) * count // STEPS))  # [B, 10, N]
+        share = within / within.sum(2, keepdim=True).clamp(min=1)
+        return self.linear((share.to(features.dtype) @ features).transpose(1, 2).flatten(1))
+
+    def step_times(self, samples: int, steps: int) -> Tensor:
+        """Tell the centres of the steps [N]: three times, a convolution on every third sample, then pairs of outputs."""
+        first, stride = 0.0, 1
+        for _ in CHANNELS:
+            first, stride = first + STRIDE / 2 * stride, POOL * STRIDE * stride
+        return first + stride * torch.arange(steps)
 
 
 register("clocs", Clocs)

@@ -12,10 +12,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones.base import Backbone, interpolate, mean_of_present
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.views.drawing import draw_leads, median_filter
 
@@ -23,7 +24,7 @@ INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)
 """I, II and V1 to V6 in the order of ``records.LEADS``; the other four are sums of I and II."""
 
 
-class EcgImage(SignalBackbone):
+class EcgImage(Backbone):
     """Any convolutional 2-D network of timm over an image of the ECG.
 
     Args:
@@ -85,17 +86,38 @@ class EcgImage(SignalBackbone):
         image = draw_leads(signal, self.lead_height, self.samples_per_column, self.limit)
         return image[:, None].expand(-1, self.in_chans, -1, -1)
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to the features of the image's patches, row by row [B, rows * columns, D']."""
         features = self.network.forward_features(self.draw(signal))
         if features.ndim != 4 or features.shape[1] != self.network.num_features:
             raise ValueError(f"network: its features {tuple(features.shape)} are no [batch, channels, rows, columns]")
         return features.flatten(2).transpose(1, 2)
 
-    def pool(self, features: Tensor) -> Tensor:
-        """Pool the features of patches [B, rows * columns, D'] to [B, D], as the network does."""
+    def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
+        """Pool the features of patches [B, rows * columns, D'], those ``present`` alone, to [B, D] as the network does."""
+        if present is not None:
+            # With the mean of those that count in place of the others, neither mean nor maximum sees the others.
+            features = features.where(present[..., None], mean_of_present(features, present)[:, None])
         # Pooling over all patches does not depend on how they are arranged.
         return self.network.forward_head(features.transpose(1, 2)[..., None])
+
+    def step_times(self, samples: int, steps: int) -> Tensor:
+        """Tell the centres of the patches [rows * columns]: a patch is around every ``stride``th column of pixels."""
+        rows, stride = self._rows_and_stride(samples, steps)
+        return (torch.arange(steps // rows) * float(stride * self.samples_per_column)).repeat(rows)
+
+    def lead_shares(self, samples: int, steps: int) -> Tensor:
+        """Return how rows of patches make a map of each lead [L, rows]: by the pixels of its strip."""
+        rows, stride = self._rows_and_stride(samples, steps)
+        pixels = interpolate(torch.eye(rows), torch.arange(rows) * float(stride), self.image_size(samples)[0])
+        shares = torch.zeros(self.in_leads, rows)
+        shares[self.drawn] = pixels.unflatten(1, (len(self.drawn), self.lead_height)).mean(2).T
+        return shares
+
+    def _rows_and_stride(self, samples: int, steps: int) -> tuple[int, int]:
+        height, width = self.image_size(samples)
+        stride = 2 ** round(math.log2(height * width / steps) / 2)
+        return math.ceil(height / stride), stride
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""

@@ -1,7 +1,8 @@
 """The encoder folder: a backbone together with the signal it expects.
 
 - ``model.safetensors``: weights of the backbone
-- ``config.json``: backbone name and options, the signal, how it was made; enough to rebuild the network
+- ``config.json``: backbone name and options, the signal, how it was made; enough to rebuild the network, unless it is
+  a network of one's own: then its class, which is never imported from here but has to be given
 - ``README.md``: the model card
 """
 
@@ -16,6 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ssl_ecg.backbones.base import Backbone
+from ssl_ecg.backbones.foreign import as_backbone, class_path
 from ssl_ecg.backbones.registry import create_backbone
 from ssl_ecg.runs import whole_folder, write_atomically, write_json
 from ssl_ecg.signals import SignalSettings
@@ -24,7 +27,8 @@ FORMAT = "ssl_ecg-encoder"
 VERSION = 1
 
 
-# Of the signal settings, those in which an encoder and its data must agree; the shortest record accepted is no matter.
+# The signal settings in which an encoder and its data must agree. The shortest accepted record is not among them: it
+# says which records are in the archive, not what a signal looks like.
 MUST_AGREE = ("leads", "sampling_rate", "duration", "band", "mains", "normalise")
 
 
@@ -32,13 +36,16 @@ class Encoder(nn.Module):
     """A backbone that knows its signal: ``encoder(signal [B, L, T]) -> features [B, D]``.
 
     Args:
-        name: backbone name, see ``create_backbone``.
-        options: options of the backbone.
+        backbone: name, see ``create_backbone``; or a network of one's own, any module from a signal [B, L, T] to features
+            [B, D], of which a copy is taken: a ``Backbone`` as it is, any other as ``backbones.foreign`` says.
+        options: options of the backbone, where it is a name.
         signal: the signal it expects.
         origin: how it was made: objective, settings, data counts, metrics.
         patients: hashes of the patients seen in pretraining, so that testing on them can be refused.
 
     Attributes:
+        name: of the backbone, or "package.module:Class" of a network of one's own.
+        foreign: whether it is a network of one's own.
         width: feature size D.
         leads: lead names.
         sampling_rate: Hz.
@@ -47,18 +54,28 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        name: str,
+        backbone: str | nn.Module,
         options: Mapping[str, Any],
         signal: SignalSettings,
         origin: Mapping[str, Any] | None = None,
         patients: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
-        self.name = name
         self.signal = signal
         self.origin = dict(origin or {})
         self.patients = patients
-        self.backbone = create_backbone(name, in_leads=len(signal.leads), **options)
+        self.backbone: Backbone
+        self.foreign = not isinstance(backbone, str)
+        if isinstance(backbone, str):
+            self.name = backbone
+            self.backbone = create_backbone(backbone, in_leads=len(signal.leads), **options)
+        elif options:
+            raise ValueError(
+                f"backbone={class_path(backbone)}: is made already; leave {', '.join(options)} out, and make it with them"
+            )
+        else:
+            self.name = class_path(backbone)
+            self.backbone = as_backbone(backbone, len(signal.leads), signal.samples)
         self.backbone.leads = signal.leads
         # What only a new network needs, such as a file of weights to start from, is no part of what it is.
         starting = getattr(self.backbone, "starting", ())
@@ -67,7 +84,7 @@ class Encoder(nn.Module):
     @property
     def width(self) -> int:
         """Feature size D."""
-        return int(self.backbone.width)
+        return self.backbone.width
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -115,6 +132,19 @@ class Encoder(nn.Module):
         self.check_shape(signal)
         return self.backbone.forward_features(signal)
 
+    def forward_steps(
+        self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map signal [B, L, T] to step features [B, N, D'], and tell which of them count, bool [B, N]; None: all.
+
+        Args:
+            signal: [B, L, T].
+            recorded: int64 [B], samples of each record that were recorded; None: all.
+            leads: bool [B, L], leads of each record that were recorded; None: all.
+        """
+        self.check_shape(signal)
+        return self.backbone.forward_steps(signal, recorded, leads)
+
     def forward(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T], normalised as ``signal`` says, to features [B, D]."""
         self.check_shape(signal)
@@ -137,7 +167,9 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
     config = {
         "format": FORMAT,
         "version": VERSION,
-        "backbone": {"name": encoder.name, "options": encoder.options},
+        "backbone": {"class": encoder.name, "foreign": True}
+        if encoder.foreign
+        else {"name": encoder.name, "options": encoder.options},
         "signal": encoder.signal.to_dict(),
         "origin": encoder.origin,
         "patients": sorted(encoder.patients),
@@ -149,15 +181,17 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
     return folder
 
 
-def load_encoder(folder: str | Path) -> Encoder:
+def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encoder:
     """Load an encoder folder, in eval mode, on the CPU. Reads JSON and safetensors only, never a pickle.
 
     Args:
         folder: what ``save_encoder`` wrote.
+        backbone: a network of one's own, where the encoder was made with one: made anew; a copy takes the weights.
 
     Raises:
         FileNotFoundError: no encoder there.
-        ValueError: another format or version, a damaged config, or weights that do not fit the network.
+        ValueError: another format or version, a damaged config, weights that do not fit the network, a network that is
+            missing or one too many.
     """
     folder = Path(folder)
     path = folder / "config.json"
@@ -170,10 +204,18 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
     if made != (FORMAT, VERSION):
         raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
+    kind = config["backbone"].get("class") if isinstance(config.get("backbone"), dict) else None
+    if kind is not None and backbone is None:
+        raise ValueError(
+            f"folder={str(folder)!r}: this encoder's network is {kind}; make one and give it: load_encoder(folder, "
+            f"backbone={kind.rpartition(':')[2]}(...))"
+        )
+    if kind is None and backbone is not None:
+        raise ValueError(f"backbone={class_path(backbone)}: the encoder in {folder} has a network; leave backbone out")
     try:
         encoder = Encoder(
-            config["backbone"]["name"],
-            config["backbone"]["options"],
+            config["backbone"]["name"] if backbone is None else backbone,
+            config["backbone"]["options"] if backbone is None else {},
             SignalSettings(**config["signal"]),
             config["origin"],
             frozenset(config["patients"]),

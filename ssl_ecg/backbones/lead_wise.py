@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones.base import Backbone, mean_of_present
 from ssl_ecg.backbones.registry import create_backbone, register
 
 
-class LeadWise(SignalBackbone):
+class LeadWise(Backbone):
     """A one-lead network applied to each lead, and the mean of its features over the leads that are there.
 
     Args:
@@ -29,33 +28,32 @@ class LeadWise(SignalBackbone):
         in_leads: leads L.
     """
 
-    def __init__(self, single: Any, in_leads: int) -> None:
-        super().__init__(in_leads, int(single.width))
+    def __init__(self, single: Backbone, in_leads: int) -> None:
+        super().__init__(in_leads, single.width)
         self.single = single
-        self.min_samples = getattr(single, "min_samples", 1)
+        self.rows, self.min_samples = in_leads, single.min_samples
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to the step features of all leads, lead by lead [B, L * N, D']."""
         self.check(signal)
         features = self.single.forward_features(signal.flatten(0, 1)[:, None])  # [B * L, N, D']
         return features.unflatten(0, (-1, self.in_leads)).flatten(1, 2)
 
     def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Pool step features [B, L * N, D'] to [B, D].
+        """Pool step features [B, L * N, D'], those ``present`` [B, L * N] alone, to [B, D].
 
-        Args:
-            features: of ``forward_features``.
-            present: bool [B, L], leads to average over; all by default.
+        The network pools the steps of every lead; the result is the mean over the leads of which a step is present.
         """
         steps = features.unflatten(1, (self.in_leads, -1)).flatten(0, 1)  # [B * L, N, D']
-        leads = self.single.pool(steps).unflatten(0, (-1, self.in_leads))  # [B, L, D]
         if present is None:
-            present = torch.ones(leads.shape[:2], dtype=torch.bool, device=leads.device)
-        return (leads * present[..., None]).sum(1) / present.sum(1, keepdim=True).clamp(min=1)
+            return self.single.pool(steps).unflatten(0, (-1, self.in_leads)).mean(1)
+        present = present.unflatten(1, (self.in_leads, -1))
+        leads = self.single.pool(steps, present.flatten(0, 1)).unflatten(0, (-1, self.in_leads))  # [B, L, D]
+        return mean_of_present(leads, present.any(2))
 
-    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to features [B, D]; a lead that is 0 throughout is missing and does not count."""
-        return self.pool(self.forward_features(signal), (signal != 0).any(2))
+    def step_times(self, samples: int, steps: int) -> Tensor:
+        """Tell the centres of the steps [L * N]: those of the network, for each lead."""
+        return self.single.step_times(samples, steps // self.rows).repeat(self.rows)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""

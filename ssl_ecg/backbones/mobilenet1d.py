@@ -81,7 +81,7 @@ class MobileNet1d(StepBackbone):
         self.stages = nn.Sequential(*stages)
         self.head = ConvNorm(inputs, scaled(HEAD), 1)
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to step features [B, ceil(T / 32), 40 * width]."""
         self.check(signal)
         return self.head(self.stages(self.stem(signal))).transpose(1, 2)

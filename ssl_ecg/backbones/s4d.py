@@ -122,14 +122,10 @@ class S4D(StepBackbone):
         self.stem = nn.Conv1d(in_leads, width, 1)
         self.blocks = nn.Sequential(*(S4DBlock(width, state, bidirectional, dropout) for _ in range(depth)))
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to step features [B, T, width]."""
         self.check(signal)
         return self.blocks(self.stem(signal)).transpose(1, 2)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
-        return {"stem": r"^stem", "blocks": r"^blocks\.(\d+)"}
 
 
 register("s4d", S4D)

@@ -99,7 +99,7 @@ class WideResNet1d(StepBackbone):
         self.stages = nn.Sequential(*stages)
         self.norm = nn.Sequential(nn.BatchNorm1d(features), nn.ReLU(inplace=True), nn.Dropout(dropout))
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to step features [B, T // stride^3, 8 * width]."""
         self.check(signal)
         return self.norm(self.stages(self.stem(signal))).transpose(1, 2)

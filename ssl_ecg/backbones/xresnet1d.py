@@ -102,7 +102,7 @@ class XResNet1d(StepBackbone):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
 
-    def forward_features(self, signal: Tensor) -> Tensor:
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to step features [B, N, D'], N about T / 2^(stages + 1)."""
         self.check(signal)
         return self.stages(self.stem(signal)).transpose(1, 2)

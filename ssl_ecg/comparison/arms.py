@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
@@ -61,8 +62,16 @@ class Outcome:
 
 
 def random_encoder(encoder: Encoder, seed: int) -> Encoder:
-    """Return the same network with the weights that pretraining would have started from."""
+    """Return the same network with the weights that pretraining would have started from.
+
+    A network of one's own gets them from the ``reset_parameters`` of its modules.
+
+    Raises:
+        ValueError: a network of one's own with a parameter that nothing resets.
+    """
     seed_step(seed, 0, stream=2)
+    if encoder.foreign:
+        return Encoder(reset(encoder.backbone), {}, encoder.signal)
     return Encoder(encoder.name, encoder.options, encoder.signal)
 
 

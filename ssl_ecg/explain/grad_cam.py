@@ -17,16 +17,18 @@ from ssl_ecg.tasks.classifier import Classifier
 class _FromSteps(nn.Module):
     """A classifier whose step features [B, D', N] are the output of a module that captum can watch."""
 
-    def __init__(self, model: Classifier) -> None:
+    def __init__(self, model: Classifier, recorded: Tensor | None, leads: Tensor | None) -> None:
         super().__init__()
         self.model = model
+        self.recorded, self.leads = recorded, leads
         self.steps = nn.Identity()
 
     def forward(self, signal: Tensor) -> Tensor:
         """Map signal [B, L, T] to logits [B, outputs]."""
         encoder = self.model.encoder
-        steps = self.steps(encoder.forward_features(signal).transpose(1, 2))
-        return self.model.head(encoder.backbone.pool(steps.transpose(1, 2)))
+        features, present = encoder.forward_steps(signal, self.recorded, self.leads)
+        steps = self.steps(features.transpose(1, 2))
+        return self.model.head(encoder.backbone.pool(steps.transpose(1, 2), present))
 
 
 def grad_cam(
@@ -35,6 +37,8 @@ def grad_cam(
     target: int | str | None = None,
     layer: nn.Module | None = None,
     by_lead: bool = False,
+    recorded: Tensor | None = None,
+    leads: Tensor | None = None,
 ) -> Tensor:
     """Map what speaks for an output of a model.
 
@@ -47,6 +51,8 @@ def grad_cam(
             of large stride, such as 32 samples, need an earlier layer to tell a P wave from its QRS complex.
         by_lead: whether to keep leads apart, where steps are of one lead (``lead_wise``, ``vit1d_lead``,
             ``ecg_image``); for other networks all leads then have the same map.
+        recorded: int64 [B], samples of each record that were recorded; None: all.
+        leads: bool [B, L], leads of each record that were recorded; None: all. Others speak for nothing.
 
     Returns:
         float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 throughout where nothing
@@ -63,11 +69,10 @@ def grad_cam(
     if model.training:
         raise ValueError("model is in training mode, in which a map depends on chance: call model.eval() first")
     output = _output(model, target)
-    from_steps = _FromSteps(model).eval()
-    whole = from_steps if layer is None else model
+    from_steps = _FromSteps(model, recorded, leads).eval()
 
     def forward(signal: Tensor) -> Tensor:
-        logits = whole(signal)
+        logits = from_steps(signal)
         return logits.sum(1) if output is None else logits[:, output]
 
     cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)
@@ -75,8 +80,8 @@ def grad_cam(
         steps = cam.attribute(signal.detach(), relu_attributions=True, attr_dim_summation=True)
     assert isinstance(steps, Tensor)
     heat = steps_to_samples(model.encoder.backbone, steps.detach().reshape(len(signal), -1), signal.shape[2])
-    # A missing lead, 0 throughout, speaks for nothing.
-    heat = heat * (signal != 0).any(2, keepdim=True) if heat.shape[1] > 1 else heat
+    if leads is not None and heat.shape[1] > 1:
+        heat = heat * leads[..., None]
     return heat.expand_as(signal) if by_lead else heat.mean(1)
 
 

@@ -108,7 +108,7 @@ class BimodalMAE(nn.Module):
         return predictions, encoded
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T].
+        """Return the loss of a batch with ``signal`` [B, L, T]; time patches beyond ``recorded`` [B] are not predicted.
 
         Returns:
             "loss"; "time_loss" and "frequency_loss", unweighted; "features" [B, D] of the visible tokens, detached.
@@ -116,10 +116,15 @@ class BimodalMAE(nn.Module):
         patches = self.backbone.patches(batch["signal"])
         masks = self.draw_masks(patches)
         predictions, encoded = self.predict(patches, masks)
+        tokens = 1 + sum(values.shape[1] for values in patches.values())
+        present = self.backbone.present(batch["signal"].shape[2], tokens, batch.get("recorded"))
         losses = {}
         for name, values in patches.items():
             target = normalise_patches(values) if self.normalise_targets else values
-            losses[name] = masked_loss(predictions[name], target, masks[name].masked)
+            hidden = masks[name].masked
+            if name == "time" and present is not None:
+                hidden = hidden & present[:, 1 : 1 + values.shape[1]]  # the global token comes first
+            losses[name] = masked_loss(predictions[name], target, hidden)
         return {
             "loss": torch.stack([self.weight[name] * loss for name, loss in losses.items()]).sum(),
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},

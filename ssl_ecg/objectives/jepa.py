@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_ecg.objectives.masked_decoder import MaskedDecoder
-from ssl_ecg.objectives.masked_loss import check_joint_patches, check_ratio
+from ssl_ecg.objectives.masked_loss import (
+    check_ratio,
+    check_tokens,
+    mean_of_masked,
+    present_tokens,
+    take_present,
+)
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import block_mask
 
@@ -27,7 +33,7 @@ class JEPA(nn.Module):
     the weights that the last step left; so it is part of the state dict and needs no word from the engine.
 
     Args:
-        backbone: a ``vit1d`` whose patches cover all leads.
+        backbone: a ``TokenBackbone`` whose patches cover all leads, such as ``vit1d``.
         sampling_rate: Hz; not used.
         ratio: share of patches that is hidden.
         blocks: contiguous blocks they form.
@@ -52,24 +58,25 @@ class JEPA(nn.Module):
         predictor_heads: int = 3,
     ) -> None:
         super().__init__()
-        check_joint_patches("jepa", backbone)
+        check_tokens("jepa", backbone, all_leads=True)
         check_ratio("ratio", ratio)
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")
         self.backbone = backbone
         self.ratio, self.blocks, self.momentum = ratio, blocks, momentum
-        width, tokens = backbone.width, backbone.position.shape[2]
+        width, tokens = backbone.width, backbone.columns
         self.predictor = MaskedDecoder(width, width, tokens, predictor_width, predictor_depth, predictor_heads)
         self.teacher = copy.deepcopy(backbone).requires_grad_(False)
 
-    def targets(self, signal: Tensor) -> Tensor:
-        """Return the teacher's features of signal [B, L, T], each token of mean 0 and variance 1: float32 [B, N, D]."""
+    def targets(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the teacher's features of a batch, each token of mean 0 and variance 1: float32 [B, N, D]."""
         self.teacher.eval()
         with torch.no_grad():
-            return F.layer_norm(self.teacher.forward_features(signal).float(), (self.backbone.width,))
+            features, _ = self.teacher.forward_steps(batch["signal"], batch.get("recorded"), batch.get("leads"))
+            return F.layer_norm(features.float(), (self.backbone.width,))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T].
+        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss", the smooth L1 distance at hidden patches; "target_deviation", by how much targets differ between
@@ -80,16 +87,17 @@ class JEPA(nn.Module):
         if self.training:
             update_momentum(self.backbone, self.teacher, self.momentum)
         patches = self.backbone.patchify(batch["signal"])
+        present = present_tokens(self.backbone, batch, patches.shape[1])
         mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device)
-        visible = self.backbone.encode(self.backbone.embed(patches, mask.visible))
+        seen = take_present(present, mask.visible)
+        visible = self.backbone.encode(self.backbone.embed(patches, mask.visible), seen)[:, self.backbone.extra :]
         prediction = self.predictor(visible, [], mask)
-        target = self.targets(batch["signal"])
+        target = self.targets(batch)
         distance = F.smooth_l1_loss(prediction.float(), target, reduction="none").mean(2)
         return {
-            # As many patches are hidden in every record, so this is the mean over records too.
-            "loss": (distance * mask.masked).sum() / mask.masked.sum(),
+            "loss": mean_of_masked(distance, mask.masked if present is None else mask.masked & present),
             "target_deviation": target.flatten(0, 1).std(0).mean(),
-            "features": self.backbone.pool(visible).detach(),
+            "features": self.backbone.pool(visible, seen).detach(),
         }
 
 

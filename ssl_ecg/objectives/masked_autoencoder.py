@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_ecg.backbones import TokenBackbone
 from ssl_ecg.backbones.transformer import (
     embedding,
     initialise,
@@ -24,13 +25,15 @@ from ssl_ecg.backbones.transformer import (
     positions,
     transformer_blocks,
 )
-from ssl_ecg.backbones.vit1d import ViT1d
 from ssl_ecg.objectives.masked_loss import (
     check_normalised,
     check_ratio,
+    check_tokens,
     masked_loss,
     normalise_patches,
+    present_tokens,
     restore_patches,
+    take_present,
 )
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Mask, grid_mask, restore_tokens
@@ -47,35 +50,38 @@ class GridDecoder(nn.Module):
         width: of the decoder's tokens, E.
         depth: blocks.
         heads: attention heads.
-        decode: "lead": the tokens of a lead see that lead alone, with its two separators; "all": all tokens.
+        decode: "lead": the tokens of a lead see that lead alone, with its extra tokens; "all": all tokens.
     """
 
-    def __init__(self, backbone: ViT1d, width: int, depth: int, heads: int, decode: str) -> None:
+    def __init__(self, backbone: TokenBackbone, width: int, depth: int, heads: int, decode: str) -> None:
         super().__init__()
-        self.rows, self.ends, self.decode = backbone.rows, backbone.separators // backbone.rows, decode
+        self.rows, self.extra, self.decode = backbone.rows, backbone.extra, decode
+        # Of extra tokens that are of no lead, where leads have tokens, nothing can be decoded lead by lead.
+        self.ends = 0 if backbone.extra % backbone.rows else backbone.extra // backbone.rows
         self.project = nn.Linear(backbone.width, width)
         self.mask_token = embedding(1, 1, width)
-        self.position = position_table(width, backbone.position.shape[2])
-        if self.ends:
-            self.lead = embedding(self.rows, 1, width)
+        self.position = position_table(width, backbone.columns)
+        self.lead = embedding(self.rows, 1, width) if self.rows > 1 or self.ends else None
         self.blocks = transformer_blocks(width, depth, heads)
         self.norm = layer_norm(width)
-        self.output = nn.Linear(width, backbone.embedding.in_features)
+        self.output = nn.Linear(width, backbone.values)
         initialise(self)
 
     def forward(self, encoded: Tensor, mask: Mask) -> Tensor:
         """Predict patches [B, N, V].
 
         Args:
-            encoded: separators and visible tokens [B, separators + K, D], as the encoder returns them.
+            encoded: extra and visible tokens [B, extra + K, D], as the encoder returns them.
             mask: which of the N positions are visible.
         """
         x = self.project(encoded)
-        separators, visible = x.split([self.rows * self.ends, mask.visible.shape[1]], dim=1)
+        extra, visible = x.split([self.extra, mask.visible.shape[1]], dim=1)
         x = restore_tokens(visible, self.mask_token, mask.restore).unflatten(1, (self.rows, -1))  # [B, rows, P, E]
         x = x + positions(self.position, x.shape[2])
         if self.ends:
-            x = torch.cat([separators.unflatten(1, (self.rows, self.ends)), x], dim=2) + self.lead
+            x = torch.cat([extra.unflatten(1, (self.rows, self.ends)), x], dim=2)
+        if self.lead is not None:
+            x = x + self.lead
         shape = x.shape[:3]
         x = x.flatten(0, 1) if self.decode == "lead" else x.flatten(1, 2)
         for block in self.blocks:
@@ -86,10 +92,11 @@ class GridDecoder(nn.Module):
 class MaskedAutoencoder(nn.Module):
     """Predict hidden patches of a signal from the visible ones.
 
-    Patches of a missing lead (0 throughout) are neither seen nor predicted where patches are of one lead.
+    Patches of what was not recorded, as the batch says (``recorded``, ``leads``), are neither seen nor predicted.
 
     Args:
-        backbone: a ``vit1d``; one token a lead and patch (``tokens="lead"``) for all but the plain masked autoencoder.
+        backbone: a ``TokenBackbone``; one with tokens of one lead, such as ``vit1d_lead``, for all but the plain masked
+            autoencoder.
         sampling_rate: Hz; not used.
         mask: "random", "time" or "lead", see ``views.grid_mask``.
         ratio: share of patches (of leads, for ``mask="lead"``) that is hidden.
@@ -116,19 +123,15 @@ class MaskedAutoencoder(nn.Module):
         decoder_heads: int = 3,
     ) -> None:
         super().__init__()
-        if not isinstance(backbone, ViT1d):
-            raise ValueError(
-                f"backbone={type(backbone).__name__}: a masked autoencoder hides tokens; choose "
-                "backbone=vit1d (mae) or backbone=vit1d_lead (st_mem, mtae, mlae)"
-            )
+        check_tokens("a masked autoencoder", backbone)
         for name, value, choices in (("mask", mask, GRID_MASKS), ("decode", decode, DECODE)):
             if value not in choices:
                 raise ValueError(f"{name}={value!r}: choose one of {', '.join(choices)}")
-        if backbone.tokens != "lead" and (mask, decode) != ("random", "all"):
+        if not backbone.by_lead and (mask, decode) != ("random", "all"):
             raise ValueError(f"mask={mask!r}, decode={decode!r}: choose a backbone with tokens of one lead, vit1d_lead")
         check_ratio("ratio", ratio)
         if normalise_targets:
-            check_normalised(backbone.embedding.in_features)
+            check_normalised(backbone.values)
         self.backbone = backbone
         self.mask, self.ratio, self.normalise_targets = mask, ratio, normalise_targets
         self.decoder = GridDecoder(backbone, decoder_width, decoder_depth, decoder_heads, decode)
@@ -139,31 +142,30 @@ class MaskedAutoencoder(nn.Module):
         return grid_mask(self.mask, batch, rows, tokens // rows, self.ratio, patches.device)
 
     def predict(self, patches: Tensor, mask: Mask, present: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Predict all patches [B, N, V] from the visible ones among those ``present``, as the backbone tells them.
+        """Predict all patches [B, N, V] from the visible ones among those ``present``, bool [B, N] or None for all.
 
         Returns:
             The prediction, and the encoder's visible tokens [B, K, D].
         """
-        if present is not None:
-            present = present.gather(1, mask.visible)
-        encoded = self.backbone.encode(self.backbone.embed(patches, mask.visible), present)
-        return self.decoder(encoded, mask), encoded[:, self.backbone.separators :]
+        tokens = self.backbone.embed(patches, mask.visible)
+        encoded = self.backbone.encode(tokens, take_present(present, mask.visible))
+        return self.decoder(encoded, mask), encoded[:, self.backbone.extra :]
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T].
+        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss"; "features" [B, D] pooled from the visible tokens, detached.
         """
         patches = self.backbone.patchify(batch["signal"])
         mask = self.draw_mask(patches)
-        present = self.backbone.present(patches)
+        present = present_tokens(self.backbone, batch, patches.shape[1])
         prediction, visible = self.predict(patches, mask, present)
         target = normalise_patches(patches) if self.normalise_targets else patches
         scored = mask.masked if present is None else mask.masked & present
         return {
             "loss": masked_loss(prediction, target, scored),
-            "features": self.backbone.pool(visible).detach(),
+            "features": self.backbone.pool(visible, take_present(present, mask.visible)).detach(),
         }
 
     @torch.no_grad()
@@ -177,7 +179,7 @@ class MaskedAutoencoder(nn.Module):
         """
         patches = self.backbone.patchify(batch["signal"])
         mask = self.draw_mask(patches)
-        predicted = self.predict(patches, mask, self.backbone.present(patches))[0].float()
+        predicted = self.predict(patches, mask, present_tokens(self.backbone, batch, patches.shape[1]))[0].float()
         if self.normalise_targets:
             predicted = restore_patches(predicted, patches)
         hidden = mask.masked[..., None].expand_as(patches)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssl_ecg.backbones import TokenBackbone
 from ssl_ecg.backbones.transformer import EPSILON
-from ssl_ecg.backbones.vit1d import ViT1d
 
 
 def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
@@ -22,8 +23,25 @@ def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
     Returns:
         A float32 scalar.
     """
-    error = (prediction.float() - target.float()).square().mean(2) * masked
-    return (error.sum(1) / masked.sum(1).clamp(min=1)).mean()
+    return mean_of_masked((prediction.float() - target.float()).square().mean(2), masked)
+
+
+def mean_of_masked(error: Tensor, masked: Tensor) -> Tensor:
+    """Return the mean of errors [B, N] over ``masked`` positions, bool [B, N], of each record, then over the batch."""
+    return ((error * masked).sum(1) / masked.sum(1).clamp(min=1)).mean()
+
+
+def present_tokens(backbone: TokenBackbone, batch: Mapping[str, Tensor], tokens: int) -> Tensor | None:
+    """Tell bool [B, N] which of N tokens of a batch's ``signal`` are of what was recorded; None: all.
+
+    ``recorded`` [B] and ``leads`` [B, L] of the batch say so; without them everything was.
+    """
+    return backbone.present(batch["signal"].shape[2], tokens, batch.get("recorded"), batch.get("leads"))
+
+
+def take_present(present: Tensor | None, index: Tensor) -> Tensor | None:
+    """Return which of the tokens at positions ``index`` [B, K] are present, bool [B, K]; None: all."""
+    return None if present is None else present.gather(1, index)
 
 
 def check_ratio(name: str, ratio: float) -> None:
@@ -36,15 +54,23 @@ def check_ratio(name: str, ratio: float) -> None:
         raise ValueError(f"{name}={ratio}: choose a share of hidden patches above 0 and below 1")
 
 
-def check_joint_patches(objective: str, backbone: Any) -> None:
-    """Refuse a backbone whose tokens are not patches of all leads.
+def check_tokens(objective: str, backbone: Any, all_leads: bool = False) -> None:
+    """Refuse a backbone without tokens or, where they must cover all leads, with tokens of one lead.
 
     Raises:
-        ValueError: naming the backbone and the objective.
+        ValueError: naming the backbone, the objective and what it needs.
     """
-    if not isinstance(backbone, ViT1d) or backbone.tokens != "joint":
-        kind = f"{type(backbone).__name__}, tokens={getattr(backbone, 'tokens', None)!r}"
-        raise ValueError(f"backbone={kind}: {objective} hides patches of all leads; choose backbone=vit1d")
+    kind = type(backbone).__name__
+    if not isinstance(backbone, TokenBackbone):
+        raise ValueError(
+            f"backbone={kind}: {objective} hides tokens, and this network has none to hide; choose backbone=vit1d"
+            f"{'' if all_leads else ' or vit1d_lead'}, or derive yours from ssl_ecg.backbones.TokenBackbone (content, "
+            "place, encode)"
+        )
+    if all_leads and backbone.rows > 1:
+        raise ValueError(
+            f"backbone={kind}: {objective} hides patches of all leads, and its patches are of one; choose backbone=vit1d"
+        )
 
 
 def check_normalised(values: int) -> None:

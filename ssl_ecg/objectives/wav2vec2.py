@@ -1,14 +1,18 @@
-"""wav2vec 2.0 on patches of an ECG: tell what was hidden from what else was (Baevski et al., NeurIPS 2020).
+"""wav2vec 2.0 on patches of an ECG (Baevski et al., NeurIPS 2020): a multiple-choice question about what was hidden.
 
-Spans of tokens are replaced by a mask token; at each hidden place the transformer's output must be nearer to the patch
-that was there than to the record's other hidden patches. On ECGs, with random lead masking, and with CMSC beside it: Oh
-et al., CHIL 2022; ECG-FM (McKeen et al. 2024, arXiv:2408.05178). ``joint`` adds the CMSC.
+    signal [B, L, T] -> augmented -> patches [B, N, V] -> tokens [B, N, D] -> spans hidden -> encoded [B, N, D]
 
-    signal [B, L, T] -> augmented -> patches [B, N, V] -> embedded [B, N, D] -> spans hidden -> encoded [B, N, D]
+A record is cut into patches. Spans of neighbouring patches are hidden: the transformer sees a mask token there, which
+says nothing but where it stands. What the transformer makes of each hidden place is compared, by cosine, with all
+patches that were hidden in this record, and must be most similar to the one that was there. The others are the wrong
+answers ("distractors"), so that no decoder and no second record is needed.
 
-Other than there, patches are embedded by ``vit1d``'s one linear layer rather than by strided convolutions; targets are
-linear in the embedded patch, not quantised; and distractors are all other hidden patches of the record rather than 100
-of them, of which a record here has fewer.
+On ECGs, with random lead masking, and with CMSC beside it: Oh et al., CHIL 2022; ECG-FM (McKeen et al. 2024,
+arXiv:2408.05178). The objective ``joint`` adds the CMSC.
+
+What differs from the publications: patches become tokens by the backbone's own embedding (of ``vit1d`` one linear
+layer) rather than by strided convolutions; the right answers are linear in that embedding, and not quantised; and a
+record has fewer than the 100 wrong answers that are drawn there, so all of its hidden patches serve.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.transformer import embedding as token
-from ssl_ecg.objectives.masked_loss import check_joint_patches, check_ratio
+from ssl_ecg.objectives.masked_loss import check_ratio, check_tokens, present_tokens, take_present
 from ssl_ecg.objectives.patient_contrastive import check_temperature, unit_length
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import Augment, block_mask, take_tokens
@@ -36,7 +40,7 @@ class Wav2Vec2(nn.Module):
     """Hide spans of time, encode all tokens, and recognise each hidden patch among the record's hidden ones.
 
     Args:
-        backbone: a ``vit1d`` whose patches cover all leads.
+        backbone: a ``TokenBackbone`` whose patches cover all leads, such as ``vit1d``.
         sampling_rate: Hz.
         ratio: share of patches that is hidden.
         spans: contiguous spans they form.
@@ -59,7 +63,7 @@ class Wav2Vec2(nn.Module):
         augment: Mapping[str, float] | None = AUGMENT,
     ) -> None:
         super().__init__()
-        check_joint_patches("wav2vec2", backbone)
+        check_tokens("wav2vec2", backbone, all_leads=True)
         check_ratio("ratio", ratio)
         check_temperature(temperature)
         self.backbone = backbone
@@ -70,44 +74,54 @@ class Wav2Vec2(nn.Module):
         self.target = nn.Linear(backbone.width, embedding)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T].
+        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss"; "accuracy", the share of hidden patches that are recognised; "features" [B, D] of the partly hidden
             records, detached.
         """
         patches = self.backbone.patchify(self.augment(batch["signal"]))
+        present = present_tokens(self.backbone, batch, patches.shape[1])
         mask = block_mask(len(patches), patches.shape[1], self.ratio, self.spans, patches.device)
-        content = self.backbone.embedding(patches)
+        content = self.backbone.content(patches)
         # What stands at a hidden place knows where it is, as every token does.
         tokens = self.backbone.embed(patches) + mask.masked[..., None] * (self.mask_token - content)
-        encoded = self.backbone.encode(tokens)
+        encoded = self.backbone.encode(tokens, present)[:, self.backbone.extra :]
         hidden = mask.restore.argsort(1)[:, mask.visible.shape[1] :]  # [B, M]
         prediction, target = self.predict(take_tokens(encoded, hidden)), self.target(take_tokens(content, hidden))
         with torch.autocast(patches.device.type, enabled=False):
-            loss, accuracy = recognition_loss(prediction.float(), target.float(), self.temperature)
-        return {"loss": loss, "accuracy": accuracy, "features": self.backbone.pool(encoded).detach()}
+            loss, accuracy = recognition_loss(
+                prediction.float(), target.float(), self.temperature, take_present(present, hidden)
+            )
+        return {"loss": loss, "accuracy": accuracy, "features": self.backbone.pool(encoded, present).detach()}
 
 
-def recognition_loss(prediction: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def recognition_loss(
+    prediction: Tensor, target: Tensor, temperature: float, present: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return how hard it is to recognise each target among those of its record, and the share recognised.
 
     Args:
         prediction: [B, M, E], need not be normalised.
         target: [B, M, E]; those that equal the one to be recognised are no distractors.
         temperature: divisor of the cosine similarities.
+        present: bool [B, M], those to recognise, and to be told from; None: all.
 
     Returns:
-        Cross-entropy, the mean over B and M, and accuracy, without gradient; scalars.
+        Cross-entropy and accuracy, without gradient: scalars, means over all that are present.
     """
     prediction, target = unit_length(prediction), unit_length(target)
     similarity = prediction @ target.mT / temperature  # [B, M, M]
     itself = torch.eye(target.shape[1], dtype=torch.bool, device=target.device)
+    if present is None:
+        present = torch.ones_like(target[..., 0], dtype=torch.bool)
     with torch.no_grad():
-        twins = (target @ target.mT > TWINS) & ~itself
-    similarity = similarity.masked_fill(twins, -torch.inf)
+        no_distractor = ((target @ target.mT > TWINS) | ~present[:, None]) & ~itself
+    similarity = similarity.masked_fill(no_distractor, -torch.inf)
     right = similarity.diagonal(dim1=1, dim2=2)
-    return (similarity.logsumexp(2) - right).mean(), (right == similarity.amax(2)).float().mean()
+    surprise, recognised = similarity.logsumexp(2) - right, right == similarity.amax(2)
+    count = present.sum().clamp(min=1)
+    return (surprise * present).sum() / count, (recognised & present).sum() / count
 
 
 register("wav2vec2", Wav2Vec2)

@@ -102,8 +102,12 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     return folder
 
 
-def load_model(folder: str | Path) -> Classifier:
+def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classifier:
     """Load a finetuned model, in eval mode, on the CPU; JSON and safetensors only.
+
+    Args:
+        folder: what ``save_classifier`` wrote.
+        backbone: a network of one's own, where the model was made with one, as in ``load_encoder``.
 
     Raises:
         FileNotFoundError: no finetuned model there.
@@ -119,7 +123,7 @@ def load_model(folder: str | Path) -> Classifier:
         windows = WindowSettings(**created.get("windows", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: no task can be made from this ({error!r})") from error
-    encoder = load_encoder(folder)
+    encoder = load_encoder(folder, backbone)
     try:
         model = Classifier(encoder, task, windows)
     except ValueError as error:
