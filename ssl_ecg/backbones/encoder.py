@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.registry import create_backbone
-from ssl_ecg.signals import SignalSettings
+from ssl_ecg.signals import Signals, SignalSettings
+from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
@@ -28,7 +30,7 @@ MUST_AGREE = ("leads", "sampling_rate", "duration", "band", "mains", "normalise"
 
 
 class Encoder(nn.Module):
-    """A backbone that knows its signal: ``encoder(signal [B, L, T]) -> features [B, D]``.
+    """A backbone that knows its signal: ``encoder(signal [B, L, T] in millivolts) -> features [B, D]``.
 
     Args:
         name: backbone name, see ``create_backbone``.
@@ -109,15 +111,37 @@ class Encoder(nn.Module):
                 f"({', '.join(self.leads)}), {self.samples} samples at {self.sampling_rate:g} Hz]"
             )
 
-    def forward_features(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to step features [B, N, D']."""
-        self.check_shape(signal)
-        return self.backbone.forward_features(signal)
+    def prepare(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Signals:
+        """Normalise signals as the backbone expects them.
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T], normalised as ``signal`` says, to features [B, D]."""
+        Args:
+            signal: [B, L, T], millivolts.
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all L.
+
+        Raises:
+            ValueError: a signal of another shape.
+        """
         self.check_shape(signal)
-        return self.backbone(signal)
+        if recorded is None:
+            recorded = torch.full((len(signal),), self.samples, device=signal.device)
+        if leads is None:
+            leads = torch.ones(signal.shape[:2], dtype=torch.bool, device=signal.device)
+        return Signals(normalise(signal, recorded, leads, self.signal.normalise), recorded, leads)
+
+    def forward_features(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map signals, as ``forward`` takes them, to step features [B, N, D']."""
+        return self.backbone.forward_features(self.prepare(signal, recorded, leads).signal)
+
+    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map signals to features [B, D].
+
+        Args:
+            signal: [B, L, T], millivolts; normalised here, as ``signal.normalise`` of the encoder says.
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all L.
+        """
+        return self.backbone(*self.prepare(signal, recorded, leads))
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:

@@ -20,7 +20,13 @@ from ssl_ecg.explain.step_times import steps_to_samples
 
 
 @torch.no_grad()
-def attention_rollout(encoder: Encoder, signal: Tensor, by_lead: bool = False) -> Tensor:
+def attention_rollout(
+    encoder: Encoder,
+    signal: Tensor,
+    recorded: Tensor | None = None,
+    leads: Tensor | None = None,
+    by_lead: bool = False,
+) -> Tensor:
     """Map where the features of a vision transformer come from.
 
     In the bimodal transformer the rollout goes through the joint blocks and those of time; what comes from the spectrum
@@ -28,7 +34,9 @@ def attention_rollout(encoder: Encoder, signal: Tensor, by_lead: bool = False) -
 
     Args:
         encoder: with a vision transformer as backbone, in eval mode.
-        signal: [B, L, T], normalised as the encoder expects.
+        signal: [B, L, T], millivolts.
+        recorded: int64 [B], samples of each record that were recorded; None: all T.
+        leads: bool [B, L], leads of each record that were recorded; None: all L.
         by_lead: whether to keep leads apart, where tokens are of one lead; else all leads have the same map.
 
     Returns:
@@ -42,20 +50,22 @@ def attention_rollout(encoder: Encoder, signal: Tensor, by_lead: bool = False) -
         raise ValueError(f"backbone={encoder.name!r}: has no attention over time; use grad_cam")
     if encoder.training:
         raise ValueError("encoder is in training mode, in which a map depends on chance: call encoder.eval() first")
+    given = signal, recorded, leads
     if isinstance(backbone, ViT1d):
+        signal = encoder.prepare(*given).signal
         present = backbone.present(backbone.patchify(signal))
-        mixed = _rollout(encoder, signal, backbone.blocks)[:, backbone.separators :, backbone.separators :]
+        mixed = _rollout(encoder, given, backbone.blocks)[:, backbone.separators :, backbone.separators :]
         counted = torch.ones_like(mixed[:, 0]) if present is None else present.to(mixed.dtype)
         tokens = torch.einsum("bi,bij->bj", counted / counted.sum(1, keepdim=True).clamp(min=1), mixed)
     else:
-        joint = _rollout(encoder, signal, backbone.joint).mean(1)
-        time = _rollout(encoder, signal, backbone.time.blocks)
+        joint = _rollout(encoder, given, backbone.joint).mean(1)
+        time = _rollout(encoder, given, backbone.time.blocks)
         tokens = torch.einsum("bi,bij->bj", joint[:, : time.shape[1]], time)
     heat = steps_to_samples(backbone, tokens, signal.shape[2])
     return heat.expand_as(signal) if by_lead else heat.mean(1)
 
 
-def _rollout(encoder: Encoder, signal: Tensor, blocks: Iterable[Any]) -> Tensor:
+def _rollout(encoder: Encoder, given: tuple[Tensor, Tensor | None, Tensor | None], blocks: Iterable[Any]) -> Tensor:
     """Return how much of each token [B, N, N] (from, to the right) is in each token after the blocks."""
     mixings: list[Tensor] = []
 
@@ -65,7 +75,7 @@ def _rollout(encoder: Encoder, signal: Tensor, blocks: Iterable[Any]) -> Tensor:
 
     watching = [block.attn.register_forward_pre_hook(watch, with_kwargs=True) for block in blocks]
     try:
-        encoder.forward_features(signal)
+        encoder.forward_features(*given)
     finally:
         for hook in watching:
             hook.remove()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.explain.step_times import steps_to_samples
+from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks.classifier import Classifier
 
 
@@ -22,16 +23,18 @@ class _FromSteps(nn.Module):
         self.model = model
         self.steps = nn.Identity()
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to logits [B, outputs]."""
+    def forward(self, signal: Tensor, recorded: Tensor | None, leads: Tensor | None) -> Tensor:
+        """Map signals, as the encoder takes them, to logits [B, outputs]."""
         encoder = self.model.encoder
-        steps = self.steps(encoder.forward_features(signal).transpose(1, 2))
+        steps = self.steps(encoder.forward_features(signal, recorded, leads).transpose(1, 2))
         return self.model.head(encoder.backbone.pool(steps.transpose(1, 2)))
 
 
 def grad_cam(
     model: Classifier,
     signal: Tensor,
+    recorded: Tensor | None = None,
+    leads: Tensor | None = None,
     target: int | str | None = None,
     layer: nn.Module | None = None,
     by_lead: bool = False,
@@ -40,7 +43,9 @@ def grad_cam(
 
     Args:
         model: encoder and head, in eval mode.
-        signal: [B, L, T], normalised as the encoder expects.
+        signal: [B, L, T], millivolts.
+        recorded: int64 [B], samples of each record that were recorded; None: all T.
+        leads: bool [B, L], leads of each record that were recorded; None: all L.
         target: number of the logit, or name of the class; None: the sum of all logits, such as those of the hazards
             of all intervals.
         layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features. Networks
@@ -49,14 +54,14 @@ def grad_cam(
             ``ecg_image``); for other networks all leads then have the same map.
 
     Returns:
-        float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 throughout where nothing
-        speaks for the output.
+        float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 where nothing was
+        recorded, and throughout where nothing speaks for the output.
 
     Raises:
         ValueError: a model in training mode, or a class that it does not have.
 
     Example:
-        >>> heat = grad_cam(load_classifier("runs/model"), signal, "low_lvef")
+        >>> heat = grad_cam(load_classifier("runs/model"), signal, target="low_lvef")
     """
     from captum.attr import LayerGradCam
 
@@ -67,7 +72,7 @@ def grad_cam(
     whole = from_steps if layer is None else model
 
     def forward(signal: Tensor) -> Tensor:
-        logits = whole(signal)
+        logits = whole(signal, recorded, leads)
         return logits.sum(1) if output is None else logits[:, output]
 
     cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)
@@ -75,8 +80,8 @@ def grad_cam(
         steps = cam.attribute(signal.detach(), relu_attributions=True, attr_dim_summation=True)
     assert isinstance(steps, Tensor)
     heat = steps_to_samples(model.encoder.backbone, steps.detach().reshape(len(signal), -1), signal.shape[2])
-    # A missing lead, 0 throughout, speaks for nothing.
-    heat = heat * (signal != 0).any(2, keepdim=True) if heat.shape[1] > 1 else heat
+    # Where steps are of all leads together, so is the map.
+    heat = heat * recorded_mask(signal, recorded, leads if heat.shape[1] > 1 else None)
     return heat.expand_as(signal) if by_lead else heat.mean(1)
 
 

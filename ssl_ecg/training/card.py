@@ -32,6 +32,8 @@ samples] to [batch, {width}] features.
 | normalisation | {normalise} |
 | parameters | {parameters:,} |
 | records | {training_records:,} for training, {validation_records:,} for the validation loss |
+| incomplete | {short_records:,} records are shorter than {duration:g} s, {records_lacking_leads:,} lack leads; what \
+was not recorded counts for nothing |
 | patients | {patients:,} |
 | held out | {held_out_records:,} records of patients that pretraining did not see |
 | epochs | {epochs_run} run; these are the weights after epoch {epoch} (counted from 0) |
@@ -56,6 +58,8 @@ _FACTS = (
     "validation_records",
     "patients",
     "held_out_records",
+    "short_records",
+    "records_lacking_leads",
     "epochs_run",
     "epoch",
     "seconds",
