@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from ssl_ecg.runs import sha256
-from ssl_ecg.signals.filters import normalise
 from ssl_ecg.signals.settings import SignalSettings
+from ssl_ecg.signals.signals import Signals
 
 FORMAT = "ssl_ecg archive"
-VERSION = 1
+VERSION = 2
 SAMPLE = np.dtype("<i2")
 
 
@@ -49,16 +49,19 @@ def part_name(number: int) -> str:
 class Archive:
     """A finished archive, opened read-only; made by :func:`open_archive`.
 
-    Indexing gives one record, :meth:`read` many at once. Signals are normalised as ``settings.normalise`` says.
-    Files are mapped when they are first read, in each process by itself, so that an archive can be sent to workers.
+    Indexing gives one record, :meth:`read` many at once, in millivolts: ``settings.normalise`` says what networks make
+    of them. Files are mapped when they are first read, in each process by itself, so that an archive can be sent to
+    workers.
 
     Attributes:
         folder: Where it lies.
         settings: What was done to the signals.
         microvolts_per_bit: Physical value of one step of the stored integers, in microvolts.
         parts: The signal files.
-        manifest: A row a record, in the order of the archive.
+        manifest: One row per record, in the order of the archive.
         info: ``archive.json`` as it was read.
+        recorded: int64 [records], samples of each record that were recorded, from the first on.
+        recorded_leads: bool [records, L], leads of each record that were recorded.
     """
 
     folder: Path
@@ -72,6 +75,9 @@ class Archive:
         self._maps: dict[int, NDArray[np.int16]] = {}
         self._part = self.manifest["part"].to_numpy(np.int64)
         self._row = self.manifest["row"].to_numpy(np.int64)
+        self.recorded = self.manifest["recorded"].to_numpy(np.int64)
+        code, sets = pd.factorize(self.manifest["leads"])
+        self.recorded_leads = np.array([[lead in names.split() for lead in self.leads] for names in sets])[code]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}
@@ -80,7 +86,7 @@ class Archive:
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return one record: its manifest row as a dict, and ``signal`` float32 [L, T].
+        """Return one record: its manifest row as a dict, and ``signal`` float32 [L, T], millivolts.
 
         Raises:
             IndexError: If ``index`` is out of range.
@@ -89,16 +95,16 @@ class Archive:
             raise IndexError(f"record {index} of an archive of {len(self)}")
         index %= len(self)
         row: dict[str, Any] = self.manifest.iloc[index].to_dict()  # type: ignore[assignment]
-        return {**row, "signal": self.read([index])[0]}
+        return {**row, "signal": self.read([index]).signal[0]}
 
-    def read(self, rows: ArrayLike) -> NDArray[np.float32]:
+    def read(self, rows: ArrayLike) -> Signals:
         """Read records by their row numbers.
 
         Args:
             rows: int [B], any order, repetitions allowed.
 
         Returns:
-            float32 [B, L, T], normalised as ``settings.normalise`` says; millivolts where that is ``"none"``.
+            ``signal`` float32 [B, L, T] in millivolts, ``recorded`` int64 [B] and ``leads`` bool [B, L].
 
         Raises:
             IndexError: If a row is out of range.
@@ -112,7 +118,7 @@ class Archive:
             here = part == number
             integers[here] = self._map(int(number))[self._row[rows[here]]]
         millivolts = integers.astype(np.float32) * np.float32(self.microvolts_per_bit / 1000)
-        return normalise(millivolts, self.settings.normalise)
+        return Signals(millivolts, self.recorded[rows], self.recorded_leads[rows])
 
     def _map(self, number: int) -> NDArray[np.int16]:
         if number not in self._maps:
@@ -215,7 +221,22 @@ def open_archive(folder: str | Path) -> Archive:
         size = path.stat().st_size if path.is_file() else 0
         if size != wanted:
             raise ArchiveError(f"{path} is damaged: {size} bytes, expected {wanted}")
+    _check_recorded(folder / "manifest.parquet", manifest, settings)
     return Archive(folder, settings, microvolts_per_bit, parts, manifest, info)
+
+
+def _check_recorded(path: Path, manifest: pd.DataFrame, settings: SignalSettings) -> None:
+    """Refuse a manifest that does not say, or not in what the archive holds, how much of each record was recorded."""
+    if missing := [name for name in ("recorded", "leads") if name not in manifest]:
+        raise ArchiveError(f"{path} lacks {', '.join(missing)}: ingest the source files again")
+    impossible = [names for names in manifest["leads"].unique() if not set() < {*names.split()} <= {*settings.leads}]
+    wrong = ~manifest["recorded"].between(1, settings.samples) | manifest["leads"].isin(impossible)
+    if wrong.any():
+        row = manifest[wrong].iloc[0]
+        raise ArchiveError(
+            f"{path} is damaged: record {row['record_id']} has recorded={row['recorded']} of {settings.samples} "
+            f"samples and leads={row['leads']!r} of {' '.join(settings.leads)}"
+        )
 
 
 def read_info(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.foreign import as_backbone, class_path
 from ssl_ecg.backbones.registry import create_backbone
 from ssl_ecg.runs import whole_folder, write_atomically, write_json
-from ssl_ecg.signals import SignalSettings
+from ssl_ecg.signals import Signals, SignalSettings
+from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
@@ -33,7 +35,7 @@ MUST_AGREE = ("leads", "sampling_rate", "duration", "band", "mains", "normalise"
 
 
 class Encoder(nn.Module):
-    """A backbone that knows its signal: ``encoder(signal [B, L, T]) -> features [B, D]``.
+    """A backbone that knows its signal: ``encoder(signal [B, L, T] in millivolts) -> features [B, D]``.
 
     Args:
         backbone: name, see ``create_backbone``; or a network of one's own, any module from a signal [B, L, T] to features
@@ -127,28 +129,39 @@ class Encoder(nn.Module):
                 f"({', '.join(self.leads)}), {self.samples} samples at {self.sampling_rate:g} Hz]"
             )
 
-    def forward_features(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to step features [B, N, D']."""
+    def prepare(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Signals:
+        """Normalise signals as the backbone expects them.
+
+        Args:
+            signal: [B, L, T], millivolts.
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all L.
+
+        Raises:
+            ValueError: a signal of another shape.
+        """
         self.check_shape(signal)
-        return self.backbone.forward_features(signal)
+        if recorded is None:
+            recorded = torch.full((len(signal),), self.samples, device=signal.device)
+        if leads is None:
+            leads = torch.ones(signal.shape[:2], dtype=torch.bool, device=signal.device)
+        return Signals(normalise(signal, recorded, leads, self.signal.normalise), recorded, leads)
 
     def forward_steps(
         self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Map signal [B, L, T] to step features [B, N, D'], and tell which of them count, bool [B, N]; None: all.
+        """Map signals, as ``forward`` takes them, to step features [B, N, D'], and tell which count, bool [B, N]."""
+        return self.backbone.forward_steps(*self.prepare(signal, recorded, leads))
+
+    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map signals to features [B, D].
 
         Args:
-            signal: [B, L, T].
-            recorded: int64 [B], samples of each record that were recorded; None: all.
-            leads: bool [B, L], leads of each record that were recorded; None: all.
+            signal: [B, L, T], millivolts; normalised here, as ``signal.normalise`` of the encoder says.
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all L.
         """
-        self.check_shape(signal)
-        return self.backbone.forward_steps(signal, recorded, leads)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T], normalised as ``signal`` says, to features [B, D]."""
-        self.check_shape(signal)
-        return self.backbone(signal)
+        return self.backbone(*self.prepare(signal, recorded, leads))
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:

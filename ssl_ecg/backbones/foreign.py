@@ -90,7 +90,7 @@ def reset(network: nn.Module) -> nn.Module:
                 f"{where}; give {type(module).__name__} a method reset_parameters()"
             )
         elif own:
-            module._reset_parameters()  # type: ignore[operator]
+            module._reset_parameters()
     return network
 
 

@@ -37,10 +37,10 @@ def attention_rollout(
 
     Args:
         encoder: with a vision transformer as backbone, in eval mode.
-        signal: [B, L, T], normalised as the encoder expects.
+        signal: [B, L, T], millivolts.
         by_lead: whether to keep leads apart, where tokens are of one lead; else all leads have the same map.
-        recorded: int64 [B], samples of each record that were recorded; None: all.
-        leads: bool [B, L], leads of each record that were recorded; None: all.
+        recorded: int64 [B], samples of each record that were recorded; None: all T.
+        leads: bool [B, L], leads of each record that were recorded; None: all L.
 
     Returns:
         float [B, T], or [B, L, T] by lead, not negative, interpolated from tokens to samples.

@@ -11,22 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.explain.step_times import steps_to_samples
+from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks.classifier import Classifier
 
 
 class _FromSteps(nn.Module):
     """A classifier whose step features [B, D', N] are the output of a module that captum can watch."""
 
-    def __init__(self, model: Classifier, recorded: Tensor | None, leads: Tensor | None) -> None:
+    def __init__(self, model: Classifier) -> None:
         super().__init__()
         self.model = model
-        self.recorded, self.leads = recorded, leads
         self.steps = nn.Identity()
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map signal [B, L, T] to logits [B, outputs]."""
+    def forward(self, signal: Tensor, recorded: Tensor | None, leads: Tensor | None) -> Tensor:
+        """Map signals, as the encoder takes them, to logits [B, outputs]."""
         encoder = self.model.encoder
-        features, present = encoder.forward_steps(signal, self.recorded, self.leads)
+        features, present = encoder.forward_steps(signal, recorded, leads)
         steps = self.steps(features.transpose(1, 2))
         return self.model.head(encoder.backbone.pool(steps.transpose(1, 2), present))
 
@@ -44,35 +44,36 @@ def grad_cam(
 
     Args:
         model: encoder and head, in eval mode.
-        signal: [B, L, T], normalised as the encoder expects.
+        signal: [B, L, T], millivolts.
         target: number of the logit, or name of the class; None: the sum of all logits, such as those of the hazards
             of all intervals.
         layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features. Networks
             of large stride, such as 32 samples, need an earlier layer to tell a P wave from its QRS complex.
         by_lead: whether to keep leads apart, where steps are of one lead (``lead_wise``, ``vit1d_lead``,
             ``ecg_image``); for other networks all leads then have the same map.
-        recorded: int64 [B], samples of each record that were recorded; None: all.
-        leads: bool [B, L], leads of each record that were recorded; None: all. Others speak for nothing.
+        recorded: int64 [B], samples of each record that were recorded; None: all T.
+        leads: bool [B, L], leads of each record that were recorded; None: all L.
 
     Returns:
-        float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 throughout where nothing
-        speaks for the output.
+        float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 where nothing was
+        recorded, and throughout where nothing speaks for the output.
 
     Raises:
         ValueError: a model in training mode, or a class that it does not have.
 
     Example:
-        >>> heat = grad_cam(load_model("runs/model"), signal, "low_lvef")
+        >>> heat = grad_cam(load_model("runs/model"), signal, target="low_lvef")
     """
     from captum.attr import LayerGradCam
 
     if model.training:
         raise ValueError("model is in training mode, in which a map depends on chance: call model.eval() first")
     output = _output(model, target)
-    from_steps = _FromSteps(model, recorded, leads).eval()
+    from_steps = _FromSteps(model).eval()
+    whole = from_steps if layer is None else model
 
     def forward(signal: Tensor) -> Tensor:
-        logits = from_steps(signal)
+        logits = whole(signal, recorded, leads)
         return logits.sum(1) if output is None else logits[:, output]
 
     cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)
@@ -80,8 +81,8 @@ def grad_cam(
         steps = cam.attribute(signal.detach(), relu_attributions=True, attr_dim_summation=True)
     assert isinstance(steps, Tensor)
     heat = steps_to_samples(model.encoder.backbone, steps.detach().reshape(len(signal), -1), signal.shape[2])
-    if leads is not None and heat.shape[1] > 1:
-        heat = heat * leads[..., None]
+    # Where steps are of all leads together, so is the map.
+    heat = heat * recorded_mask(signal, recorded, leads if heat.shape[1] > 1 else None)
     return heat.expand_as(signal) if by_lead else heat.mean(1)
 
 

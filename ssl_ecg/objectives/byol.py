@@ -48,7 +48,7 @@ class BYOL(Siamese):
         return nn.ModuleDict({"network": self.network, "projector": self.projector})
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T] and ``patient`` [B].
+        """Return the loss of a batch, see ``Siamese``.
 
         Returns:
             "loss", the mean negative cosine between predictions and targets of all ordered pairs of views; "alignment"
@@ -59,20 +59,20 @@ class BYOL(Siamese):
 
         if self.training:
             update_momentum(self.online, self.target, self.momentum)
-        views, _ = self.views(batch)
-        inputs = views.flatten(0, 1)
-        features = self.network(inputs)  # [V * R, D]
+        views = self.views(batch)
+        shape, there = views.recorded.shape, views.there[..., None]  # what shows nothing costs nothing
+        features = self.network(*views.inputs)  # [V * R, D]
         embeddings = self.projector(features)
-        predictions = self.predictor(embeddings).unflatten(0, views.shape[:2]).float()  # [V, R, E]
+        predictions = self.predictor(embeddings).unflatten(0, shape).float() * there  # [V, R, E]
         with torch.no_grad():
-            targets = self.target["projector"](self.target["network"](inputs)).unflatten(0, views.shape[:2]).float()
-        with torch.autocast(views.device.type, enabled=False):
+            targets = self.target["projector"](self.target["network"](*views.inputs)).unflatten(0, shape).float()
+        with torch.autocast(predictions.device.type, enabled=False):
             compare = NegativeCosineSimilarity()
-            losses = [compare(predictions[i], targets[j]) for i, j in permutations(range(len(views)), 2)]
+            losses = [compare(predictions[i], targets[j]) for i, j in permutations(range(len(targets)), 2)]
         # Rows are independent, so the mean over processes is that of the joined batch, without gathering.
         return {
             "loss": torch.stack(losses).mean(),
-            "alignment": alignment(embeddings.unflatten(0, views.shape[:2])),
+            "alignment": alignment(embeddings.unflatten(0, shape)),
             "features": features.detach(),
         }
 

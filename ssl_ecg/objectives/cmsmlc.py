@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ssl_ecg.objectives.cmsc import CMSC
 from ssl_ecg.objectives.registry import register
+from ssl_ecg.objectives.siamese import Views
 
 
 class CMSMLC(CMSC):
@@ -44,14 +45,21 @@ class CMSMLC(CMSC):
         if segments * backbone.in_leads < 2:
             raise ValueError(f"segments={segments}: with {backbone.in_leads} lead there is one view; choose at least 2")
 
-    def views(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return views [segments * L, B, 1, T / segments], segment by segment, and the patients [B]."""
-        batch_size, leads, _ = batch["signal"].shape
+    def segment(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Cut signals into segments as ``Siamese`` does, or leave them whole where there is one."""
         if self.segments == 1:
-            return self.augment(batch["signal"]).movedim(1, 0)[:, :, None], batch["patient"]
-        rows, _ = super().views(batch)  # [segments, B * L, 1, T / segments]
-        views = rows.unflatten(1, (batch_size, leads)).movedim(2, 1).flatten(0, 1)
-        return views, batch["patient"]
+            return batch["signal"][None], batch["recorded"][None]
+        return super().segment(batch)
+
+    def views(self, batch: Mapping[str, Tensor]) -> Views:
+        """Return views of B rows: every lead of every segment, segment by segment."""
+        size = batch["leads"].shape
+
+        def by_view(rows: Tensor) -> Tensor:  # [segments, B * L, ...] -> [segments * L, B, ...]
+            return rows.unflatten(1, size).movedim(2, 1).flatten(0, 1)
+
+        signal, recorded, leads, _ = super().views(batch)
+        return Views(by_view(signal), by_view(recorded), by_view(leads), batch["patient"])
 
 
 register("cmlc", partial(CMSMLC, segments=1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import combinations, pairwise
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,32 @@ def single_lead(backbone: Any) -> Any:
     return network
 
 
+class Views(NamedTuple):
+    """V views of R rows each: what networks take, and whose they are.
+
+    Attributes:
+        signal: [V, R, L, samples].
+        recorded: int64 [V, R], samples of each view that were recorded.
+        leads: bool [V, R, L], leads of each view that were recorded; a masked lead is one.
+        patient: [R].
+    """
+
+    signal: Tensor
+    recorded: Tensor
+    leads: Tensor
+    patient: Tensor
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """``signal``, ``recorded`` and ``leads`` of all views as one batch of V * R."""
+        return self.signal.flatten(0, 1), self.recorded.flatten(0, 1), self.leads.flatten(0, 1)
+
+    @property
+    def there(self) -> Tensor:
+        """Which views show anything, bool [V, R]: not that of a single lead that was not recorded."""
+        return self.leads.any(2)
+
+
 class Siamese(nn.Module):
     """The same network on several views of every recording: adjacent time segments, each augmented for itself.
 
@@ -118,32 +144,49 @@ class Siamese(nn.Module):
         """What sees the views: the backbone, or the network of one lead inside it."""
         return self.backbone if self.leads == "joint" else single_lead(self.backbone)
 
-    def views(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return views [V, R, leads, T / V] and the patient of every row [R]; R is B, or B * L of single leads."""
-        segments = adjacent_segments(batch["signal"], self.segments)  # [V, B, L, T / V]
-        views, patient = torch.stack([self.augment(segment) for segment in segments]), batch["patient"]
+    def segment(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Cut the signals of a batch into segments [V, B, L, T / V]; return the recorded samples of each [V, B] too."""
+        return adjacent_segments(batch["signal"], batch["recorded"], self.segments)
+
+    def views(self, batch: Mapping[str, Tensor]) -> Views:
+        """Return views of B rows, or of B * L rows of single leads."""
+        segments, recorded = self.segment(batch)
+        leads = batch["leads"].expand(len(segments), -1, -1)
+        signal = torch.stack([self.augment(*view) for view in zip(segments, recorded, leads)])
         if self.leads == "joint":
-            return views, patient
-        return views.flatten(1, 2)[:, :, None], patient.repeat_interleave(views.shape[2])
+            return Views(signal, recorded, leads, batch["patient"])
+        count = signal.shape[2]
+        return Views(
+            signal.flatten(1, 2)[:, :, None],
+            recorded.repeat_interleave(count, 1),
+            leads.flatten(1, 2)[:, :, None],
+            batch["patient"].repeat_interleave(count),
+        )
 
     def loss(self, views: Tensor, patient: Tensor) -> Tensor:
         """Return the loss of float32 embeddings [V, R, E] of all processes with the patient of every row [R]."""
         raise NotImplementedError
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T] and ``patient`` [B].
+        """Return the loss of a batch with ``signal`` [B, L, T], ``recorded`` [B], ``leads`` [B, L], ``patient`` [B].
 
         Returns:
             "loss"; "alignment", the mean cosine of the first two views of a row; "features" [V * R, D], detached, from
             which the engine watches for collapse.
         """
-        views, patient = self.views(batch)
-        features = self.network(views.flatten(0, 1))  # [V * R, D]
-        embeddings = self.projector(features).unflatten(0, views.shape[:2])  # [V, R, E]
+        views = self.views(batch)
+        features = self.network(*views.inputs)  # [V * R, D]
+        embeddings = self.projector(features).unflatten(0, views.recorded.shape)  # [V, R, E]
+        # A view of nothing is 0: it has no direction, so it attracts nobody.
+        embeddings = embeddings * views.there[..., None]
         # Gathering embeddings, not parts of the loss, makes every loss that of the joined batch.
         embeddings = gather_rows(embeddings.movedim(0, 1).contiguous()).movedim(0, 1)
+        patient = gather_rows(views.patient)
+        if self.leads == "single":  # rows without any view: leads that were not recorded
+            there = gather_rows(views.there.any(0))
+            embeddings, patient = embeddings[:, there], patient[there]
         with torch.autocast(embeddings.device.type, enabled=False):
-            loss = self.loss(embeddings.float(), gather_rows(patient))
+            loss = self.loss(embeddings.float(), patient)
         return {"loss": loss, "alignment": alignment(embeddings), "features": features.detach()}
 
 

@@ -1,16 +1,16 @@
-"""Filters, resampling, length and normalisation of arrays ``[..., samples]`` (NumPy and SciPy, at ingest)."""
+"""Filters, resampling and length of arrays ``[..., samples]`` (NumPy and SciPy, at ingest)."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
-from ssl_ecg.signals.settings import Normalisation, SignalSettings
+from ssl_ecg.signals.settings import SignalSettings
 
 Array = NDArray[np.floating]
 
@@ -113,51 +113,10 @@ def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:
     return np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(0, samples - length)])
 
 
-def _recorded(signal: Array) -> NDArray[np.bool_] | bool:
-    """Tell which samples of signal [..., L, T] come before the zeros that pad a short record, or one True for all."""
-    if signal[..., -1].any(axis=-1).all():
-        return True  # as a rule; NumPy is fast for this very object, not for an array that holds it
-    heard: NDArray[np.bool_] = (signal != 0).any(axis=-2, keepdims=True)
-    before = np.logical_or.accumulate(heard[..., ::-1], axis=-1)[..., ::-1]
-    return np.broadcast_to(before | ~before.any(axis=-1, keepdims=True), signal.shape)
-
-
-def normalise(signal: Array, how: str = "lead") -> Array:
-    """Scale to zero mean and unit standard deviation; a constant signal becomes zeros, a lead of zeros stays so.
-
-    The zeros that pad a short record, in all leads at its end, count for nothing and stay zeros.
-
-    Args:
-        signal: float [..., L, T], millivolts or any unit.
-        how: ``"lead"`` for each lead by itself, ``"record"`` for all leads of a record together (keeps the relation
-            of their amplitudes), ``"none"`` to return the signal as it is.
-
-    Returns:
-        float [..., L, T], of the dtype of ``signal``.
-
-    Raises:
-        ValueError: If ``how`` is unknown.
-    """
-    if how not in get_args(Normalisation):
-        raise ValueError(f"how={how!r}: choose one of {', '.join(get_args(Normalisation))}")
-    if how == "none":
-        return signal
-    axes = (-1,) if how == "lead" else (-2, -1)
-    recorded = _recorded(signal)
-    centred = signal - signal.mean(axis=axes, keepdims=True, where=recorded)
-    deviation = centred.std(axis=axes, keepdims=True, where=recorded)
-    # Rounding leaves a deviation of about 1e-7 x the offset in a constant lead: dividing by it would make noise of it.
-    constant = deviation <= 1e-6 * np.abs(signal).max(axis=axes, keepdims=True)
-    # A lead that is 0 throughout was not recorded; it stays 0 so that it can be told from the others.
-    absent = constant | ~signal.any(axis=-1, keepdims=True) | np.logical_not(recorded)
-    return np.where(absent, 0, centred / np.where(constant, 1, deviation)).astype(signal.dtype, copy=False)
-
-
 def condition(signal: Array, sampling_rate: float, settings: SignalSettings) -> NDArray[np.float32]:
     """Bring one recording into the form that an archive stores: filtered, resampled, of fixed length.
 
-    Filters run at the recording's own rate, before it is resampled. Normalisation is not done here: the archive keeps
-    millivolts and normalises when it is read.
+    Filters run at the recording's own rate, before it is resampled. The archive keeps millivolts: networks normalise.
 
     Args:
         signal: float [L, T], millivolts, with the leads of ``settings`` in their order.

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.runs import whole_folder, write_json
+from ssl_ecg.signals import Signals
 from ssl_ecg.tasks.registry import create_task
 from ssl_ecg.tasks.task import Task
 from ssl_ecg.tasks.windows import WindowSettings
 
 
 class Classifier(nn.Module):
-    """Signal in, logits out; the task turns them into scores.
+    """Signals in millivolts in, logits out; the task turns them into scores.
 
     Args:
         encoder: features [B, D].
@@ -43,46 +44,59 @@ class Classifier(nn.Module):
         self.task = task
         self.windows = windows = windows or WindowSettings()
         self.head = task.head(encoder.width)
-        windows.cut(torch.empty(0, 0, encoder.samples), encoder.sampling_rate)
+        windows.cut(torch.empty(0, 0, encoder.samples), torch.empty(0, dtype=torch.long), encoder.sampling_rate)
         if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Map records [B, L, T] to logits [B, outputs]: of the whole, or of what windows give before the head."""
-        self.encoder.check_shape(signal)
-        return self.head(self.features(signal))
+    def forward(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map records, as the encoder takes them, to logits [B, outputs]: of the whole, or of windows' features."""
+        return self.head(self.features(*self.encoder.prepare(signal, recorded, leads)))
 
-    def scores(self, signal: Tensor) -> Tensor:
-        """Map records [B, L, T] to the task's scores [B, S], over windows where there are any."""
+    def scores(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Map records, as the encoder takes them, to the task's scores [B, S], over windows where there are any."""
         if self.windows.seconds is None or self.windows.of_features:
-            return self.task.scores(self(signal))
-        self.encoder.check_shape(signal)
-        crops, present = self.windows.cut(signal, self.encoder.sampling_rate)
-        each = self.task.scores(self.head(self.encoder.backbone(crops.flatten(0, 1))))
+            return self.task.scores(self(signal, recorded, leads))
+        crops, present = self._cut(self.windows, *self.encoder.prepare(signal, recorded, leads))
+        each = self.task.scores(self.head(self.encoder.backbone(*crops)))
         return self.windows.reduce(each.unflatten(0, present.shape), present)
 
     @torch.inference_mode()
-    def predict(self, signal: ArrayLike) -> NDArray[np.float32]:
-        """Return the task's scores, float32 [B, S], of records [B, L, T]."""
-        return self.scores(torch.as_tensor(signal, dtype=torch.float32)).float().numpy()
+    def predict(
+        self, signal: ArrayLike, recorded: ArrayLike | None = None, leads: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """Return the task's scores, float32 [B, S], of records, as the encoder takes them but as arrays."""
+        given = (None if part is None else torch.as_tensor(part) for part in (recorded, leads))
+        return self.scores(torch.as_tensor(signal, dtype=torch.float32), *given).float().numpy()
 
-    def features(self, signal: Tensor) -> Tensor:
-        """Map records, or crops of them in training, [B, L, T] to what the head sees, [B, D]."""
-        crops, present = self._crops(signal)
-        return self.windows.reduce(self.encoder.backbone(crops.flatten(0, 1)).unflatten(0, present.shape), present)
+    def features(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> Tensor:
+        """Map normalised records, or crops of them in training, to what the head sees, [B, D].
 
-    def steps(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        Args:
+            signal: [B, L, T], normalised (``Encoder.prepare``).
+            recorded: int64 [B], samples of each that were recorded.
+            leads: bool [B, L], leads of each that were recorded.
+        """
+        crops, present = self._crops(signal, recorded, leads)
+        return self.windows.reduce(self.encoder.backbone(*crops).unflatten(0, present.shape), present)
+
+    def steps(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Tensor, Tensor]:
         """Map the same to step features [B, W, N, D'] of W windows, or of one whole, and which are present [B, W]."""
-        crops, present = self._crops(signal)
-        return self.encoder.backbone.forward_features(crops.flatten(0, 1)).unflatten(0, present.shape), present
+        crops, present = self._crops(signal, recorded, leads)
+        return self.encoder.backbone.forward_features(crops.signal, crops.leads).unflatten(0, present.shape), present
 
     def pool(self, steps: Tensor, present: Tensor) -> Tensor:
         """Pool step features [B, W, N, D'] of windows, present or not [B, W], to what the head sees, [B, D]."""
         return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, present.shape), present)
 
-    def _crops(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+    def _crops(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Signals, Tensor]:
         windows = self.windows if self.windows.of_features else WindowSettings()
-        return windows.cut(signal, self.encoder.sampling_rate)
+        return self._cut(windows, signal, recorded, leads)
+
+    def _cut(self, windows: WindowSettings, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Signals, Tensor]:
+        """Return windows as a batch of B * W signals, and which are present [B, W]."""
+        crops, recorded, present = windows.cut(signal, recorded, self.encoder.sampling_rate)
+        leads = leads.repeat_interleave(present.shape[1], 0)
+        return Signals(crops.flatten(0, 1), recorded.flatten(), leads), present
 
 
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:

@@ -14,7 +14,6 @@ from pydantic import model_validator
 from torch import Tensor
 
 from ssl_ecg.settings import Settings
-from ssl_ecg.views import recorded_samples
 
 
 class WindowSettings(Settings):
@@ -24,7 +23,7 @@ class WindowSettings(Settings):
     """length of a window, or null for whole records; 2.5 is PTB-XL's protocol"""
     stride: Annotated[float, Gt(0)] = 1.25
     """seconds from one window to the next; the last window ends with the record, wherever that is. A record shorter
-    than a window is one window, padding and all"""
+    than a window is one window"""
     aggregate: Literal["max", "mean"] = "max"
     """over the windows of a record"""
     over: Literal["scores", "features"] = "scores"
@@ -42,18 +41,24 @@ class WindowSettings(Settings):
         """Whether windows meet before the head, so that they are part of the network."""
         return self.seconds is not None and self.over == "features"
 
-    def cut(self, signal: Tensor, sampling_rate: float) -> tuple[Tensor, Tensor]:
-        """Cut signal [B, L, T], of which short records end in zeros, into windows; whole records are one window.
+    def cut(self, signal: Tensor, recorded: Tensor, sampling_rate: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut signals into windows of what was recorded; whole records are one window.
+
+        Args:
+            signal: [B, L, T].
+            recorded: int64 [B], samples of each record that were recorded.
+            sampling_rate: Hz.
 
         Returns:
-            Windows [B, W, L, samples], and bool [B, W]: which of them are present. A record of fewer windows than
-            others repeats its last one.
+            Windows [B, W, L, samples]; the recorded samples of each, int64 [B, W]; and bool [B, W]: which of them are
+            present. A record of fewer windows than others repeats its last one.
 
         Raises:
             ValueError: records shorter than a window, or a stride below a sample.
         """
         if self.seconds is None:
-            return signal[:, None], torch.ones(len(signal), 1, dtype=torch.bool, device=signal.device)
+            whole = torch.ones(len(signal), 1, dtype=torch.bool, device=signal.device)
+            return signal[:, None], recorded[:, None], whole
         total, width, stride = signal.shape[-1], round(self.seconds * sampling_rate), round(self.stride * sampling_rate)
         if width > total or stride < 1:
             raise ValueError(
@@ -61,12 +66,13 @@ class WindowSettings(Settings):
                 f"{1 / sampling_rate:g} s; choose shorter windows, or a stride of a sample or more"
             )
         starts = torch.tensor([*range(0, total - width, stride), total - width], device=signal.device)
-        last = (recorded_samples(signal) - width).clamp(min=0)[:, None]
+        last = (recorded - width).clamp(min=0)[:, None]
         # A window is present where the one before it did not reach the end of the record.
         present = torch.cat([torch.ones_like(last, dtype=torch.bool), starts[:-1] < last], dim=1)
         index = starts.minimum(last)[..., None] + torch.arange(width, device=signal.device)  # [B, W, samples]
         signal = signal[:, None].expand(-1, len(starts), -1, -1)
-        return signal.gather(3, index[:, :, None].expand(-1, -1, signal.shape[2], -1)), present
+        windows = signal.gather(3, index[:, :, None].expand(-1, -1, signal.shape[2], -1))
+        return windows, recorded.clamp(max=width)[:, None].expand_as(present), present
 
     def reduce(self, each: Tensor, present: Tensor) -> Tensor:
         """Return the aggregate [B, S] of what windows [B, W, S] say, over those that are present [B, W]."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssl_ecg.archive import Archive
+from ssl_ecg.signals.normalisation import normalise
 
 Indices = NDArray[np.int64]
 
@@ -141,16 +142,21 @@ class ArchiveBatches(Dataset[dict[str, Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, indices: Indices) -> dict[str, Tensor]:
-        """Return ``signal`` [B, L, T], ``patient`` [B], ``row`` [B] and, where there are labels, ``targets`` [B, C]."""
+        """Return ``Signals`` in millivolts, ``patient`` [B], ``row`` [B] and, where labelled, ``targets`` [B, C]."""
         rows = self.rows[indices]
         batch = {
-            "signal": torch.from_numpy(self.archive.read(rows)),
+            **{name: torch.from_numpy(part) for name, part in self.archive.read(rows)._asdict().items()},
             "patient": torch.from_numpy(self.archive.patient[rows]),
             "row": torch.from_numpy(rows),
         }
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[indices])
         return batch
+
+
+def normalised(batch: dict[str, Tensor], how: str) -> dict[str, Tensor]:
+    """Return a batch with its signals normalised as ``how`` says, on their device."""
+    return {**batch, "signal": normalise(batch["signal"], batch["recorded"], batch["leads"], how)}
 
 
 def batch_loader(data: ArchiveBatches, batches: EpochBatches, workers: int = 0) -> DataLoader[dict[str, Tensor]]:

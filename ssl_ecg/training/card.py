@@ -42,6 +42,11 @@ def pretraining_card(encoder: Encoder) -> str:
         ("normalisation", signal.normalise),
         ("parameters", f"{origin['parameters']:,}"),
         ("records", f"{training} for training, {validation} for the validation loss"),
+        (
+            "incomplete",
+            f"{origin['short_records']:,} records are shorter than {signal.duration:g} s, "
+            f"{origin['records_lacking_leads']:,} lack leads; what was not recorded counts for nothing",
+        ),
         ("patients", UNKNOWN if origin["patients_unknown"] else f"{origin['patients']:,}"),
         ("held out", f"{origin['held_out_records']:,} records of patients that pretraining did not see"),
         (

@@ -21,8 +21,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.backbones import Encoder
-from ssl_ecg.backbones.base import SignalBackbone
+from ssl_ecg.backbones import Backbone, Encoder
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
@@ -74,18 +73,18 @@ def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: 
 
 @torch.inference_mode()
 def _in_batches(
-    module: nn.Module, function: Callable[[Tensor], Tensor], archive: Archive, rows: Rows, batch_size: int
+    module: nn.Module, function: Callable[..., Tensor], archive: Archive, rows: Rows, batch_size: int
 ) -> Targets:
-    """Return what a function of signals [B, L, T] gives for archive rows [n], with the module in eval mode."""
+    """Return what a function of ``Signals`` gives for archive rows [n], with the module in eval mode."""
     was_training = module.training
     module.eval()
     device = next(module.parameters()).device
     parts = [
-        function(torch.from_numpy(archive.read(rows[start : start + batch_size])).to(device)).float().cpu().numpy()
+        function(*(torch.from_numpy(part).to(device) for part in archive.read(rows[start : start + batch_size])))
         for start in range(0, max(len(rows), 1), batch_size)  # no rows are one empty batch
     ]
     module.train(was_training)
-    return np.concatenate(parts)
+    return torch.cat(parts).float().cpu().numpy()
 
 
 def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str, Any]]:
@@ -135,12 +134,14 @@ class FinetuneModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the task's loss on augmented crops."""
-        signal = self.augment(random_crop(batch["signal"], self.crop))
+        signal, recorded, leads = self.model.encoder.prepare(batch["signal"], batch["recorded"], batch["leads"])
+        signal, recorded = random_crop(signal, recorded, self.crop)
+        signal = self.augment(signal, recorded, leads)
         if self.settings.attention:
-            steps, present = self.model.steps(signal)
+            steps, present = self.model.steps(signal, recorded, leads)
             features = self.model.pool(steps, present)
         else:
-            features = self.model.features(signal)
+            features = self.model.features(signal, recorded, leads)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])
         if self.settings.supervised_contrastive:
             attraction = supervised_contrastive_loss(features, batch["targets"])
@@ -153,7 +154,8 @@ class FinetuneModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Collect logits of records."""
-        self._outputs.append((self.model(batch["signal"]).float(), batch["targets"]))
+        logits = self.model(batch["signal"], batch["recorded"], batch["leads"])
+        self._outputs.append((logits.float(), batch["targets"]))
 
     def on_validation_epoch_end(self) -> None:
         """Score validation and keep the weights where it is the best so far."""
@@ -209,7 +211,7 @@ def finetune(
     for name in ("supervised_contrastive", "attention"):
         if getattr(settings, name) and not task.of_labels:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
-    if settings.attention and type(encoder.backbone).forward is not SignalBackbone.forward:
+    if settings.attention and type(encoder.backbone).forward is not Backbone.forward:
         raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")
     informative = task.informative(train[1])
     train = train[0][informative], train[1][informative]
@@ -261,8 +263,12 @@ def start_as_probe(
     """
     if not isinstance(model.head, nn.Linear):
         raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
+
+    def features(*signals: Tensor) -> Tensor:
+        return model.features(*model.encoder.prepare(*signals))
+
     train_x, validation_x = (
-        _in_batches(model, model.features, archive, rows, EVALUATION_BATCH) for rows in (train[0], validation[0])
+        _in_batches(model, features, archive, rows, EVALUATION_BATCH) for rows in (train[0], validation[0])
     )
     probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
     with torch.no_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -24,19 +25,26 @@ def reconstructing(objective: nn.Module) -> nn.Module | None:
     return next((module for module in objective.modules() if hasattr(module, "reconstruct")), None)
 
 
-def draw_reconstruction(part: Any, signal: Tensor, encoder: Encoder, seed: int) -> Figure:
-    """Draw a few records of signal [B, L, T], always with the same masks."""
+def draw_reconstruction(part: Any, batch: Mapping[str, Tensor], encoder: Encoder, seed: int) -> Figure:
+    """Draw the first records of a batch as objectives see them, always with the same masks."""
     from ssl_ecg.explain import reconstruction_figure
 
-    was_training = part.training
+    signal, was_training = batch["signal"], part.training
     part.eval()
     # The draw must not move the generator from which training draws.
     with torch.random.fork_rng(devices=[signal.device] if signal.is_cuda else []):
         seed_step(seed, 0, stream=3)
-        pictures = part.reconstruct({"signal": signal[:RECORDS]})
+        pictures = part.reconstruct({name: values[:RECORDS] for name, values in batch.items()})
     part.train(was_training)
     arrays = {name: {key: value.cpu().numpy() for key, value in parts.items()} for name, parts in pictures.items()}
     return reconstruction_figure(arrays, encoder.leads, encoder.sampling_rate, signal.shape[-1], records=RECORDS)
+
+
+def first_samples(batch: Mapping[str, Tensor], samples: int | None) -> dict[str, Tensor]:
+    """Return a batch with the first ``samples`` of its signals; None: as it is."""
+    if samples is None:
+        return dict(batch)
+    return {**batch, "signal": batch["signal"][..., :samples], "recorded": batch["recorded"].clamp(max=samples)}
 
 
 class ReconstructionPictures(pl.Callback):
@@ -59,7 +67,7 @@ class ReconstructionPictures(pl.Callback):
         if batch_idx or not trainer.is_global_zero or trainer.current_epoch % every:
             return
         for log in trainer.loggers:
-            figure = draw_reconstruction(self.part, batch["signal"][..., : pl_module.crop], self.encoder, self.seed)
+            figure = draw_reconstruction(self.part, first_samples(batch, pl_module.crop), self.encoder, self.seed)
             if isinstance(log, TensorBoardLogger):
                 log.experiment.add_figure("reconstruction", figure, trainer.global_step)
             elif isinstance(log, WandbLogger):

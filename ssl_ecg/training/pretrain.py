@@ -21,7 +21,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, normalised
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.engine import (
     EarlyStop,
@@ -36,7 +36,13 @@ from ssl_ecg.training.engine import (
     seed_step,
     warmup_cosine,
 )
-from ssl_ecg.training.pictures import RECORDS, ReconstructionPictures, draw_reconstruction, reconstructing
+from ssl_ecg.training.pictures import (
+    RECORDS,
+    ReconstructionPictures,
+    draw_reconstruction,
+    first_samples,
+    reconstructing,
+)
 from ssl_ecg.training.pretrain_settings import PretrainSettings
 from ssl_ecg.views import random_crop
 
@@ -52,14 +58,20 @@ class PretrainModule(pl.LightningModule):
         settings: PretrainSettings,
         steps: int,
         steps_per_epoch: int,
+        normalise: str,
         crop: int | None = None,
     ) -> None:
         super().__init__()
         self.objective = objective
         self.settings = settings
+        self.normalise = normalise
         self.crop = crop  # samples; None: whole records
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self._features: list[Tensor] = []
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Normalise whole records, on the device."""
+        return normalised(batch, self.normalise)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
@@ -81,7 +93,10 @@ class PretrainModule(pl.LightningModule):
         self._features.append(parts["features"])
 
     def _cropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return batch if self.crop is None else {**batch, "signal": random_crop(batch["signal"], self.crop)}
+        if self.crop is None:
+            return batch
+        signal, recorded = random_crop(batch["signal"], batch["recorded"], self.crop)
+        return {**batch, "signal": signal, "recorded": recorded}
 
     def on_validation_epoch_end(self) -> None:
         """Log how far the features are from collapse."""
@@ -186,6 +201,18 @@ def pretrain(
         return load_encoder(out)
 
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
+    incomplete = {
+        "short_records": int((archive.recorded[rows] < archive.samples).sum()),
+        "records_lacking_leads": int((~archive.recorded_leads[rows]).any(1).sum()),
+    }
+    if any(incomplete.values()):
+        logger.warning(
+            "%d of %d records are shorter than %g s, %d lack leads; what was not recorded counts for nothing",
+            incomplete["short_records"],
+            len(rows),
+            archive.settings.duration,
+            incomplete["records_lacking_leads"],
+        )
 
     seed_step(settings.seed, 0, stream=2)
     network, learned = settings.backbone, settings.objective
@@ -211,7 +238,9 @@ def pretrain(
         sync_batchnorm=torch.cuda.device_count() > 1,
     )
     per_epoch = data.steps_per_epoch
-    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
+    module = PretrainModule(
+        objective, settings, settings.epochs * per_epoch, per_epoch, archive.settings.normalise, crop
+    )
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     # A run that diverged has no last weights worth keeping.
@@ -237,6 +266,7 @@ def pretrain(
         "patients": len(patients),
         "patients_unknown": int(np.count_nonzero(~archive.patient_known[rows])),
         "held_out_records": len(archive) - len(rows),
+        **incomplete,
         "epochs_run": len(table.rows),
         "epoch": int(chosen["epoch"]),
         # Of training steps, also those before a kill.
@@ -249,8 +279,10 @@ def pretrain(
         if masked is not None:
             from ssl_ecg.explain.style import save_figure
 
-            signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])[..., :crop]).to(module.device)
-            save_figure(draw_reconstruction(masked, signal, encoder, settings.seed), out / "reconstruction.svg")
+            batch = data.validation_data[np.arange(min(RECORDS, len(validation_rows)))]
+            batch = first_samples(normalised(batch, module.normalise), crop)
+            batch = {name: values.to(module.device) for name, values in batch.items()}
+            save_figure(draw_reconstruction(masked, batch, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
         run.clear()
     return encoder.eval()

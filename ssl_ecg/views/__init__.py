@@ -11,7 +11,7 @@ from ssl_ecg.views.masks import (
     take_tokens,
     visible_count,
 )
-from ssl_ecg.views.segments import adjacent_segments, random_crop, recorded_samples
+from ssl_ecg.views.segments import adjacent_segments, random_crop
 
 __all__ = [
     "AUGMENTATIONS",
@@ -23,7 +23,6 @@ __all__ = [
     "keep_smallest",
     "random_crop",
     "random_mask",
-    "recorded_samples",
     "restore_tokens",
     "take_tokens",
     "visible_count",

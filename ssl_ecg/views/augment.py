@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssl_ecg.records import LEADS, canonical_lead
 from ssl_ecg.records.electrodes import DERIVATION
+from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.views.geometry import crop_and_resize, dower_matrices, time_warp, vcg_rotation
 from ssl_ecg.views.noise import (
     MAINS,
@@ -27,7 +28,7 @@ from ssl_ecg.views.noise import (
     muscle_noise,
     pink_noise,
 )
-from ssl_ecg.views.segments import recorded_samples
+from ssl_ecg.views.segments import random_start
 
 
 def respiratory_modulation(signal: Tensor, depth: float, sampling_rate: float) -> Tensor:
@@ -49,30 +50,28 @@ def amplitude_scaling(signal: Tensor, spread: float) -> Tensor:
     return signal * factor.to(signal.dtype)
 
 
-def time_masking(signal: Tensor, share: float) -> Tensor:
-    """Set one window of all leads to 0; its length is ``share`` of the signal, its place random per record."""
-    samples = signal.shape[-1]
-    length = round(share * samples)
-    start = torch.randint(samples - length + 1, (len(signal), 1, 1), device=signal.device)
+def time_masking(signal: Tensor, share: float, recorded: Tensor | None = None) -> Tensor:
+    """Set one window of all leads to 0; its length is ``share`` of what was recorded, its place random per record."""
+    batch, _, samples = signal.shape
+    if recorded is None:
+        recorded = torch.full((batch,), samples, device=signal.device)
+    length = (share * recorded).round().long()
+    start = random_start(recorded - length)
     time = torch.arange(samples, device=signal.device)
-    return signal.masked_fill((time >= start) & (time < start + length), 0.0)
+    hidden = (time >= start[:, None]) & (time < (start + length)[:, None])
+    return signal.masked_fill(hidden[:, None], 0.0)
 
 
-def lead_masking(signal: Tensor, probability: float) -> Tensor:
+def lead_masking(signal: Tensor, probability: float, present: Tensor | None = None) -> Tensor:
     """Set each lead to 0 with ``probability`` (random lead masking, Oh et al., CHIL 2022).
 
-    At least one lead stays, of those that are not missing anyway.
+    At least one lead stays, of those that were recorded, ``present`` bool [B, L] (None: all).
     """
     draw = torch.rand(*signal.shape[:2], device=signal.device)
     # The lead with the largest draw always stays: uniform over leads, and no loop over records.
-    rank = draw.masked_fill(missing_leads(signal)[..., 0], -1.0)
+    rank = draw if present is None else draw.masked_fill(~present, -1.0)
     keep = (draw >= probability) | (rank == rank.amax(1, keepdim=True))
     return signal * keep[..., None]
-
-
-def missing_leads(signal: Tensor) -> Tensor:
-    """Tell which leads of signal [B, L, T] are missing, which is 0 throughout: bool [B, L, 1]."""
-    return signal.abs().amax(2, keepdim=True) == 0
 
 
 # In the order in which they are applied, from the heart to the recorder: masks come last, so that masked stretches are
@@ -103,6 +102,8 @@ _NEED_RATE = {
     "electrode_motion",
     "mains",
 }
+_NEED_RECORDED = {"crop_and_resize", "time_warp", "time_masking"}
+_NEED_PRESENT = {"vcg_rotation", "lead_masking"}
 _NEED_LEADS = {"vcg_rotation"}
 # Hz of the lowest component; half the sampling rate must lie above it.
 _LOWEST = {"mains": min(MAINS), "muscle_noise": MUSCLE_BAND[0]}
@@ -113,7 +114,7 @@ class Augment:
 
     With ``leads``, noise is drawn at the nine electrodes and reaches each lead by the lead's definition: III = II - I
     holds for it, and a moved arm electrode shows in the chest leads too, through Wilson's terminal. Without, every lead
-    has noise of its own. A lead that is 0 throughout is missing, and stays so; so do the zeros that pad a short record.
+    has noise of its own. What was not recorded stays 0. A lead that is masked is still one that was recorded.
 
     Args:
         strengths: augmentation name to strength; a name left out, or a strength of 0, is off.
@@ -149,8 +150,13 @@ class Augment:
         if "vcg_rotation" in self.strengths:
             dower_matrices(self.leads or ())
 
-    def __call__(self, signal: Tensor) -> Tensor:
-        """Return an augmented copy of signal [B, L, T]; the input is not changed.
+    def __call__(self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
+        """Return an augmented copy of a signal; the input is not changed.
+
+        Args:
+            signal: [B, L, T].
+            recorded: int64 [B], samples of each record that were recorded; None: all T.
+            leads: bool [B, L], leads of each record that were recorded; None: all L.
 
         Raises:
             ValueError: the signal has another number of leads than there are names.
@@ -159,16 +165,21 @@ class Augment:
             raise ValueError(f"signal has {signal.shape[1]} leads, augmentations were made for {len(self.leads)}")
         # Products of matrices would otherwise be rounded to the autocast type, and the signal with them.
         with torch.autocast(signal.device.type, enabled=False):
-            place = torch.arange(signal.shape[-1], device=signal.device)
-            present = ~missing_leads(signal) & (place < recorded_samples(signal)[:, None, None])
+            real = recorded_mask(signal, recorded, leads)
             for name, strength in self.strengths.items():
-                signal = self._apply(name, signal, strength) * present
+                signal = self._apply(name, signal, strength, recorded, leads) * real
         return signal
 
-    def _apply(self, name: str, signal: Tensor, strength: float) -> Tensor:
+    def _apply(
+        self, name: str, signal: Tensor, strength: float, recorded: Tensor | None, present: Tensor | None
+    ) -> Tensor:
         needs: dict[str, Any] = {}
         if name in _NEED_RATE:
             needs["sampling_rate"] = self.sampling_rate
+        if name in _NEED_RECORDED:
+            needs["recorded"] = recorded
+        if name in _NEED_PRESENT:
+            needs["present"] = present
         if name in _NEED_LEADS:
             needs["leads"] = self.leads
         if name not in NOISE or self.leads is None:

@@ -1,7 +1,8 @@
 """Changes of an ECG in time and space: batched, on the device, drawn from torch's global generator.
 
 Each maps signal [B, L, T] to the same shape and type, all leads of a record alike in time, so that relations between
-leads, such as III = II - I, are kept.
+leads, such as III = II - I, are kept. What lies past the ``recorded`` samples [B] of a short record (None: all T were
+recorded) never reaches those before.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ DOWER_LEADS = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The independent leads from which the heart's vector is computed; the other four are sums of I and II."""
 
 
-def crop_and_resize(signal: Tensor, share: float) -> Tensor:
+def crop_and_resize(signal: Tensor, share: float, recorded: Tensor | None = None) -> Tensor:
     """Cut a window out of every record, 1 - share to 1 of its length, and stretch it to the whole length.
 
     Random resized crops of Mehari and Strodthoff (Comput Biol Med 2022). Heart rate falls and intervals grow with it.
     """
     batch, _, samples = signal.shape
     length = 1 - share * torch.rand(batch, 1, device=signal.device)
-    start = torch.rand(batch, 1, device=signal.device) * (1 - length) * (samples - 1)
+    last = samples - 1 if recorded is None else recorded[:, None] - 1
+    start = torch.rand(batch, 1, device=signal.device) * (1 - length) * last
     return _sample_at(signal, start + length * torch.arange(samples, device=signal.device))
 
 
-def time_warp(signal: Tensor, change: float, sampling_rate: float) -> Tensor:
+def time_warp(signal: Tensor, change: float, sampling_rate: float, recorded: Tensor | None = None) -> Tensor:
     """Let time run faster and slower by up to ``change``, below 1, in a sine of 0.1 to 0.4 Hz; both ends stay.
 
     As heart rate follows breath (respiratory sinus arrhythmia: Hirsch, Bishop, Am J Physiol 1981); warping time as an
@@ -44,26 +46,29 @@ def time_warp(signal: Tensor, change: float, sampling_rate: float) -> Tensor:
     depth = change * torch.rand(batch, 1, device=signal.device)
     # The integral of 1 + depth * cos(speed * t + phase): strictly rising.
     run = time + depth / speed * (torch.sin(speed * time + phase) - torch.sin(phase))
-    return _sample_at(signal, run * ((samples - 1) / run[:, -1:].clamp(min=1e-6)))
+    last = torch.full_like(phase, samples - 1).long() if recorded is None else (recorded[:, None] - 1).clamp(min=0)
+    return _sample_at(signal, run * (last / run.gather(1, last).clamp(min=1e-6)))
 
 
-def vcg_rotation(signal: Tensor, angle: float, leads: Sequence[str]) -> Tensor:
+def vcg_rotation(signal: Tensor, angle: float, leads: Sequence[str], present: Tensor | None = None) -> Tensor:
     """Turn the heart in the chest by up to ``angle`` radians about an axis of any direction.
 
     As in 3KG (Gopal et al., ML4H 2021) the vectorcardiogram comes from the inverse of Dower's matrix (Dower et al.,
     Clin Cardiol 1980; Edenbrandt, Pahlm, J Electrocardiol 1988). Only its change goes back to the leads: what a dipole
     cannot explain is kept, and no rotation is no change. The coefficients hold for millivolts, or any unit common to
     all leads; leads that were z-scored one by one are mixed only roughly as a rotation would mix them. Where one of the
-    eight independent leads is missing, 0 throughout, the vector is not known and the record stays as it is.
+    eight independent leads was not recorded the vector is not known and the record stays as it is.
 
     Args:
         signal: [B, L, T].
         angle: largest angle in radians; drawn per record, uniformly.
         leads: names of the L leads; the eight of ``DOWER_LEADS`` must be there.
+        present: bool [B, L], leads of each record that were recorded; None: all.
     """
     dower, inverse = (torch.from_numpy(matrix).float().to(signal.device) for matrix in dower_matrices(leads))
-    known = (signal[:, [list(leads).index(lead) for lead in DOWER_LEADS]] != 0).any(2).all(1)
-    turn = angle * torch.rand(len(signal), 1, 1, device=signal.device) * known[:, None, None]
+    turn = angle * torch.rand(len(signal), 1, 1, device=signal.device)
+    if present is not None:
+        turn = turn * present[:, [list(leads).index(lead) for lead in DOWER_LEADS]].all(1)[:, None, None]
     axis = torch.nn.functional.normalize(torch.randn(len(signal), 3, device=signal.device), dim=1)
     # Rodrigues: R - 1 = sin(turn) K + (1 - cos(turn)) K^2 with K x = axis cross x.
     cross = torch.linalg.cross(axis[:, None, :], torch.eye(3, device=signal.device)[None]).mT

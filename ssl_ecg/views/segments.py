@@ -1,4 +1,4 @@
-"""Time segments of a batch of signals."""
+"""Time segments of a batch of signals, cut from what was recorded."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import torch
 from torch import Tensor
 
 
-def adjacent_segments(signal: Tensor, count: int = 2) -> Tensor:
-    """Cut every signal into adjacent, non-overlapping segments of equal length.
+def adjacent_segments(signal: Tensor, recorded: Tensor, count: int = 2) -> tuple[Tensor, Tensor]:
+    """Cut what was recorded of every signal into adjacent, non-overlapping segments of equal length.
+
+    Segments of a record that is shorter than the signal are shorter too: each holds its share of what was recorded.
 
     Args:
         signal: [B, L, T]; samples that do not fill a segment are left out at the end.
+        recorded: int64 [B], samples of each signal that were recorded.
         count: number of segments, at least 2.
 
     Returns:
-        Segments [count, B, L, T // count].
+        Segments [count, B, L, T // count], 0 where nothing was recorded, and the recorded samples of each [count, B].
 
     Raises:
         ValueError: fewer than 2 segments, or more segments than samples.
@@ -22,37 +25,45 @@ def adjacent_segments(signal: Tensor, count: int = 2) -> Tensor:
     samples = signal.shape[-1]
     if not 2 <= count <= samples:
         raise ValueError(f"count={count}: choose between 2 segments and one for each of the {samples} samples")
-    length = samples // count
-    return signal[..., : count * length].unflatten(-1, (count, length)).movedim(-2, 0)
+    length = recorded // count  # [B]
+    place = torch.arange(samples // count, device=signal.device)
+    start = torch.arange(count, device=signal.device)[:, None] * length  # [count, B]
+    segments = torch.stack([_window(signal, first, len(place)) for first in start])
+    segments = segments.masked_fill((place >= length[:, None])[:, None], 0)
+    return segments, length.expand(count, -1)
 
 
-def recorded_samples(signal: Tensor) -> Tensor:
-    """Return how many samples of signal [B, L, T] there are before the zeros that pad short records, int64 [B]."""
-    heard = (signal != 0).any(1)
-    return (heard * torch.arange(1, signal.shape[-1] + 1, device=signal.device)).amax(1)
+def random_crop(signal: Tensor, recorded: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Cut one random window of ``samples`` out of what was recorded of every signal, each at its own place.
 
-
-def random_crop(signal: Tensor, samples: int) -> Tensor:
-    """Cut one random window of ``samples`` out of every signal, each at its own place before the padding.
-
-    A signal that is shorter is cut from its first sample, with some of its padding.
+    A record that is shorter than the window is cut from its first sample.
 
     Args:
         signal: [B, L, T].
+        recorded: int64 [B], samples of each signal that were recorded.
         samples: length of the window, at most T.
 
     Returns:
-        Windows [B, L, samples].
+        Windows [B, L, samples], and the recorded samples of each [B].
 
     Raises:
         ValueError: a window longer than the signal.
     """
-    batch, leads, length = signal.shape
+    length = signal.shape[-1]
     if not 1 <= samples <= length:
         raise ValueError(f"samples={samples}: choose between 1 and the signal's {length}")
     if samples == length:
-        return signal
-    room = (recorded_samples(signal) - samples).clamp(min=0)
-    start = (torch.rand(batch, device=signal.device) * (room + 1)).long().minimum(room)
-    index = start[:, None, None] + torch.arange(samples, device=signal.device)
-    return signal.gather(2, index.expand(batch, leads, samples))
+        return signal, recorded
+    return _window(signal, random_start(recorded - samples), samples), recorded.clamp(max=samples)
+
+
+def random_start(room: Tensor) -> Tensor:
+    """Draw a whole number between 0 and ``room`` for every record, int64 [B]; 0 where there is no room."""
+    room = room.clamp(min=0)
+    return (torch.rand(len(room), device=room.device) * (room + 1)).long().minimum(room)
+
+
+def _window(signal: Tensor, start: Tensor, samples: int) -> Tensor:
+    """Cut ``samples`` of signal [B, L, T] from ``start`` [B] on."""
+    index = start[:, None] + torch.arange(samples, device=signal.device)  # [B, samples]
+    return signal.gather(2, index[:, None].expand(-1, signal.shape[1], -1))
