@@ -120,8 +120,8 @@ class Backbone(nn.Module):
             leads: bool [B, L], leads of each record that were recorded; None: all.
 
         Returns:
-            bool [B, N]: steps whose centre was recorded, and the earliest in any case, in leads that were recorded where
-            steps are of one lead; None where all are.
+            bool [B, N]: steps whose centre was recorded, and the earliest in any case, in leads that were recorded
+            where steps are of one lead; None where all are.
         """
         present = None
         if recorded is not None:

@@ -55,7 +55,7 @@ class Clocs(Backbone):
         return self.blocks(signal).transpose(1, 2)
 
     def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Average step features [B, N, 32], of the first that are ``present`` [B, N], to 10 steps and embed them: [B, D].
+        """Average step features [B, N, 32], of those ``present`` [B, N], to 10 steps and embed them: [B, D].
 
         What follows the recorded part changes nothing: the 10 steps divide that part.
         """
@@ -69,7 +69,7 @@ class Clocs(Backbone):
         return self.linear((share.to(features.dtype) @ features).transpose(1, 2).flatten(1))
 
     def step_times(self, samples: int, steps: int) -> Tensor:
-        """Tell the centres of the steps [N]: three times, a convolution on every third sample, then pairs of outputs."""
+        """Tell the centres of the steps [N]: three times a convolution of stride 3, then pairs of outputs."""
         first, stride = 0.0, 1
         for _ in CHANNELS:
             first, stride = first + STRIDE / 2 * stride, POOL * STRIDE * stride

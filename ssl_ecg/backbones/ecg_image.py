@@ -94,7 +94,7 @@ class EcgImage(Backbone):
         return features.flatten(2).transpose(1, 2)
 
     def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Pool the features of patches [B, rows * columns, D'], those ``present`` alone, to [B, D] as the network does."""
+        """Pool the features of patches [B, rows * columns, D'], those ``present``, to [B, D] as the network does."""
         if present is not None:
             # With the mean of those that count in place of the others, neither mean nor maximum sees the others.
             features = features.where(present[..., None], mean_of_present(features, present)[:, None])

@@ -38,8 +38,8 @@ class Encoder(nn.Module):
     """A backbone that knows its signal: ``encoder(signal [B, L, T] in millivolts) -> features [B, D]``.
 
     Args:
-        backbone: name, see ``create_backbone``; or a network of one's own, any module from a signal [B, L, T] to features
-            [B, D], of which a copy is taken: a ``Backbone`` as it is, any other as ``backbones.foreign`` says.
+        backbone: name, see ``create_backbone``; or a network of one's own, any module from a signal [B, L, T] to
+            features [B, D], of which a copy is taken: a ``Backbone`` as it is, any other as ``backbones.foreign`` says.
         options: options of the backbone, where it is a name.
         signal: the signal it expects.
         origin: how it was made: objective, settings, data counts, metrics.
@@ -72,9 +72,7 @@ class Encoder(nn.Module):
             self.name = backbone
             self.backbone = create_backbone(backbone, in_leads=len(signal.leads), **options)
         elif options:
-            raise ValueError(
-                f"backbone={class_path(backbone)}: is made already; leave {', '.join(options)} out, and make it with them"
-            )
+            raise ValueError(f"backbone={class_path(backbone)}: is made already; make it with {', '.join(options)}")
         else:
             self.name = class_path(backbone)
             self.backbone = as_backbone(backbone, len(signal.leads), signal.samples)

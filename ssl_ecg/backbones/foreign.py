@@ -60,8 +60,8 @@ def as_backbone(network: nn.Module, in_leads: int, samples: int) -> Backbone:
         return ForeignBackbone(network, in_leads, samples)
     if network.in_leads != in_leads:
         raise ValueError(
-            f"backbone={class_path(network)}: takes {network.in_leads} leads, and the signals have {in_leads}; make one "
-            f"with in_leads={in_leads}"
+            f"backbone={class_path(network)}: takes {network.in_leads} leads, and the signals have {in_leads}; make "
+            f"one with in_leads={in_leads}"
         )
     return network
 

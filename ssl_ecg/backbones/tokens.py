@@ -94,7 +94,7 @@ class TokenBackbone(Backbone):
         return self.content(patches) + place
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to tokens [B, N, D]; no token attends to those of leads [B, L] that were not recorded."""
+        """Map signal [B, L, T] to tokens [B, N, D]; none attends to those of leads [B, L] that were not recorded."""
         return self.forward_steps(signal, leads=leads)[0]
 
     def forward_steps(

@@ -76,7 +76,7 @@ class JEPA(nn.Module):
             return F.layer_norm(features.float(), (self.backbone.width,))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
+        """Return the loss of a batch: ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss", the smooth L1 distance at hidden patches; "target_deviation", by how much targets differ between

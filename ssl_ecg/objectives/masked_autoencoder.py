@@ -152,7 +152,7 @@ class MaskedAutoencoder(nn.Module):
         return self.decoder(encoded, mask), encoded[:, self.backbone.extra :]
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
+        """Return the loss of a batch: ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss"; "features" [B, D] pooled from the visible tokens, detached.

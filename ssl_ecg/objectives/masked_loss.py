@@ -69,7 +69,7 @@ def check_tokens(objective: str, backbone: Any, all_leads: bool = False) -> None
         )
     if all_leads and backbone.rows > 1:
         raise ValueError(
-            f"backbone={kind}: {objective} hides patches of all leads, and its patches are of one; choose backbone=vit1d"
+            f"backbone={kind}: {objective} hides patches of all leads, its patches are of one; choose backbone=vit1d"
         )
 
 

@@ -74,7 +74,7 @@ class Wav2Vec2(nn.Module):
         self.target = nn.Linear(backbone.width, embedding)
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
+        """Return the loss of a batch: ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
 
         Returns:
             "loss"; "accuracy", the share of hidden patches that are recognised; "features" [B, D] of the partly hidden

@@ -235,7 +235,7 @@ def finetune(
     )
     trainer = make_trainer(
         folder=archive.folder,
-        epochs=-1,
+        epochs=-(-settings.steps // len(batches)),
         max_steps=settings.steps,
         precision=settings.precision,
         callbacks=[],
