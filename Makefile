@@ -1,14 +1,15 @@
-# make demo: the whole way on the embedded synthetic archive.   make test: all tests.
-# Both make the environment first, in .venv, once.
+# make demo: the whole way on the embedded synthetic archive.   make test: all tests.   make test-fast: those of a second.
+# Each makes the environment first, in .venv, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
+LOWEST := .venv-lowest
 
 DEMO := runs/demo
 LABELS := $(DEMO)/archive/labels/conditions.csv
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo test test-fast test-lowest lint clean
 
 venv: $(INSTALLED)
 
@@ -32,6 +33,21 @@ demo: venv
 test: venv
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
+# Without what takes seconds, or starts and kills processes.
+test-fast: venv
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not process"
+
+# The same with the lowest versions that pyproject.toml allows, in an environment of its own.
+test-lowest: $(LOWEST)/installed
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(LOWEST)/bin/python -m pytest -n 2 -m "not slow and not process"
+
+$(LOWEST)/installed: pyproject.toml constraints.txt .ci/lowest.py
+	@echo "installing the lowest versions into $(LOWEST) (once, some minutes)"
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(BIN)/python .ci/lowest.py > $(LOWEST)/constraints.txt
+	@$(LOWEST)/bin/python -m pip install -qq --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[dev]'
+	@touch $@
+
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,4 +55,4 @@ lint: venv
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv runs build dist
+	rm -rf .venv .venv-lowest runs build dist

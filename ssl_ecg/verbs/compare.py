@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
@@ -23,18 +22,22 @@ class VerbSettings(LabelSettings, CompareSettings):
 
 
 def show(summary: pd.DataFrame, encoder: str, archive: str, labels: str, out: str) -> None:
-    """Print the arms, and where the report lies."""
+    """Print what was found, in words and as one table of arms and label fractions, and where the report lies."""
     from ssl_ecg.evaluation import described
+    from ssl_ecg.report import arm_label, findings, headline, is_difference, percent, sentences
 
-    metric = summary["metric"].iloc[0]
-    label = described(Path(out) / "comparison.json")[metric].label
-    table = Table(Column("arm", no_wrap=True), "labels", label, "95 % interval")
-    for row in summary[summary["metric"] == metric].to_dict("records"):
-        sign = "+" if " - " in row["arm"] else ""
-        mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))
-        interval = "\N{EN DASH}" if math.isnan(row["low"]) else f"{low} to {high}"
-        table.add_row(row["arm"], f"{100 * row['fraction']:g} %", mean, interval)
+    metric = described(Path(out) / "comparison.json")[summary["metric"].iloc[0]]
+    found = findings(summary, metric)
+    arms = summary[~is_difference(summary["arm"]) & (summary["metric"] == metric.name)]
+    shares = sorted(arms["fraction"].unique())
+    table = Table(metric.label, *(Column(f"{percent(share)} of labels", justify="right") for share in shares))
+    for arm, rows in arms.groupby("arm", sort=False):
+        means = rows.set_index("fraction")["mean"]
+        table.add_row(arm_label(str(arm)), *(f"{means[share]:.3f}" if share in means else "" for share in shares))
+    console.print(headline(found))
     console.print(table)
+    for sentence in sentences(found, metric):
+        console.print(f"- {sentence}", highlight=False)
     console.print(f"the report lies in {Path(out) / 'report.html'}")
 
 
