@@ -41,7 +41,7 @@ test-fast: venv
 test-lowest: $(LOWEST)/installed
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(LOWEST)/bin/python -m pytest -n 2 -m "not slow and not process"
 
-$(LOWEST)/installed: pyproject.toml constraints.txt .ci/lowest.py
+$(LOWEST)/installed: $(INSTALLED) pyproject.toml constraints.txt .ci/lowest.py
 	@echo "installing the lowest versions into $(LOWEST) (once, some minutes)"
 	@$(PYTHON) -m venv $(LOWEST)
 	@$(BIN)/python .ci/lowest.py > $(LOWEST)/constraints.txt
