@@ -8,7 +8,6 @@ from statistics import median
 
 import torch
 from operators import shares
-from ssl_ecg.verbs.shared import shipped_options
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective

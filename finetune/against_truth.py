@@ -59,10 +59,11 @@ def main() -> None:
     options = parser.parse_args()
     out, archive = Path(options.out), ssl_ecg.open_archive(options.archive)
     comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    settings = comparison["settings"]
-    if (horizon := settings["task_options"].get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
+    task_options = dict(comparison["settings"]["task"])
+    name = task_options.pop("name")
+    if (horizon := task_options.get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
         parser.error(f"horizon_days={horizon:g}: the true risks are those of {FIVE_YEARS:g} days")
-    labels, task = read_task(settings["task"], options.labels, archive, options=settings["task_options"])
+    labels, task = read_task(name, options.labels, archive, options=task_options)
     splits = ssl_ecg.SplitSettings(validation_folds=options.validation_folds, test_folds=options.test_folds).split(
         labels
     )
