@@ -59,14 +59,13 @@ def main() -> None:
     options = parser.parse_args()
     out, archive = Path(options.out), ssl_ecg.open_archive(options.archive)
     comparison = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
-    task_options = dict(comparison["settings"]["task"])
-    name = task_options.pop("name")
-    if (horizon := task_options.get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
+    chosen = comparison["settings"]["task"]
+    name = chosen.pop("name")
+    if (horizon := chosen.get("horizon_days", FIVE_YEARS)) != FIVE_YEARS:
         parser.error(f"horizon_days={horizon:g}: the true risks are those of {FIVE_YEARS:g} days")
-    labels, task = read_task(name, options.labels, archive, options=task_options)
-    splits = ssl_ecg.SplitSettings(validation_folds=options.validation_folds, test_folds=options.test_folds).split(
-        labels
-    )
+    labels, task = read_task(name, options.labels, archive, options=chosen)
+    split = ssl_ecg.SplitSettings(validation_folds=options.validation_folds, test_folds=options.test_folds)
+    splits = split.split(labels)
     if data_identity(archive, labels, splits)["labels"] != comparison["labels"]:
         parser.error("labels, --validation-folds, --test-folds: not those of the comparison")
     table = pd.read_csv(options.labels).set_index("record_id")

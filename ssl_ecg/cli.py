@@ -114,7 +114,11 @@ def _usage(verb: Verb) -> str:
 def _print_verbs() -> None:
     _print_wrapped(_USAGE)
     for name in VERBS.names():
-        _print_entry(name, "", VERBS[name].summary)
+        try:
+            summary = VERBS[name].summary
+        except ValueError as error:  # of somebody else's package; the other verbs are there
+            summary = str(error)
+        _print_entry(name, "", summary)
     _print_entry("ssl-ecg VERB --help", "", "every setting of a verb, with its documentation")
 
 

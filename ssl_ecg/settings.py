@@ -95,12 +95,13 @@ class Settings(BaseModel):
         """Put what the recipes of the chosen groups bring for this class under what is given."""
         if not isinstance(values, Mapping):
             return values
-        given, brought = dict(values), {}
+        given, brought = dict(values), dict[str, Any]()
         for name, field in cls.model_fields.items():
             for group in (mark for mark in field.metadata if isinstance(mark, Group)):
                 value = given.get(name, field.default)
-                if isinstance(value, Mapping) and "name" not in value and isinstance(field.default, str):
-                    value = given[name] = {"name": field.default, **value}  # options of what is chosen by default
+                default = _name_of(brought.get(name, field.default))
+                if isinstance(value, Mapping) and "name" not in value and default is not None:
+                    value = given[name] = {"name": default, **value}  # options of what is chosen by default
                 if (chosen := _name_of(value)) is not None:
                     brought |= read_recipe(group.name, chosen).get("with", {})
         return {**brought, **given}
@@ -274,7 +275,7 @@ def _constructors(called: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 def _hints(called: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(called.__init__ if isinstance(called, type) else called, include_extras=True)
+        return get_type_hints(vars(called)["__init__"] if isinstance(called, type) else called, include_extras=True)
     except NameError:  # types that are imported for type checkers alone
         return {}
 

@@ -20,7 +20,7 @@ from ssl_ecg.verbs import results
 from ssl_ecg.verbs._clinical import read_clinical
 
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
-SETTLED = SplitSettings(validation=0.3, test=0.35, seed=1)
+DRAWN = SplitSettings(validation=0.3, test=0.35, seed=1)
 TASK = ("task=af_survival", "task.horizon_days=1460", "task.bins=10")
 STEPS = ("steps=6", "batch_size=16", "evaluations=2")
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4", "precision=32-true")
@@ -155,7 +155,7 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
     table = pd.read_csv(paths[2]).assign(**change)
     drawn = {
         "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
-        "split": SplitSettings(validation=0.3, test=0.35, seed=1),
+        "split": DRAWN,
     }
     with pytest.raises(ValueError, match=message):
         ssl_ecg.finetune(*paths[:2], table, "nowhere", clinical_score="charge", **drawn)
@@ -163,7 +163,7 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
 
 def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
     labels, task = read_task("arrhythmia", f"{paths[1]}/labels/conditions.csv", ssl_ecg.open_archive(paths[1]))
-    splits = SETTLED.split(labels)
+    splits = DRAWN.split(labels)
     test = results.Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
     with pytest.raises(ValueError, match="clinical_score='age': task 'arrhythmia' predicts no survival"):
         read_clinical("age", paths[2], task, splits, test)
@@ -222,7 +222,7 @@ def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, 
         ssl_ecg.probe(*paths, task="af_survival", classes=["event"])
     drawn = {
         "task": {"name": "af_survival", "horizon_days": 1460, "bins": 10},
-        "split": SplitSettings(validation=0.3, test=0.35, seed=1),
+        "split": DRAWN,
     }
     with pytest.raises(ValueError, match=r"supervised_contrastive=0.1: task 'af_survival' has no labels"):
         ssl_ecg.finetune(*paths, "nowhere", training={"supervised_contrastive": 0.1}, **drawn)

@@ -226,7 +226,15 @@ def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: S
         (tmp_path / name).write_text("group,time\n")
     ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test")
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("metrics.json", "evaluation.json", "predictions.csv", "per_class.csv", "calibration.csv", "notes.csv"),
+        *(
+            "metrics.json",
+            "meanings.json",
+            "evaluation.json",
+            "predictions.csv",
+            "per_class.csv",
+            "calibration.csv",
+            "notes.csv",
+        ),
         *("per_class.svg", "calibration.svg"),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.runs import sha256
 from ssl_ecg.signals.filters import normalise
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -43,12 +43,6 @@ class Part:
 def part_name(number: int) -> str:
     """Return the path inside an archive of the signals of part ``number``."""
     return f"signals/{number:05d}.i16"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -145,6 +139,12 @@ class Archive:
     def patient(self) -> NDArray[np.int64]:
         """int64 [records]: a number for each patient, counted in order of appearance."""
         return pd.factorize(self.manifest["patient_id"])[0].astype(np.int64)
+
+    @cached_property
+    def patient_known(self) -> NDArray[np.bool_]:
+        """Bool [records]: whether the patient was named; a record of an unknown patient counts as somebody else."""
+        known = self.manifest.get("patient_known")
+        return np.ones(len(self), dtype=bool) if known is None else known.to_numpy(bool)
 
     @cached_property
     def _row_of(self) -> pd.Index:

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import logging
-import math
-import multiprocessing
 import os
-import threading
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme
-from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, quantise
-from ssl_ecg.records import READERS, QualityLimits, RecordError, check_quality, read_record
-from ssl_ecg.signals import SignalSettings, condition
-from ssl_ecg.sources.cpsc2018 import CPSC2018
-from ssl_ecg.sources.ludb import LUDB, TABLE
-from ssl_ecg.sources.ptbxl import DATABASE, PTBXL
+from ssl_ecg.archive.finding import Job, file_of, find
+from ssl_ecg.archive.patient_ids import as_secret, id_scheme
+from ssl_ecg.archive.patients import Patients
+from ssl_ecg.archive.processes import in_order
+from ssl_ecg.archive.reading import Outcome, read_job
+from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter
+from ssl_ecg.records import QualityLimits, RecordError
+from ssl_ecg.runs import locked, write_csv
+from ssl_ecg.signals import SignalSettings
 
-FILES_PER_PART = 2048  # some 50 MB at 100 Hz, 250 MB at 500 Hz; what a kill can cost
-FILES_PER_TASK = 16
+RECORDS_PER_PART = 2048  # some 50 MB at 100 Hz, 250 MB at 500 Hz; what a kill can cost
+UNKNOWN = "unknown format"
 
 log = logging.getLogger(__name__)
 
@@ -44,44 +38,45 @@ class IngestReport:
     """What became of the files of a source.
 
     Attributes:
-        accepted: Records that this ingest added to the archive.
-        rejected: Files that did not become records; ``rejected.csv`` in the archive names them.
-        skipped: Records that were in the archive before.
-        reasons: How often each kind of reason led to a rejection.
-        archive: The archive, open.
+        accepted: records that this ingest added to the archive.
+        rejected: recordings, tables and other files that cannot be used; ``rejected.csv`` in the archive names them.
+        unknown: files that no reader recognises, in ``rejected.csv`` too.
+        skipped: records that were in the archive before.
+        reasons: how often each kind of reason led to a rejection.
+        short: how many of the accepted are shorter than the archive's duration.
+        partial: how many of the accepted lack leads.
+        archive: the archive, open.
     """
 
     accepted: int
     rejected: int
+    unknown: int
     skipped: int
     reasons: Counter[str]
+    short: int
+    partial: int
     archive: Archive
 
-
-@dataclass(frozen=True)
-class _Job:
-    """A file to read, and what is known about it from elsewhere."""
-
-    path: str
-    record_id: str
-    source: str
-    patients: str
-    patient_id: str | None = None
-    age: float | None = None
-    sex: str | None = None
-    reason: str | None = None
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Either a signal, int16 [L, T], with its row of the manifest, or the reason for a rejection."""
-
-    path: str
-    reason: str | None = None
-    signal: NDArray[np.int16] | None = None
-    row: dict[str, Any] | None = None
+    @property
+    def summary(self) -> list[str]:
+        """What a person must know of the ingest, in lines."""
+        lines = [
+            f"{self.accepted} records accepted, {self.rejected} rejected, {self.unknown} files of unknown format, "
+            f"{self.skipped} records there before"
+        ]
+        if self.short:
+            seconds = self.archive.settings.duration
+            lines.append(f"{self.short} records are shorter than {seconds:g} s; what was not recorded holds 0")
+        if self.partial:
+            lines.append(f"{self.partial} records lack leads; what was not recorded holds 0")
+        if unknown := np.count_nonzero(~self.archive.patient_known):
+            lines.append(
+                f"patients unknown: {unknown} of {len(self.archive)} records are counted as patients of their own"
+            )
+        return lines
 
 
+@locked("archive")
 def ingest(
     source: str | Path,
     archive: str | Path,
@@ -90,228 +85,192 @@ def ingest(
     workers: int | None = None,
     salt: str | bytes | None = None,
     progress: bool = True,
+    patients: str | Path | pd.DataFrame | None = None,
+    partial_leads: bool = False,
 ) -> IngestReport:
     """Read every recording below a folder into an archive.
 
-    The same call continues after a kill, and a call with another source adds to a finished archive. Folders in the
-    layout of PTB-XL, at any depth, bring patients, age, sex and label tables with them, those of CPSC 2018 and LUDB
-    label tables.
+    The same call continues after a kill, and a call with another source adds to a finished archive. Folders of known
+    data sets (``ssl_ecg.sources``), at any depth, bring patients, age, sex and label tables with them.
 
-    A record's id is its path relative to ``source`` without suffix; it is kept, so paths must not hold names. A patient
-    id is prefixed with the name of the data set's folder; a record without one is a patient of its own.
+    A record's id is its path relative to ``source`` without suffix, then ``#`` and its name in the file where that
+    holds many; it is kept, so paths must not hold names. A patient id is prefixed with the name of the data set's
+    folder; a record without one is a patient of its own.
 
     Args:
-        source: Folder of recordings; WFDB headers (``.hea``) are looked for at any depth.
-        archive: Folder of the archive; made if need be.
-        settings: Leads, rate, length, filters; by default 12 leads, 100 Hz, 10 s, 0.5-40 Hz.
-        limits: Thresholds of the quality check.
-        workers: Processes that read; by default one a core.
-        salt: If given, patient ids are replaced by their HMAC-SHA256 under this secret.
-        progress: Whether to draw a progress bar.
+        source: folder of recordings, at any depth; links to folders are not followed.
+        archive: folder of the archive; made if need be.
+        settings: leads, rate, length, filters; by default 12 leads, 100 Hz, 10 s, 0.5-40 Hz.
+        limits: thresholds of the quality check.
+        workers: processes that read; by default one per core.
+        salt: if given, patient ids are replaced by their HMAC-SHA256 under this secret.
+        progress: whether to draw a progress bar.
+        patients: CSV or Parquet file, or a table: ``record_id`` and any of ``patient_id``, ``recorded_at``, ``age``,
+            ``sex`` (which win over what the files say) and further columns, all of which go into the manifest.
+        partial_leads: keep records that lack some of the leads: these hold 0, and the manifest's ``leads`` names the
+            others.
 
     Returns:
         What was accepted and rejected, and the opened archive.
 
     Raises:
-        FileNotFoundError: If ``source`` is no folder, or holds no recording.
-        ArchiveError: If the archive there was made with other settings, limits or salt, an ingest of another source
-            into it is unfinished, or no file could be used.
-        OSError: If the disk is full; what is committed stays, and the same call continues.
+        FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients`` is not there.
+        ValueError: a setting, or a column or value of ``patients``, cannot be.
+        ArchiveError: the archive there was made with other settings, limits or salt, an ingest of another source into
+            it is unfinished, or no file could be used.
+        OSError: the disk is full, or another process writes this archive; what is committed stays, and the same call
+            continues.
     """
-    source, settings, limits = Path(source), settings or SignalSettings(), limits or QualityLimits()
+    source, archive = Path(source), Path(archive)
+    settings, limits = settings or SignalSettings(), limits or QualityLimits()
     if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+        raise ValueError(f"workers={workers}: is no number of processes; give 1 or more")
     secret = as_secret(salt)
-    databases = [PTBXL.read(folder, settings.sampling_rate) for folder in _folders_with(source, DATABASE)]
-    ludb = [LUDB.read(folder) for folder in _folders_with(source, TABLE)]
-    labelled: list[PTBXL | LUDB | CPSC2018] = [*databases, *ludb, *_cpsc2018(source)]
-    jobs = _jobs(source, databases)
+    table = None if patients is None or isinstance(patients, pd.DataFrame) else Path(patients)
+    found = find(source, settings.sampling_rate, archive, table)
+    people = Patients(found.entries, patients, secret)
 
+    run = str(source.resolve()) + (f", patients {people.digest[:8]}" if people.digest else "")
     origin = {"quality": limits.to_dict(), "patient_ids": id_scheme(secret)}
-    writer = ArchiveWriter(archive, settings, run=str(source.resolve()), origin=origin)
-    jobs = [_refuse_duplicate(job, writer.sources) for job in jobs]
-    skipped = sum(job.record_id in writer.finished and job.reason is None for job in jobs)
-    looked_at = {path for path, _ in writer.rejected}
-    pending = [j for j in jobs if j.path not in looked_at and (j.reason or j.record_id not in writer.sources)]
+    writer = ArchiveWriter(archive, settings, run=run, origin=origin)
+    writer.require_types(people.columns)
+    pending, before = _pending(found.jobs, writer)
 
-    read = partial(_read, source=source, settings=settings, limits=limits, secret=secret)
-    with _bar(progress) as bar, closing(_in_parallel(read, pending, workers or os.cpu_count() or 1)) as outcomes:
-        task = bar.add_task("ingest", total=len(jobs), completed=len(jobs) - len(pending))
-        for start in range(0, len(pending), FILES_PER_PART):
-            part = []
-            for _ in pending[start : start + FILES_PER_PART]:
-                part.append(next(outcomes))
+    read = partial(read_job, source=source, settings=settings, limits=limits, partial_leads=partial_leads)
+    outcomes = in_order(read, pending, workers or os.cpu_count() or 1, _died)
+    ids = set(writer.sources)
+    part: list[Outcome] = []
+    with _bar(progress) as bar, closing(outcomes):
+        task = bar.add_task("ingest", total=len(found.jobs), completed=len(found.jobs) - len(pending))
+        for job, outcome in outcomes:
+            if outcome is None:
                 bar.advance(task)
-            _commit(writer, part)
-    _write_labels(writer.folder / "labels", source, labelled)
+                continue
+            part.append(_settled(job, outcome, people, ids))
+            if len(part) == RECORDS_PER_PART:
+                _commit(writer, part, people.columns)
+                part = []
+        if part:
+            _commit(writer, part, people.columns)
+    _write_labels(writer.folder / "labels", found.labels)
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
-    opened = writer.finish()
-    report = IngestReport(len(opened) - len(writer.finished), sum(reasons.values()), skipped, reasons, opened)
-    log.info("%d accepted, %d rejected, %d there before", report.accepted, report.rejected, report.skipped)
+    opened = writer.finish(looked_at=found.files - before.keys())
+    _tell_of_table(found.jobs, writer, people, opened)
+    report = _report(opened, writer.finished, reasons, before.total())
+    for line in report.summary:
+        log.info("%s", line)
     return report
 
 
-def _folders_with(source: Path, name: str) -> list[Path]:
-    return sorted(Path(folder) for folder, _, files in os.walk(source) if name in files)
+def _pending(jobs: list[Job], writer: ArchiveWriter) -> tuple[list[Job], Counter[str]]:
+    """Return the files that are still to be read, and how many records of each the finished archive holds.
+
+    Outcomes are committed in the order of the files, so only the last file of which some are committed can be read in
+    part. A file that gave records to the finished archive is not read again, one that was rejected is.
+    """
+    by_id = {job.record_id: job for job in jobs if job.record_id}
+    by_path = {job.path: job for job in jobs}
+    before: Counter[str] = Counter()
+    now: Counter[str] = Counter()
+    elsewhere: dict[str, str] = {}
+    for record_id, there in writer.sources.items():
+        if (job := file_of(record_id, by_id)) is None:
+            continue
+        if job.source == there:
+            (before if record_id in writer.finished else now)[job.path] += 1
+        elif job.record_id == record_id and job.reason is None:
+            elsewhere[job.path] = there
+    for rejected, _ in writer.rejected:
+        if (job := file_of(rejected, by_path)) is not None:
+            now[job.path] += 1
+    whole = writer.sources.keys() | {path for path, _ in writer.rejected}
+    last = max(now, default="")
+    pending = []
+    for job in jobs:
+        if job.path == last and job.reader and whole.isdisjoint((job.record_id, job.path)):
+            pending.append(replace(job, skip=now[job.path]))
+        elif not now[job.path] and not before[job.path]:
+            if other := elsewhere.get(job.path):
+                job = Job(job.path, reason=f"duplicate record id: {job.record_id} is in the archive from {other}")
+            pending.append(job)
+    return pending, before
 
 
-def _cpsc2018(source: Path) -> list[CPSC2018]:
-    found = (CPSC2018.read(Path(folder), files) for folder, _, files in sorted(os.walk(source)))
-    return [labels for labels in found if labels is not None]
+def _died(job: Job) -> Outcome:
+    return Outcome(job.path, "unreadable: the reading process died")
 
 
-def _jobs(source: Path, databases: list[PTBXL]) -> list[_Job]:
-    """List the recordings below a folder in a fixed order."""
-    if not source.is_dir():
-        raise FileNotFoundError(f"source {source} is not a folder")
-    name = source.resolve().name
-    jobs = []
-    for database in databases:
-        below = database.folder.relative_to(source)
-        data_set = "/".join((name, *below.parts))
-        patients = database.folder.resolve().name
-        for entry in database.records:
-            path = (below / entry.path).as_posix()
-            jobs.append(_Job(f"{path}.hea", path, data_set, patients, entry.patient_id, entry.age, entry.sex))
-    for folder, _, files in os.walk(source):
-        adapted = any(Path(folder).is_relative_to(database.folder) for database in databases)
-        for file in files:
-            found = Path(folder, file).relative_to(source)
-            if found.suffix in READERS and not adapted:
-                data_set = "/".join((name, *found.parts[:-1][:1]))
-                jobs.append(_Job(found.as_posix(), found.with_suffix("").as_posix(), data_set, name))
-    if not jobs:
-        raise FileNotFoundError(f"source {source} holds no recording: looked for {', '.join(READERS)} at any depth")
-    jobs.sort(key=lambda job: job.path)
-    seen: set[str] = set()
-    for i, job in enumerate(jobs):
-        if job.record_id in seen:
-            jobs[i] = replace(job, reason=f"duplicate record id: {job.record_id}")
-        seen.add(job.record_id)
-    return jobs
-
-
-def _refuse_duplicate(job: _Job, sources: dict[str, str]) -> _Job:
-    there = sources.get(job.record_id, job.source)
-    if there == job.source:
-        return job
-    return replace(job, reason=f"duplicate record id: {job.record_id} is in the archive from {there}")
-
-
-def _read(job: _Job, source: Path, settings: SignalSettings, limits: QualityLimits, secret: bytes | None) -> _Outcome:
-    """Read one file; whatever is wrong with it becomes a reason."""
-    if job.reason:
-        return _Outcome(job.path, job.reason)
+def _settled(job: Job, outcome: Outcome, people: Patients, ids: set[str]) -> Outcome:
+    """Complete the row of a record with what is known beside its file; refuse it if its id is taken."""
+    if outcome.row is None:
+        return outcome
+    record_id = outcome.row["record_id"]
     try:
-        record = read_record(source / job.path)
-        rate = record.sampling_rate
-        if record.duration < settings.min_duration:
-            raise RecordError("too short", f"{record.duration:.2f} s, at least {settings.min_duration:g} s are needed")
-        if settings.band is not None and rate <= 2 * settings.band[1]:
-            raise RecordError("sampling rate", f"{rate:g} Hz is too low for the band up to {settings.band[1]:g} Hz")
-        signal = record.select(settings.leads)[:, : math.ceil(settings.duration * rate)]
-        check_quality(signal, rate, settings.leads, record.calibrated, limits)
-        try:
-            integers = quantise(condition(signal, rate, settings))
-        except ValueError as error:
-            raise RecordError("amplitude", str(error)) from error
+        if record_id in ids:
+            raise RecordError("duplicate record id", record_id)
+        completed = replace(outcome, row=people.complete(job, outcome.row))
     except RecordError as error:
-        return _Outcome(job.path, str(error))
-    except Exception as error:  # one bad file must not stop the others
-        log.debug("%s", job.path, exc_info=True)
-        return _Outcome(job.path, f"unreadable: {type(error).__name__}")
-    patient = job.patient_id or record.patient_id
-    row = {
-        "record_id": job.record_id,
-        "patient_id": archived_id(f"{job.patients}/{patient or job.record_id}", secret),
-        "source": job.source,
-        "age": record.age if job.age is None else job.age,
-        "sex": record.sex if job.sex is None else job.sex,
-        "recorded_at": record.recorded_at,
-        "original_rate": rate,
-        "original_duration": record.duration,
-        "calibrated": record.calibrated,
-        "recorded": min(settings.samples, math.ceil(record.duration * settings.sampling_rate)),
-        "leads": " ".join(settings.leads),
-    }
-    return _Outcome(job.path, None, integers, row)
+        return Outcome(outcome.path, str(error))
+    ids.add(record_id)
+    return completed
 
 
-def _read_all(read: Callable[[_Job], _Outcome], jobs: Sequence[_Job]) -> list[_Outcome]:
-    return [read(job) for job in jobs]
-
-
-def _in_parallel(
-    read: Callable[[_Job], _Outcome], jobs: Sequence[_Job], workers: int
-) -> Generator[_Outcome, None, None]:
-    """Yield the outcome of every job in order; a worker that dies costs only the file that killed it."""
-    chunks = deque(jobs[i : i + FILES_PER_TASK] for i in range(0, len(jobs), FILES_PER_TASK))
-    running: deque[tuple[Sequence[_Job], Future[list[_Outcome]]]] = deque()
-    pool = _pool(workers)
-    try:
-        while chunks or running:
-            while chunks and len(running) < 4 * workers:  # a bounded queue keeps memory flat
-                running.append((chunk := chunks.popleft(), _submit(pool, read, chunk)))
-            chunk, future = running.popleft()
-            try:
-                yield from future.result()
-            except BrokenProcessPool:
-                yield from (_read_alone(read, job) for job in chunk)
-                pool.shutdown(wait=False, cancel_futures=True)
-                pool = _pool(workers)
-                running = deque((chunk, _submit(pool, read, chunk)) for chunk, _ in running)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _submit(
-    pool: ProcessPoolExecutor, read: Callable[[_Job], _Outcome], chunk: Sequence[_Job]
-) -> Future[list[_Outcome]]:
-    try:
-        return pool.submit(_read_all, read, chunk)
-    except BrokenProcessPool as error:
-        broken: Future[list[_Outcome]] = Future()
-        broken.set_exception(error)
-        return broken
-
-
-def _read_alone(read: Callable[[_Job], _Outcome], job: _Job) -> _Outcome:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(read, job).result()
-        except BrokenProcessPool:
-            return _Outcome(job.path, "unreadable: the reading process died")
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=_follow_parent)
-
-
-def _follow_parent() -> None:
-    """End this worker when its parent is killed; otherwise it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def _commit(writer: ArchiveWriter, outcomes: list[_Outcome]) -> None:
+def _commit(writer: ArchiveWriter, outcomes: Sequence[Outcome], columns: pd.DataFrame) -> None:
     settings = writer.settings
     signals = [o.signal for o in outcomes if o.signal is not None]
     empty = np.empty((0, len(settings.leads), settings.samples), dtype=np.int16)
     manifest = pd.DataFrame([o.row for o in outcomes if o.row is not None], columns=list(COLUMNS))
+    manifest = manifest.join(columns.reindex(manifest["record_id"]).reset_index(drop=True))
     rejected = [(o.path, o.reason) for o in outcomes if o.reason is not None]
     writer.write_part(np.stack(signals) if signals else empty, manifest, rejected)
 
 
-def _write_labels(folder: Path, source: Path, labelled: list[PTBXL | LUDB | CPSC2018]) -> None:
-    for labels in labelled:
-        below = labels.folder.relative_to(source).as_posix()
+def _write_labels(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
         folder.mkdir(parents=True, exist_ok=True)
-        for name, table in labels.label_tables("" if below == "." else f"{below}/").items():
-            path = folder / f"{name}.csv"
-            if path.exists():
-                table = pd.concat([pd.read_csv(path), table]).drop_duplicates("record_id", keep="last")
-            table.to_csv(path, index=False)
+        path = folder / f"{name}.csv"
+        if path.exists():
+            table = pd.concat([pd.read_csv(path, dtype={"record_id": str}), table])
+        write_csv(path, table.drop_duplicates("record_id", keep="last"))
+
+
+def _tell_of_table(jobs: list[Job], writer: ArchiveWriter, people: Patients, archive: Archive) -> None:
+    """Say which rows of the table of patients came to nothing."""
+    by_id = {job.record_id: job for job in jobs if job.record_id}
+    by_path = {job.path: job for job in jobs}
+    ids = {*writer.sources, *by_id}
+    for path, _ in writer.rejected:
+        if (job := file_of(path, by_path)) is not None:
+            ids.add(job.record_id + path[len(job.path) :])
+    if strange := sorted(people.said.keys() - ids):
+        log.warning(
+            "patients: %d of %d record ids are those of no file: %s; an id is a path below the source without suffix",
+            len(strange),
+            len(people.said),
+            ", ".join(strange[:5]),
+        )
+    kept = 0
+    for record_id, patient_id in archive.manifest[["record_id", "patient_id"]].itertuples(index=False):
+        job, named = file_of(record_id, by_id), people.said.get(record_id, {}).get("patient_id")
+        if job is not None and named is not None and record_id in writer.finished:
+            kept += patient_id != people.archived(job, named)
+    if kept:
+        log.warning("patients: %d records keep the patients they have; ingest into a new folder to change them", kept)
+
+
+def _report(archive: Archive, before: frozenset[str], reasons: Counter[str], skipped: int) -> IngestReport:
+    new = archive.manifest[~archive.manifest["record_id"].isin(before)]
+    unknown = reasons.pop(UNKNOWN, 0)
+    return IngestReport(
+        accepted=len(new),
+        rejected=sum(reasons.values()),
+        unknown=unknown,
+        skipped=skipped,
+        reasons=reasons,
+        short=int((new["recorded"] < archive.samples).sum()),
+        partial=int((new["leads"] != " ".join(archive.leads)).sum()),
+        archive=archive,
+    )
 
 
 def _bar(progress: bool) -> Progress:

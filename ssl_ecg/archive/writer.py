@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ssl_ecg.archive.archive import (
     open_archive,
     read_info,
 )
+from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
 
 MICROVOLTS_PER_BIT = 1.0
@@ -43,6 +44,7 @@ COLUMNS = {
     "calibrated": "bool",
     "recorded": "int64",
     "leads": "string",
+    "patient_known": "bool",
 }
 
 log = logging.getLogger(__name__)
@@ -112,6 +114,7 @@ class ArchiveWriter:
         self.sources: dict[str, str] = {}
         self.finished: frozenset[str] = frozenset()
         self.rejected: list[tuple[str, str]] = []
+        self._types: dict[str, Any] = {}
         self._finished = 0
         self._guard_disk(self._open)
 
@@ -127,26 +130,21 @@ class ArchiveWriter:
         if self._journal.exists() and (self._journal / "head.json").exists():
             head = json.loads((self._journal / "head.json").read_text("utf-8"))
             self._require_same(head)
-            if head.get("run") != self._run:
+            if head.get("run") != self._run and self._entry(len(self.committed)).exists():
                 raise ArchiveError(
                     f"{self.folder} holds an unfinished ingest of {head.get('run')}: finish that before {self._run}"
                 )
-            self._replay()
-        else:
-            self._journal.mkdir(exist_ok=True)
-            _write(self._journal / "head.json", _json({**self._head, "run": self._run}))
+        self._journal.mkdir(exist_ok=True)
+        write_json(self._journal / "head.json", {**self._head, "run": self._run})
+        self._replay()
 
     def _require_same(self, there: dict[str, Any]) -> None:
-        for name, wanted in self._head.items():
-            # The JSON of the archive has been through JSON already; ours must be, for tuples and integers to compare.
-            if (found := there.get(name)) != (wanted := json.loads(json.dumps(wanted))):
-                if isinstance(found, dict) and isinstance(wanted, dict):
-                    different = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-                    found, wanted = ({key: side.get(key) for key in different} for side in (found, wanted))
-                raise ArchiveError(
-                    f"{self.folder} was made with {name} {found}, now asked for {wanted}: "
-                    "use the same or choose another folder"
-                )
+        # What is there has been through JSON; ours must be, for tuples and integers to compare.
+        if found := differences({name: there.get(name) for name in self._head}, json.loads(json.dumps(self._head))):
+            raise ArchiveError(
+                f"archive={str(self.folder)!r}: was made with other settings: {found}; use the same or choose another "
+                "folder"
+            )
 
     def _replay(self) -> None:
         """Take over the parts that an interrupted run committed."""
@@ -164,6 +162,19 @@ class ArchiveWriter:
 
     def _remember(self, manifest: pd.DataFrame) -> None:
         self.sources.update(zip(manifest["record_id"], manifest["source"]))
+        self._types.update({str(name): dtype for name, dtype in manifest.dtypes.items()})
+
+    def require_types(self, table: pd.DataFrame) -> None:
+        """Compare the types of a table's columns with those of the records that are there.
+
+        Raises:
+            ArchiveError: a column holds text here and numbers there, or the like.
+        """
+        for name, wanted in table.dtypes.items():
+            if _kind(found := self._types.get(str(name), wanted)) != _kind(wanted):
+                raise ArchiveError(
+                    f"{self.folder} holds {found} in column {name!r}, now given {wanted}: give the same or rename it"
+                )
 
     def _entry(self, number: int) -> Path:
         return self._journal / f"{number:05d}.json"
@@ -181,8 +192,8 @@ class ArchiveWriter:
 
         Args:
             signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
-            manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded`` and
-                ``leads`` every record is whole.
+            manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded``,
+                ``leads`` and ``patient_known`` every record is whole, and every patient known.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -193,9 +204,10 @@ class ArchiveWriter:
         if signals.shape != expected:
             raise ValueError(f"signals must have shape {expected} (manifest rows, leads, samples), got {signals.shape}")
         manifest = manifest.copy()
-        for name, whole in (("recorded", self.settings.samples), ("leads", " ".join(self.settings.leads))):
+        leads = " ".join(self.settings.leads)
+        for name, usual in (("recorded", self.settings.samples), ("leads", leads), ("patient_known", True)):
             if name not in manifest:
-                manifest[name] = whole
+                manifest[name] = usual
         if missing := sorted(set(COLUMNS) - set(manifest.columns)):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
         ids = manifest["record_id"]
@@ -210,54 +222,59 @@ class ArchiveWriter:
     ) -> None:
         part = Part(number, len(manifest), hashlib.sha256(signals.data).hexdigest())
         if len(manifest):
-            _write(self.folder / part.name, signals.data)
+            write_atomically(self.folder / part.name, signals.data)
         entry = self._entry(number)
-        _write(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
-        _write(entry, _json({"part": vars(part), "rejected": rejected}))
+        write_atomically(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
+        write_json(entry, {"part": vars(part), "rejected": rejected})
         self.committed.append(part)
         self.rejected += rejected
         self._remember(manifest)
 
-    def finish(self) -> Archive:
+    def finish(self, looked_at: Collection[str] = ()) -> Archive:
         """Make the folder a finished archive of all committed parts and open it.
+
+        Args:
+            looked_at: files whose earlier rejections are history, whether they were rejected again or not.
 
         Raises:
             ArchiveError: If no part holds a record.
             OSError: If the disk is full; calling again after making room finishes the archive.
         """
         if not any(part.records for part in self.committed):
-            self._guard_disk(self._write_rejected)
+            self._guard_disk(lambda: self._write_rejected(looked_at))
             shutil.rmtree(self._journal)
             raise ArchiveError(f"{self.folder} would hold no record, see rejected.csv there for the reasons")
-        self._guard_disk(self._finish)
+        self._guard_disk(lambda: self._finish(looked_at))
         return open_archive(self.folder)
 
-    def _finish(self) -> None:
+    def _finish(self, looked_at: Collection[str]) -> None:
         new = range(self._finished, len(self.committed))
         tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
         if self._finished:
             tables.insert(0, open_archive(self.folder).manifest)
-        manifest = pd.concat([table for table in tables if len(table)], ignore_index=True).to_parquet(index=False)
-        self._write_rejected()
-        _write(self.folder / "manifest.parquet", manifest)
+        table = _joined([table for table in tables if len(table)])
+        manifest = table.to_parquet(index=False)
+        self._write_rejected(looked_at)
+        write_atomically(self.folder / "manifest.parquet", manifest)
         while not self.committed[-1].records:  # held rejections only, which are in rejected.csv now
             self.committed.pop()
         parts = [vars(part) for part in self.committed]
         digest = hashlib.sha256(manifest).hexdigest()
-        _write(self.folder / "archive.json", _json({**self._head, "parts": parts, "manifest_sha256": digest}))
+        facts = {"patients_known": bool(table["patient_known"].all()), "parts": parts, "manifest_sha256": digest}
+        write_json(self.folder / "archive.json", {**self._head, **facts})
         shutil.rmtree(self._journal)
 
-    def _write_rejected(self) -> None:
-        """Write ``rejected.csv``: earlier rows whose file was not looked at again, then those of this run."""
+    def _write_rejected(self, looked_at: Collection[str]) -> None:
+        """Write ``rejected.csv``: earlier rows whose file was not looked at again, and those of this run."""
         path = self.folder / "rejected.csv"
         table = pd.DataFrame(self.rejected, columns=["path", "reason"], dtype=str)
         if self._finished and path.exists():
             before = pd.read_csv(path, dtype=str, keep_default_na=False)
-            again = set(table["path"]) | {f for f in before["path"] if os.path.splitext(f)[0] in self.sources}
-            table = pd.concat([before[~before["path"].isin(again)], table], ignore_index=True)
-        _write(path, table.to_csv(index=False).encode())
+            again = {*looked_at, *table["path"]}
+            table = pd.concat([before[[again.isdisjoint(files_of(path)) for path in before["path"]]], table])
+        write_csv(path, table.sort_values("path", kind="stable"))
 
-    def _guard_disk(self, write: Any) -> None:
+    def _guard_disk(self, write: Callable[[], None]) -> None:
         try:
             write()
         except OSError as error:
@@ -269,25 +286,29 @@ class ArchiveWriter:
             ) from error
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1) + "\n").encode()
+def files_of(rejected: str) -> list[str]:
+    """Return what the file of a rejected path can be: ``a/b.h5#7`` or ``a/b.h5`` for ``a/b.h5#7``."""
+    return [rejected, *(rejected[:i] for i, letter in enumerate(rejected) if letter == "#")]
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that a kill or a power cut leaves either the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+def ids_of(rejected: str) -> set[str]:
+    """Return what the record id of a rejected path can be: ``a/b`` or ``a/b#7`` for ``a/b.h5#7``."""
+    return {os.path.splitext(file)[0] + rejected[len(file) :] for file in files_of(rejected)}
+
+
+def _kind(dtype: Any) -> str:
+    """Return what a type holds: numbers, bools, dates, or else text."""
+    return {"i": "number", "u": "number", "f": "number", "b": "bool", "M": "date"}.get(dtype.kind, "text")
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below each other; numbers come out in plain types, as most code takes them, blanks as NaN."""
+    blanks = [t.astype({name: "boolean" for name, dtype in t.dtypes.items() if dtype.kind == "b"}) for t in tables]
+    table = pd.concat(blanks, ignore_index=True)
+    plain = {}
+    for name, dtype in table.dtypes.items():
+        if pd.api.types.is_extension_array_dtype(dtype) and _kind(dtype) in ("number", "bool"):
+            blank = table[name].isna().any()
+            if not (blank and dtype.kind == "b"):
+                plain[name] = np.dtype("float64") if blank else dtype.numpy_dtype
+    return table.astype(plain)

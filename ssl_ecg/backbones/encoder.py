@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.registry import create_backbone
+from ssl_ecg.runs import whole_folder, write_atomically, write_json
 from ssl_ecg.signals import SignalSettings
 
 FORMAT = "ssl_ecg-encoder"
@@ -121,7 +122,7 @@ class Encoder(nn.Module):
 
 
 def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
-    """Write an encoder folder.
+    """Write an encoder folder; its files are there together or not at all.
 
     Args:
         encoder: what to write.
@@ -132,7 +133,6 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
         The folder.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.backbone.state_dict().items()}
     config = {
         "format": FORMAT,
@@ -142,9 +142,10 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
         "origin": encoder.origin,
         "patients": sorted(encoder.patients),
     }
-    save_file(weights, folder / "model.safetensors")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, last="config.json") as part:
+        save_file(weights, part / "model.safetensors")
+        write_atomically(part / "README.md", card)
+        write_json(part / "config.json", config)
     return folder
 
 

@@ -6,4 +6,13 @@ from ssl_ecg.comparison.compare import CompareSettings, compare
 from ssl_ecg.comparison.seen_patients import check_unseen, recognised
 from ssl_ecg.comparison.variants import Variant
 
-__all__ = ["ARMS", "AblateSettings", "CompareSettings", "Variant", "ablate", "check_unseen", "compare", "recognised"]
+__all__ = [
+    "ARMS",
+    "AblateSettings",
+    "CompareSettings",
+    "Variant",
+    "ablate",
+    "check_unseen",
+    "compare",
+    "recognised",
+]

@@ -26,12 +26,13 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, Fraction, Seeds, random_encoder, run_probe, run_trained
 from ssl_ecg.comparison.compare import check_fractions
-from ssl_ecg.comparison.folder import claim, data_identity, declaration, lock, result_of, write_run
+from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import FolderInUseError, claim, lock, write_atomically, write_csv
 from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.registry import TASKS
@@ -124,31 +125,30 @@ def ablate(
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
     bench = Bench(archive, labels, splits, task, settings)
     runs = {out / "runs" / f"{name}-{seed}": (every[name], seed) for seed in settings.seeds for name in every}
-    with lock(out / "lock"):
+    with lock(out, wait=True):
         known = {"task": settings.task.to_dict(), **data_identity(archive, labels, splits)}
-        claim(out / "ablation.json", known, command, declaration(labels))
+        claim(out / "ablation.json", known, {"command": command, **declaration(labels, task)})
         for folder, (variant, seed) in runs.items():
             claim(folder / "variant.json", variant.identity(seed))
     failed = []
     for folder, (variant, seed) in runs.items():
-        with lock(folder / "lock", wait=False) as mine:
-            if not mine:
-                logger.info("%s: another process is at it", folder.name)
-                continue
-            try:
+        try:
+            with lock(folder):
                 _run(bench, variant, seed, folder)
-            except (RuntimeError, ValueError):
-                logger.exception("%s: failed; the other runs go on", folder.name)
-                failed.append(folder.name)
+        except FolderInUseError:
+            logger.info("%s: another process is at it", folder.name)
+        except (RuntimeError, ValueError):
+            logger.exception("%s: failed; the other runs go on", folder.name)
+            failed.append(folder.name)
     summary = pd.DataFrame()
     pieces = [_piece(folder, *piece) for folder in runs for piece in settings.pieces]
     if any((piece / "result.json").is_file() for piece in pieces):
         families = _families(variants, reference, random)
-        with lock(out / "lock"):
+        with lock(out, wait=True):
             summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
-            table = markdown(results, summary, list(every), families, bench.task.selection, labels.simulated)
-            (out / "ablation.md").write_text(table, encoding="utf-8")
+            table = markdown(results, summary, list(every), families, bench.task.metrics, declaration(labels, task))
+            write_atomically(out / "ablation.md", table)
             _write_epochs(out, runs)
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed, see the log: {', '.join(failed)}")
@@ -165,9 +165,8 @@ def _write_epochs(out: Path, runs: Mapping[Path, tuple[Variant, int]]) -> None:
     if epochs:
         table = pd.concat(epochs, ignore_index=True)
         first = ["variant", "seed"]
-        table[[*first, *table.columns.difference(first, sort=False)]].to_csv(
-            out / "pretraining.csv", index=False, float_format="%.5g"
-        )
+        table = table[[*first, *table.columns.difference(first, sort=False)]]
+        write_csv(out / "pretraining.csv", table, float_format="%.5g")
 
 
 def _families(
@@ -232,7 +231,7 @@ def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[E
     if not variant.pretrained:
         encoder = random_encoder(Encoder(backbone.name, backbone.options, archive.settings), seed)
         return encoder, {"backbone": backbone.name, "parameters": _parameters(encoder)}
-    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False)
+    encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False, split=bench.splits.how)
     check_unseen(encoder, archive, test_rows)
     epochs = pd.read_csv(folder / "encoder" / "pretraining.csv")
     return encoder, {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+
+from ssl_ecg.evaluation import Metric
+from ssl_ecg.runs import markdown_table
 
 TITLES = {"probe": "Linear probe", "finetune": "Finetuning"}
 COST = ("objective", "backbone", "parameters", "epochs", "pretraining_seconds", "ecg_per_second")
@@ -19,23 +22,27 @@ def markdown(
     summary: pd.DataFrame,
     names: Sequence[str],
     families: Families,
-    selection: str,
-    simulated: bool = False,
+    metrics: Sequence[Metric],
+    told: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a table for each method and label fraction, and one of what pretraining cost.
 
     Args:
-        results: a row a probe or finetuning.
+        results: one row per probe or finetuning.
         summary: means and differences of arms.
         names: variants, in the order of the rows.
         families: (method, what is compared with) to the pairs of arms compared.
-        selection: the task's metric that chooses on validation.
-        simulated: whether the outcomes were made up, which is then said first.
+        metrics: of the task; the first chooses on validation.
+        told: what to say first: whether outcomes are ``simulated``, and whether ``patients_unknown``.
     """
+    selection, told = metrics[0], told or {}
+    lower = ", of which less is better" if selection.lower_is_better else ""
+    drawn = "records" if told.get("patients_unknown") else "patients"
     text = [
-        *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] if simulated else []),
-        "Means over seeds, 95 % intervals over patients and seeds. The best validation score is bold: validation",
-        f"chooses, test is only reported. Differences are of the test {_words(selection)}; their p-values are",
+        *(["**The outcomes are simulated**: these numbers say nothing of patients.", ""] * bool(told.get("simulated"))),
+        *(["**Patients unknown: records are counted.**", ""] * (drawn == "records")),
+        f"Means over seeds, 95 % intervals over {drawn} and seeds. The best validation score is bold: validation",
+        f"chooses, test is only reported. Differences are of the test {selection.label}{lower}; their p-values are",
         "corrected by Holm's method over a column in all tables of its method.",
     ]
     if summary["low"].isna().any():
@@ -49,7 +56,7 @@ def markdown(
             records = " to ".join(f"{count:,}" for count in sorted({rows["records"].min(), rows["records"].max()}))
             text += ["", f"## {title}, {100 * float(str(fraction)):g} % of the labels ({records} records)", ""]
             here = summary[summary["fraction"] == fraction]
-            text += _scores(rows, here, [name for name in names if name in set(rows["variant"])], against, selection)
+            text += _scores(rows, here, [name for name in names if name in set(rows["variant"])], against, metrics)
     return "\n".join([*text, "", "## Pretraining", "", *_cost(results, names), ""])
 
 
@@ -58,33 +65,35 @@ def _scores(
     summary: pd.DataFrame,
     names: Sequence[str],
     against: Mapping[str, Mapping[str, str]],
-    selection: str,
+    metrics: Sequence[Metric],
 ) -> list[str]:
-    """A row a variant: validation and test scores of one method and fraction, and what they differ from others by."""
+    """One row per variant: validation and test scores of one method and fraction, and differences from others."""
     found = {(row.arm, row.metric): row for row in summary.itertuples()}
     arms = dict(zip(rows["variant"], rows["arm"]))
-    metrics = list(summary["metric"].unique())
+    selection = metrics[0]
+    measured = [metric for metric in metrics if (summary["metric"] == metric.name).any()]
     validation = rows.groupby("variant")[f"validation_{selection}"].mean()
+    best = selection.best(validation, key=float)
     body = []
     for name in names:
         arm = arms[name]
         score = f"{validation[name]:.3f}"
-        others = [found.get((f"{arm} - {pairs.get(arm)}", selection)) for pairs in against.values()]
+        others = [found.get((f"{arm} - {pairs.get(arm)}", selection.name)) for pairs in against.values()]
         body.append(
             [
                 name,
                 str((rows["variant"] == name).sum()),
-                f"**{score}**" if validation[name] == validation.max() else score,
-                *(_interval(found[arm, metric]) for metric in metrics),
+                f"**{score}**" if validation[name] == best else score,
+                *(_interval(found[arm, metric.name]) for metric in measured),
                 *(_difference(other) for other in others),
             ]
         )
-    head = ["variant", "seeds", f"validation {_words(selection)}", *(f"test {_words(name)}" for name in metrics)]
-    return _table([*head, *(f"minus {what}" for what in against)], body)
+    head = ["variant", "seeds", f"validation {selection.label}", *(f"test {metric.label}" for metric in measured)]
+    return [markdown_table([*head, *(f"minus {what}" for what in against)], body)]
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ").replace("auroc", "AUROC").replace("auprc", "AUPRC").replace("ecg", "ECG")
+    return name.replace("_", " ").replace("ecg", "ECG")
 
 
 def _interval(row: Any) -> str:
@@ -110,14 +119,10 @@ def _cost(results: pd.DataFrame, names: Sequence[str]) -> list[str]:
         rows = runs.loc[runs["variant"] == name, there]
         if len(rows):
             body.append([name, *(_plain(rows[column]) for column in there)])
-    return _table(["variant", *map(_words, there)], body)
+    return [markdown_table(["variant", *map(_words, there)], body)]
 
 
 def _plain(column: pd.Series) -> str:
     if column.isna().all():
         return ""
     return f"{column.mean():,.0f}" if pd.api.types.is_numeric_dtype(column) else str(column.iloc[0])
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]

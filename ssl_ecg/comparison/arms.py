@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Gt, Le, MinLen
@@ -14,13 +14,13 @@ from pydantic import AfterValidator
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import undefined_classes
-from ssl_ecg.tasks import Classifier, Task
-from ssl_ecg.tasks.registry import Probe
+from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 
-ARMS = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
+Arm = Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"]
+ARMS: tuple[Arm, ...] = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
 TRAINED = ("scratch", "pretrained_finetune")
 
 
@@ -45,7 +45,7 @@ class Outcome:
         scores: float32 [n, C] on the test records, computed once, after every choice.
         validation: the task's selection metric on validation, of what was chosen.
         chosen: what validation chose (regularisation, candidate settings, step).
-        curve: a row an evaluation during training, of the chosen candidate.
+        curve: one row per evaluation during training, of the chosen candidate.
         undetermined: indices of outcomes that the labels of this run cannot teach.
         model: the trained classifier; None for a probe.
         probe: the fitted probe; None for a trained classifier.
@@ -118,15 +118,14 @@ def run_trained(
     tried = []
     for number, settings in enumerate(candidates):
         run = finetune(encoder, task, archive, train, validation, settings)
-        score = run.best[f"validation_{task.selection}"]
-        tried.append(score)
-        if best is None or score > best.best[f"validation_{task.selection}"]:
+        tried.append(run.best[f"validation_{task.selection}"])
+        if best is None or task.selection.better(tried[number], tried[index]):
             best, index = run, number
     assert best is not None
     settings = candidates[index]
     outcome = Outcome(
         scores=predict_scores(best.model, archive, test_rows),
-        validation=best.best[f"validation_{task.selection}"],
+        validation=tried[index],
         chosen={
             "learning_rate": settings.learning_rate,
             "candidate": index,

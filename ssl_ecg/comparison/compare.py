@@ -28,6 +28,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
     TRAINED,
+    Arm,
     FeatureCache,
     Fraction,
     Outcome,
@@ -37,12 +38,13 @@ from ssl_ecg.comparison.arms import (
     run_probe,
     run_trained,
 )
-from ssl_ecg.comparison.folder import claim, data_identity, declaration, result_of, write_json, write_run
+from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import claim, locked
 from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.registry import TASKS
@@ -66,7 +68,7 @@ class CompareSettings(Settings):
 
     task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
     """what is learned"""
-    arms: tuple[Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"], ...] = ARMS
+    arms: tuple[Arm, ...] = ARMS
     """what is compared"""
     fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
     """shares of the training patients whose labels are used"""
@@ -125,19 +127,29 @@ class Experiment:
 def check_fractions(labels: LabelTable, splits: Splits, fractions: Sequence[float], seeds: Sequence[int]) -> None:
     """Refuse label fractions that no arm can learn from, before anything is run.
 
+    Classes that all training records teach, but those of a fraction do not, are named in the log, once for all runs.
+
     Raises:
         ValueError: a fraction whose records hold both outcomes of no class that validation can score.
     """
     judged = ~undefined_classes(labels.outcome[splits.validation])
+    taught = ~undefined_classes(labels.outcome[splits.train])
+    lost: dict[float, set[str]] = {}
     for seed in seeds:
         for fraction, train in nested_fractions(labels, splits.train, fractions, seed).items():
-            if not (judged & ~undefined_classes(labels.outcome[train])).any():
+            unknown = undefined_classes(labels.outcome[train])
+            lost.setdefault(fraction, set()).update(np.array(labels.outcomes)[unknown & taught])
+            if not (judged & ~unknown).any():
                 raise ValueError(
                     f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
                     "no class that validation can score; choose a larger fraction"
                 )
+    if any(lost.values()):
+        told = (f"{100 * part:g} %: {', '.join(sorted(names))}" for part, names in sorted(lost.items()) if names)
+        logger.warning("with some seed these fractions cannot teach all classes: %s", "; ".join(told))
 
 
+@locked("out")
 def compare(
     encoder: Encoder,
     archive: Archive,
@@ -150,8 +162,8 @@ def compare(
 ) -> pd.DataFrame:
     """Run every arm at every label fraction with every seed, and write what came out.
 
-    Writes into ``out``: ``results.csv`` (a row a run), ``summary.csv`` (means, intervals, paired differences),
-    ``per_class.csv``, ``curves.csv``, ``comparison.json``, and ``runs/``: one folder a finished run, which a second
+    Writes into ``out``: ``results.csv`` (one row per run), ``summary.csv`` (means, intervals, paired differences),
+    ``per_class.csv``, ``curves.csv``, ``comparison.json``, and ``runs/``: one folder per finished run, which a second
     call does not run again.
 
     Args:
@@ -170,6 +182,7 @@ def compare(
     Raises:
         ValueError: leakage, data that the encoder refuses, a label fraction that teaches nothing, or ``out`` holds a
             comparison of something else.
+        FolderInUseError: another process compares into ``out``.
     """
     encoder.check(archive.settings)
     check_no_leakage(labels, splits)
@@ -178,8 +191,7 @@ def compare(
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
     experiment = Experiment(encoder, archive, labels, splits, task, settings)
     out = Path(out)
-    _rename(out / "comparison.json")
-    claim(out / "comparison.json", _identity(experiment), command, declaration(labels))
+    claim(out / "comparison.json", _identity(experiment), {"command": command, **declaration(labels, task)})
     keys = [
         (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
     ]
@@ -246,15 +258,6 @@ def _train(
         choices,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
-
-
-def _rename(path: Path) -> None:
-    """Put what an earlier release recorded under another name under today's, so that its folder can be continued."""
-    earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    settings = earlier.get("settings", {})
-    if "allow_seen_patients" in settings:
-        settings["seen_patients"] = "test" if settings.pop("allow_seen_patients") else "refuse"
-        write_json(path, earlier)
 
 
 def _identity(experiment: Experiment) -> dict[str, Any]:

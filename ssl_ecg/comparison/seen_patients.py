@@ -12,6 +12,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.training.pretrain import patient_hash
 
 SEEN_PATIENTS = ("refuse", "test")
+"""What to do with test records of patients that the encoder knows: stop, or take them for other people's."""
 
 _REMEDY = (
     "pretrain with this label table and split as holdout, or, where the same ids are other people, choose "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import write_csv
 from ssl_ecg.tasks import Task, create_task
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
@@ -25,10 +26,10 @@ def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, Scores, pd.DataFra
     """Read finished runs.
 
     Args:
-        folders: one a run; those without a result are passed over.
+        folders: one per run; those without a result are passed over.
 
     Returns:
-        Results, a row a run; test scores of every (arm, fraction) by seed; learning curves.
+        Results, one row per run; test scores of every (arm, fraction) by seed; learning curves.
     """
     runs = [
         (json.loads((folder / "result.json").read_text(encoding="utf-8")), folder)
@@ -64,7 +65,7 @@ def summarise(
 
     Args:
         out: folder of the tables.
-        folders: one a run.
+        folders: one per run.
         families: each the arms (a, b) to compare, at every fraction that both have, to answer one question.
         labels: label table.
         splits: indices into ``labels``.
@@ -76,7 +77,7 @@ def summarise(
     """
     task = create_task(task, labels.classes) if isinstance(task, str) else task
     results, scores, curves = read_runs(folders)
-    tested = Tested(task, labels.targets[splits.test], labels.outcome[splits.test], labels.patient[splits.test])
+    tested = TestRecords(task, labels.targets[splits.test], labels.outcome[splits.test], labels.patient[splits.test])
     rows = []
     for (arm, fraction), runs in scores.items():
         for metric, found in tested.intervals(runs, replicates).items():
@@ -85,16 +86,17 @@ def summarise(
         rows += _differences(tested, scores, family, replicates)
     summary = pd.DataFrame(rows)
     results.insert(0, "task", task.name)
-    results.to_csv(out / "results.csv", index=False)
-    summary.to_csv(out / "summary.csv", index=False, float_format="%.5g")
-    _per_class(tested, scores, labels, splits).to_csv(out / "per_class.csv", index=False, float_format="%.5g")
+    write_csv(out / "results.csv", results)
+    write_csv(out / "summary.csv", summary, "%.5g")
+    if len(per_class := _per_class(tested, scores, labels, splits)):
+        write_csv(out / "per_class.csv", per_class, "%.5g")
     if len(curves):
-        curves.to_csv(out / "curves.csv", index=False, float_format="%.6g")
+        write_csv(out / "curves.csv", curves, "%.6g")
     return summary
 
 
 @dataclass(frozen=True)
-class Tested:
+class TestRecords:
     """The test records: what is known of them, and how their scores are judged."""
 
     task: Task
@@ -126,7 +128,7 @@ class Tested:
 
 
 def _differences(
-    tested: Tested, scores: Scores, family: Sequence[tuple[str, str]], replicates: int
+    tested: TestRecords, scores: Scores, family: Sequence[tuple[str, str]], replicates: int
 ) -> list[dict[str, Any]]:
     """Compare pairs of arms at every fraction; p-values are corrected over all of them, for each metric."""
     rows = []
@@ -159,12 +161,13 @@ def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: A
     }
 
 
-def _per_class(tested: Tested, scores: Scores, labels: LabelTable, splits: Splits) -> pd.DataFrame:
-    """What the task reports of every class, means over seeds; blank where the test records lack one outcome."""
+def _per_class(tested: TestRecords, scores: Scores, labels: LabelTable, splits: Splits) -> pd.DataFrame:
+    """What the task reports of every class, means over seeds; blank where the test records do not define it."""
     tables = []
+    metrics = [metric.name for metric in tested.task.class_metrics]
     for (arm, fraction), runs in scores.items():
         each = [tested.task.per_class(tested.targets, run) for run in runs.values()]
-        table = each[0].assign(**{name: np.mean([t[name] for t in each], axis=0) for name in ("auroc", "auprc")})
+        table = each[0].assign(**{name: np.mean([t[name] for t in each], axis=0) for name in metrics})
         trained = [nested_fractions(labels, splits.train, [fraction], seed)[fraction] for seed in runs]
         counts = pd.DataFrame(
             {
@@ -176,7 +179,7 @@ def _per_class(tested: Tested, scores: Scores, labels: LabelTable, splits: Split
         table = counts.merge(table, on="class", how="right")
         tables.append(table.assign(task=tested.task.name, arm=arm, fraction=fraction))
     counted = [f"positives_{part}" for part in ("train", "validation", "test")]
-    return pd.concat(tables, ignore_index=True)[["task", "arm", "fraction", "class", *counted, "auroc", "auprc"]]
+    return pd.concat(tables, ignore_index=True)[["task", "arm", "fraction", "class", *counted, *metrics]]
 
 
 def _positives(labels: LabelTable, index: NDArray[np.int64]) -> NDArray[np.int64]:

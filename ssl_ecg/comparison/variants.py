@@ -47,7 +47,18 @@ class Variant(Settings):
 
 
 def random_weights(variants: Sequence[Variant]) -> dict[str, Variant]:
-    """Return, for the name of every variant, what it must beat: one for each distinct backbone and way to train it."""
+    """Return what each variant must beat to show that its pretraining is worth something: random weights.
+
+    These are the same network, finetuned as the variant says in ``scratch``, without pretraining. Variants that share
+    the network and these settings share the baseline too, so that it is run once for all of them.
+
+    Args:
+        variants: ways to pretrain.
+
+    Returns:
+        By name of each variant, its baseline: a variant that does not pretrain, called ``random-BACKBONE``. Where one
+        backbone needs several, the later ones add the name of the first variant that needs them.
+    """
     made: dict[str, Variant] = {}
     found = {}
     for variant in variants:

@@ -1,10 +1,10 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals. Knows no network."""
 
-from ssl_ecg.evaluation.calibration import brier_per_class, brier_scores, calibration_error, reliability
-from ssl_ecg.evaluation.challenge import challenge_metric, challenge_metrics
+from ssl_ecg.evaluation.calibration import BRIER, brier_per_class, brier_scores, calibration_error, reliability
+from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
 from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
-from ssl_ecg.evaluation.decisions import best_thresholds, decision_metrics, f1_per_class
+from ssl_ecg.evaluation.decisions import MACRO_F1, SUBSET_ACCURACY, best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
     Difference,
     Interval,
@@ -15,7 +15,12 @@ from ssl_ecg.evaluation.intervals import (
     paired_difference,
 )
 from ssl_ecg.evaluation.kaplan_meier import calibration_at, kaplan_meier, kaplan_meier_by_group, risk_groups
+from ssl_ecg.evaluation.metric import Metric, describe, described
 from ssl_ecg.evaluation.metrics import (
+    AUPRC,
+    AUROC,
+    MACRO_AUPRC,
+    MACRO_AUROC,
     auprc_per_class,
     auroc_per_class,
     macro_auprc,
@@ -24,17 +29,47 @@ from ssl_ecg.evaluation.metrics import (
     undefined_classes,
 )
 from ssl_ecg.evaluation.operating_point import (
+    SENSITIVITY,
+    SENSITIVITY_AT_SPECIFICITY,
+    SPECIFICITY,
     sensitivity_and_specificity,
     sensitivity_at_specificity,
     threshold_at_specificity,
 )
 from ssl_ecg.evaluation.resampling import bootstrap_weights
 from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
-from ssl_ecg.evaluation.survival import auroc_at, brier_at, concordance_index, integrated_brier
+from ssl_ecg.evaluation.survival import (
+    AUROC_AT_HORIZON,
+    BRIER_AT_HORIZON,
+    C_INDEX,
+    C_INDEX_IPCW,
+    INTEGRATED_BRIER,
+    auroc_at,
+    brier_at,
+    concordance_index,
+    integrated_brier,
+)
 
 __all__ = [
+    "AUPRC",
+    "AUROC",
+    "AUROC_AT_HORIZON",
+    "BRIER",
+    "BRIER_AT_HORIZON",
+    "CHALLENGE_METRIC",
+    "C_INDEX",
+    "C_INDEX_IPCW",
+    "INTEGRATED_BRIER",
+    "MACRO_AUPRC",
+    "MACRO_AUROC",
+    "MACRO_F1",
+    "SENSITIVITY",
+    "SENSITIVITY_AT_SPECIFICITY",
+    "SPECIFICITY",
+    "SUBSET_ACCURACY",
     "Difference",
     "Interval",
+    "Metric",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",
@@ -53,6 +88,8 @@ __all__ = [
     "decision_curve",
     "decision_curve_at",
     "decision_metrics",
+    "describe",
+    "described",
     "f1_per_class",
     "group_by",
     "holm",

@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from ssl_ecg.evaluation.kaplan_meier import risk_groups
+from ssl_ecg.evaluation.metric import Metric
 from ssl_ecg.evaluation.metrics import _check
 
+BRIER = Metric("brier", "Brier score", "Mean squared error of the predicted risk; lower is better.", True)
 BINS = 10
 
 

@@ -1,9 +1,12 @@
-"""The metric of the PhysioNet/CinC challenges of 2020 and 2021, which rewards outputs near the label too.
+"""The metric of the PhysioNet/CinC challenges of 2020 and 2021 (Reyna et al., Computing in Cardiology 2021).
 
-A_jk sums, over the records with label j and output k, 1 / max(number of classes in labels or outputs, 1). The observed
-sum of W * A is scaled so that outputs equal to the labels give 1 and outputs of the normal class alone give 0 (Reyna
-et al., Computing in Cardiology 2021). The sum is one over records, so it is taken a record at a time here, and record
-weights for many replicates at once cost one product.
+Clinicians set a reward W[j, k] for naming class k where class j is true: 1 for the class itself, part of it for one
+that is treated alike. A record earns the sum of the rewards over all pairs of a true and a named class, divided by how
+many different classes are true or named, so that naming everything does not pay. The earnings of all records are then
+put on a scale: 0 is what naming the normal class for everyone earns, 1 what naming exactly the true classes earns.
+
+The earnings are a sum over records, so each record's are computed once, and the metric of many bootstrap replicates is
+one product with how often each record was drawn.
 """
 
 from __future__ import annotations
@@ -13,8 +16,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.evaluation.metric import Metric
 from ssl_ecg.evaluation.metrics import _check
 
+CHALLENGE_METRIC = Metric(
+    "challenge_metric",
+    "challenge metric",
+    "Reward of the decisions by the rules of PhysioNet/CinC 2020 and 2021: 1 where all are right, 0 where the normal "
+    "class alone is named.",
+)
 NORMAL = "426783006"
 
 

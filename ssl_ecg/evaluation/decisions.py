@@ -9,8 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.evaluation.metric import Metric
 from ssl_ecg.evaluation.metrics import _check, undefined_classes
 
+MACRO_F1 = Metric(
+    "macro_f1", "macro F1", "Harmonic mean of sensitivity and precision of the decisions, averaged over classes."
+)
+SUBSET_ACCURACY = Metric("subset_accuracy", "subset accuracy", "Share of the records whose decisions are all right.")
 DEFAULT_THRESHOLD = 0.5
 
 

@@ -66,7 +66,7 @@ def bounded_interval(values: ArrayLike, point: float, level: float = 0.95) -> In
 
 
 def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
-    """Macro AUROC and macro AUPRC over the classes that have both outcomes, each [R].
+    """Macro AUROC and macro AUPRC over the classes that have both outcomes, each [R]; NaN where there is none.
 
     Args:
         labels: [n, C], 1, 0 or NaN (unknown).
@@ -74,6 +74,8 @@ def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> d
         weights: [n, R].
     """
     defined = ~undefined_classes(labels)
+    if not defined.any():
+        return dict.fromkeys(("macro_auroc", "macro_auprc"), np.full(np.shape(weights)[1], np.nan))
     label, score = np.asarray(labels, dtype=np.float64)[:, defined], np.asarray(scores)[:, defined]
     auroc, auprc = np.mean(rank_metrics(label, score, weights), axis=1)
     return {"macro_auroc": auroc, "macro_auprc": auprc}

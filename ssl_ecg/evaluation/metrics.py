@@ -17,6 +17,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.evaluation.metric import Metric
+
+AUROC = Metric(
+    "auroc", "AUROC", "The chance that a record with the outcome scores above one without it; .5 is guessing."
+)
+AUPRC = Metric("auprc", "AUPRC", "Average precision; guessing gives the share of positives.")
+MACRO_AUROC = Metric(
+    "macro_auroc",
+    "macro AUROC",
+    "The chance that a record with a finding scores above one without it, averaged over classes; .5 is guessing.",
+)
+MACRO_AUPRC = Metric(
+    "macro_auprc", "macro AUPRC", "Average precision, averaged over classes; guessing gives the share of positives."
+)
+
 logger = logging.getLogger(__name__)
 
 _CHUNK = 2**18  # weights handled at once: the working set stays in the processor's cache

@@ -10,8 +10,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ssl_ecg.evaluation.decisions import DEFAULT_THRESHOLD
+from ssl_ecg.evaluation.metric import Metric
 from ssl_ecg.evaluation.metrics import _by_threshold, _check
 
+SENSITIVITY_AT_SPECIFICITY = Metric(
+    "sensitivity_at_specificity",
+    "sensitivity at the wanted specificity",
+    "Share of the outcomes that are found where the threshold just keeps the wanted specificity on the tested records.",
+)
+SENSITIVITY = Metric(
+    "sensitivity",
+    "sensitivity at the tuned threshold",
+    "Share of the records with the outcome that the threshold, fixed on validation, finds.",
+)
+SPECIFICITY = Metric(
+    "specificity",
+    "specificity at the tuned threshold",
+    "Share of the records without the outcome that the threshold, fixed on validation, spares.",
+)
 _ROUNDING = 1e-9  # 1 - .9 is a little less than .1, and must still allow one of ten
 
 

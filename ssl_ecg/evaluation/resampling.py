@@ -61,11 +61,22 @@ def bootstrap_weights(
 def telling_weights(
     patient: ArrayLike, outcome: ArrayLike, replicates: int = 1000, seed: int = 0
 ) -> NDArray[np.uint16] | None:
-    """``bootstrap_weights`` that keep the outcomes which have both values, or None where an interval would say nothing.
+    """Draw patients for an interval, or return None where there are too few of them for an interval to mean anything.
 
-    That is where no outcome has two patients with a positive and two with a negative record: a single one, its own
-    stratum, is in every draw, so draws do not show how much hangs on that patient. It is also where almost every draw
-    loses an outcome.
+    An interval shows how far a metric moves when other patients are drawn. ``bootstrap_weights`` makes sure that no
+    outcome vanishes from a draw. Where only one patient has an outcome, that patient is therefore in every draw, the
+    metric hardly moves, and the interval would be narrow for the wrong reason. So at least one outcome must have two
+    patients with it and two without.
+
+    Args:
+        patient: [n], any ids.
+        outcome: [n, K], 1, 0 or NaN (unknown); those with one value only are passed over.
+        replicates: how many draws.
+        seed: of the draws.
+
+    Returns:
+        [n, replicates], how often each record was drawn; or None, as well where the patients are so few that almost
+        every draw loses an outcome.
 
     Raises:
         ValueError: Sizes differ.

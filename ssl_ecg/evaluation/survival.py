@@ -14,7 +14,37 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ssl_ecg.evaluation.metric import Metric
 from ssl_ecg.evaluation.metrics import rank_metrics
+
+C_INDEX = Metric(
+    "c_index",
+    "C-index",
+    "The chance that of two records the one with the earlier event has the higher risk; .5 is guessing.",
+)
+C_INDEX_IPCW = Metric(
+    "c_index_ipcw",
+    "C-index, weighted against censoring",
+    "The same, with weights that make up for those whose follow-up ended early.",
+)
+AUROC_AT_HORIZON = Metric(
+    "auroc_at_horizon",
+    "AUROC at the horizon",
+    "The chance that a record with an event by the horizon has a higher risk than one known to be free of it then, "
+    "weighted likewise.",
+)
+BRIER_AT_HORIZON = Metric(
+    "brier_at_horizon",
+    "Brier score at the horizon",
+    "Mean squared error of the survival predicted for the horizon, weighted likewise; lower is better.",
+    True,
+)
+INTEGRATED_BRIER = Metric(
+    "integrated_brier",
+    "integrated Brier score",
+    "Mean of that error over all times up to the horizon; lower is better.",
+    True,
+)
 
 Floats = NDArray[np.float64]
 

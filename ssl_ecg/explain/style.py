@@ -6,11 +6,14 @@ the reader's light or dark page.
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from ssl_ecg.runs import write_atomically
 
 INK, PAPER, LINE = "#1f2a37", "#fefefe", "#d5dbe3"
 BLUE, ORANGE = "#1273c4", "#d1570f"
@@ -45,7 +48,8 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a figure; the suffix decides the format."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    svg = path.suffix == ".svg"
+    svg, drawn = path.suffix == ".svg", BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": path.stem}):  # the same table gives the same file
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type")) if svg else None
-        figure.savefig(path, dpi=200, metadata=metadata)
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=metadata)
+    write_atomically(path, drawn.getvalue())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
+from ssl_ecg.archive.writer import ids_of
 
+IDS = ("record_id", "patient_id")
 NO_CLASSES = ("record_id", "fold", "simulated")
 
 log = logging.getLogger(__name__)
@@ -24,27 +26,29 @@ class LabelTable:
 
     Attributes:
         targets: float32 [n, C]: 1 yes, 0 no, NaN not known; or, for a task with columns of its own, any numbers.
-        classes: Names of the C columns.
+        classes: names of the C columns.
         rows: int64 [n], row of each record in the archive.
         patient: int64 [n], patient of each record, numbered as in the archive.
+        patient_id: object [n], the archive's ids of the patients.
         fold: int64 [n], or None where the table has no column ``fold``.
-        patient_id: Identifiers of the patients, object [n], or None.
         status: float32 [n, K], 1, 0 or NaN: what to stratify by where the targets are not labels; None where they are.
-        status_names: Names of its K columns.
+        status_names: names of its K columns.
         recorded_at: datetime64 [n], NaT where the archive does not know when, or None.
-        simulated: Whether the table says, in a column ``simulated``, that what it holds was made up.
+        simulated: whether the table says, in a column ``simulated``, that what it holds was made up.
+        patients_unknown: number of records whose patient is unknown; each counts as a patient of its own.
     """
 
     targets: NDArray[np.float32]
     classes: tuple[str, ...]
     rows: NDArray[np.int64]
     patient: NDArray[np.int64]
+    patient_id: NDArray[np.object_]
     fold: NDArray[np.int64] | None = None
-    patient_id: NDArray[np.object_] | None = None
     status: NDArray[np.float32] | None = None
     status_names: tuple[str, ...] = ()
     recorded_at: NDArray[np.datetime64] | None = None
     simulated: bool = False
+    patients_unknown: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,25 +77,25 @@ def read_labels(
     Records that the ingest rejected are left out, and their number is logged.
 
     Args:
-        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold`` and ``simulated``, and a
-            column a class with 1, 0 or blank.
-        archive: The archive that holds the records.
-        classes: Columns to take, in this order; by default all but ``others`` and the columns named above.
-        unknown: What to do with record ids that the ingest never saw: ``"error"``, or ``"skip"`` to leave them out.
-        numbers: Take any numbers, not only 1 and 0. Of the columns ``age`` and ``sex`` those that the table lacks come
+        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold`` and ``simulated``, and one
+            column per class with 1, 0 or blank.
+        archive: holds the records.
+        classes: columns to take, in this order; by default all but ``others`` and the columns named above.
+        unknown: what to do with record ids that the ingest never saw: "error", or "skip" to leave them out.
+        numbers: take any numbers, not only 1 and 0. Of the columns ``age`` and ``sex`` those that the table lacks come
             from the archive's manifest; "female" counts as 0 and "male" as 1.
-        others: Columns that are no classes unless ``classes`` names them.
+        others: columns that are no classes unless ``classes`` names them.
 
     Returns:
         The labels, in the order of the table.
 
     Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If a column is missing, a value is not 1, 0 or blank, a record id stands there twice or is unknown,
-            or no record is left.
+        FileNotFoundError: the file is not there.
+        ValueError: a column is missing, a value is not 1, 0 or blank, a record id stands there twice or is unknown, or
+            no record is left.
     """
     if unknown not in ("error", "skip"):
-        raise ValueError(f"unknown must be 'error' or 'skip', got {unknown!r}")
+        raise ValueError(f"unknown={unknown!r}: there is no such way; choose 'error' or 'skip'")
     name = "the label table" if isinstance(table, pd.DataFrame) else str(table)
     frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
     if "record_id" not in frame:
@@ -122,22 +126,24 @@ def read_labels(
         classes=tuple(classes),
         rows=rows,
         patient=archive.patient[rows],
-        fold=_folds(frame.loc[kept, "fold"], name) if "fold" in frame else None,
         patient_id=archive.manifest["patient_id"].to_numpy(object)[rows],
+        fold=_folds(frame.loc[kept, "fold"], name) if "fold" in frame else None,
         recorded_at=archive.manifest["recorded_at"].to_numpy("datetime64[us]")[rows],
         simulated="simulated" in frame and bool((frame.loc[kept, "simulated"].fillna(0) != 0).any()),
+        patients_unknown=int(np.count_nonzero(~archive.patient_known[rows])),
     )
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file with the ids of records and patients as text."""
+    """Read a CSV or Parquet file with the ids of records and patients as text: one of them may read NA or null."""
     if not path.is_file():
-        raise FileNotFoundError(f"table {path} is not there")
+        raise FileNotFoundError(f"{path}: there is no such table")
     if path.suffix == ".csv":
-        return pd.read_csv(path, dtype={"record_id": str, "patient_id": str})
+        ids = pd.read_csv(path, usecols=lambda name: name in IDS, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, low_memory=False).assign(**ids)
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
-    raise ValueError(f"a table must be .csv or .parquet, got {path}")
+    raise ValueError(f"{path}: is no table that can be read; give .csv or .parquet")
 
 
 def _with_person(frame: pd.DataFrame, classes: list[str], archive: Archive, rows: NDArray[np.int64]) -> pd.DataFrame:
@@ -173,7 +179,7 @@ def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDAr
 
 def _account_for(ids: pd.Series, archive: Archive, name: str, unknown: str) -> None:
     """Log which labelled records are not in the archive, or refuse those that it never saw."""
-    rejected = {str(PurePosixPath(path).with_suffix("")) for path in archive.rejected["path"]}
+    rejected = set().union(*map(ids_of, archive.rejected["path"]))
     never = [record_id for record_id in ids if record_id not in rejected]
     if never and unknown == "error":
         raise ValueError(

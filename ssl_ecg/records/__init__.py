@@ -1,19 +1,27 @@
-"""One ECG: the record, lead names, derived leads, a reader per format, quality checks."""
+"""One ECG: the record, lead names, derived leads, quality checks, and one file per reader, which registers itself."""
 
-from ssl_ecg.records.formats import READERS, read_record
+from importlib import import_module
+from pkgutil import iter_modules
+
+from ssl_ecg.records.formats import READERS, Reader, read_records, register
 from ssl_ecg.records.quality import QualityLimits, check_quality
 from ssl_ecg.records.record import LEADS, Record, RecordError, canonical_lead, derive_limb_leads
 from ssl_ecg.records.wfdb import read_wfdb
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
 
 __all__ = [
     "LEADS",
     "READERS",
     "QualityLimits",
+    "Reader",
     "Record",
     "RecordError",
     "canonical_lead",
     "check_quality",
     "derive_limb_leads",
-    "read_record",
+    "read_records",
     "read_wfdb",
+    "register",
 ]

@@ -1,22 +1,93 @@
-"""Which reader reads which file: a new format is one reader and one line here."""
+"""Which reader reads which file: the first, in the order of their names, that recognises the content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import glob
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ssl_ecg.records.record import Record, RecordError
-from ssl_ecg.records.wfdb import read_wfdb
+from ssl_ecg.registry import Registry
 
-READERS: dict[str, Callable[[Path], Record]] = {".hea": read_wfdb}
+HEAD = 4096
+
+log = logging.getLogger(__name__)
 
 
-def read_record(path: Path) -> Record:
-    """Read a recording with the reader that its suffix asks for.
+def _alone(path: Path) -> Iterable[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads one file format; made of functions of a module, since other processes look them up there.
+
+    Attributes:
+        sniff: ``sniff(path, head)`` tells from the name and the first 4096 bytes whether a file is of this format.
+        read: ``read(path)`` yields the records of a file one by one, so that a file may be larger than memory. Where it
+            holds many, each has a ``record_id``. A ``RecordError`` that it raises ends the file.
+        companions: ``companions(path)`` names the other files of the folder that belong to a recording, such as the
+            samples of a header; they are no recordings of their own, whoever else could read them. Case is ignored, and
+            names of files that are not there do no harm.
+    """
+
+    sniff: Callable[[Path, bytes], bool]
+    read: Callable[[Path], Iterator[Record]]
+    companions: Callable[[Path], Iterable[str]] = _alone
+
+
+READERS: Registry[Reader] = Registry("reader", "ssl_ecg.readers")
+register = READERS.register
+
+
+def reader_of(path: Path) -> Reader:
+    """Return the reader that recognises a file.
 
     Raises:
-        RecordError: If no reader knows the suffix, or the recording cannot be used.
+        RecordError: there is none, or it is no regular file, which is never opened.
     """
-    if path.suffix not in READERS:
-        raise RecordError("unknown format", f"{path.suffix!r}, known are {', '.join(READERS)}")
-    return READERS[path.suffix](path)
+    if not path.is_file():
+        raise RecordError("not a regular file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise RecordError("unreadable", str(error.strerror)) from error
+    for name in READERS.names():
+        reader = READERS[name]
+        try:
+            if reader.sniff(path, head):
+                return reader
+        except Exception:  # a reader of somebody else that stumbles over a file does not know it
+            log.warning("reader %s cannot tell whether %s is its own", name, path.name, exc_info=True)
+    raise RecordError("unknown format", f"{path.suffix or path.name!r} is none of {', '.join(READERS.names())}")
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """Read the records of any file that a reader knows, one after the other.
+
+    Args:
+        path: a file; or its path without suffix, as archives name records.
+
+    Returns:
+        The records, read while they are taken.
+
+    Raises:
+        RecordError: no reader knows the file, or, while they are taken, a record cannot be used.
+
+    Example:
+        >>> for record in read_records("exams/0001.hea"):  # doctest: +SKIP
+        ...     print(record.leads, record.duration)
+    """
+    path = Path(path)
+    if path.is_file():
+        return reader_of(path).read(path)
+    for file in sorted(path.parent.glob(f"{glob.escape(path.name)}.*")):
+        if file.with_suffix("") == path and file.is_file():
+            try:
+                return reader_of(file).read(file)
+            except RecordError:
+                continue  # what belongs to a recording has its name too
+    raise RecordError("missing file" if not path.exists() else "not a regular file", path.name)

@@ -57,6 +57,7 @@ class Record:
         sex: ``"female"``, ``"male"``, or None where unknown.
         source: The format it was read from.
         calibrated: Whether ``signal`` is in millivolts.
+        record_id: What tells it from the other records of its file; empty where the file holds one.
 
     Raises:
         RecordError: If signal, rate and leads do not fit together.
@@ -71,6 +72,7 @@ class Record:
     sex: str | None = None
     source: str = ""
     calibrated: bool = True
+    record_id: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signal", np.asarray(self.signal, dtype=np.float32))
@@ -89,19 +91,26 @@ class Record:
         """Length in seconds."""
         return self.signal.shape[1] / self.sampling_rate
 
+    def available(self, leads: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of the given leads, in their order, that were recorded or can be derived from I and II."""
+        return tuple(lead for lead in leads if lead in self.leads or (self._derives and lead in _LIMB))
+
     def select(self, leads: tuple[str, ...]) -> NDArray[np.float32]:
         """Return the given leads in their order, float32 [len(leads), samples]; limb leads are derived if need be.
 
         Raises:
             RecordError: If a lead is missing and cannot be derived.
         """
-        signal, names = self.signal, self.leads
-        # Leads that were scaled one by one do not obey Einthoven's law any more.
-        if self.calibrated and {"I", "II"} <= set(names):
-            signal, names = derive_limb_leads(signal, names)
-        if missing := [lead for lead in leads if lead not in names]:
+        available = self.available(leads)
+        if missing := [lead for lead in leads if lead not in available]:
             raise RecordError("missing lead", f"{', '.join(missing)} wanted, record has {', '.join(self.leads)}")
+        signal, names = derive_limb_leads(self.signal, self.leads) if self._derives else (self.signal, self.leads)
         return signal[[names.index(lead) for lead in leads]]
+
+    @property
+    def _derives(self) -> bool:
+        # Leads that were scaled one by one do not obey Einthoven's law any more.
+        return self.calibrated and {"I", "II"} <= set(self.leads)
 
 
 def derive_limb_leads(

@@ -7,14 +7,17 @@ its own folder only, and states how many bytes there must be.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ssl_ecg.records.record import Record, RecordError, canonical_lead
+from ssl_ecg.records.formats import Reader, register
+from ssl_ecg.records.record import LEADS, Record, RecordError, canonical_lead
 
 MAX_HEADER_BYTES = 1_000_000
 
@@ -34,6 +37,10 @@ _BYTES = {
     "311": 4 / 3,
 }
 
+# Signals and common annotations, which carry the header's name; LUDB annotates each lead in a file of its own.
+_BESIDE = ("dat", "mat", "atr", "ann", "ecg", "qrs", "xws", *(lead.lower() for lead in LEADS))
+
+_RECORD_LINE = re.compile(rb"[^\s/]+(/\d+)?\s+\d+(\s|$)")
 _SIGNAL_LINE = re.compile(
     r"(?P<file>\S+)\s+(?P<format>\d+)(x(?P<frame>\d+))?(:\d+)?(\+(?P<offset>\d+))?"
     r"(\s+(?P<gain>[-+.\deE]+)(\(-?\d*\))?(/(?P<unit>\S+))?(\s+(?P<rest>.*))?)?$"
@@ -62,7 +69,7 @@ def read_wfdb(path: str | Path) -> Record:
     Nothing is ever fetched from a network.
 
     Args:
-        path: Path of the recording without suffix (``.hea`` at its end is allowed).
+        path: path of the header, or of the recording without suffix.
 
     Returns:
         The record, in millivolts; uncalibrated where the header's unit is ``NU`` or it gives no gain.
@@ -72,21 +79,21 @@ def read_wfdb(path: str | Path) -> Record:
             a unit or storage format that is not known.
     """
     path = Path(path).absolute()
-    path = path.with_suffix("") if path.suffix == ".hea" else path
+    header = path if path.suffix.lower() == ".hea" else path.with_name(f"{path.name}.hea")
     if "::" in str(path) or "://" in str(path):
         # Such names would be taken for addresses by the file system layer below wfdb.
         raise RecordError("header", f"the name {path.name!r} cannot be read, rename the file or its folder")
-    lines, comments = _header_lines(path.with_name(path.name + ".hea"))
+    lines, comments = _header_lines(header)
     rate, length = _record_line(lines[0])
     channels = [_channel(line) for line in lines[1:]]
-    _check_files(path.parent, channels, length)
+    files = _files(header.parent, channels, length)
 
     ecg = [i for i, channel in enumerate(channels) if _is_lead(channel.name)]
     if not ecg:
         raise RecordError("missing lead", f"channels are {', '.join(c.name or '?' for c in channels) or 'none'}")
     if unknown := sorted({channels[i].unit for i in ecg} - set(_MILLIVOLTS)):
         raise RecordError("unknown unit", f"{', '.join(unknown)} (known: mV, uV, V, NU)")
-    signal = _decode(path, ecg, length)
+    signal = _decode(header, files, ecg, length)
     millivolts = np.array([_MILLIVOLTS[channels[i].unit] for i in ecg], dtype=np.float32)
     text = "\n".join(comments)
     return Record(
@@ -166,12 +173,15 @@ def _is_lead(name: str) -> bool:
     return True
 
 
-def _check_files(folder: Path, channels: list[_Channel], length: int | None) -> None:
-    """Every file must lie in the folder of its header and be as long as the header says."""
+def _files(folder: Path, channels: list[_Channel], length: int | None) -> dict[str, Path]:
+    """Return the files that a header names: each must lie in its folder and be as long as the header says."""
+    files = {}
     for name in dict.fromkeys(channel.file for channel in channels):
         if name in (".", "..") or re.search(r"[/\\:]", name):
             raise RecordError("header", f"names a file outside its folder: {name!r}")
         file = folder / name
+        if not file.exists():  # copies by way of DOS have their names in capitals, but not inside the header
+            file = next((other for other in folder.iterdir() if other.name.lower() == name.lower()), file)
         if not file.is_file():
             raise RecordError("missing signal", f"{name} is not there")
         here = [channel for channel in channels if channel.file == name]
@@ -179,18 +189,31 @@ def _check_files(folder: Path, channels: list[_Channel], length: int | None) -> 
         wanted, size = here[0].offset + samples * _BYTES[here[0].storage], file.stat().st_size
         if size < int(wanted):
             raise RecordError("truncated signal", f"{name} has {size} bytes, the header promises {wanted:.0f}")
+        files[name] = file
+    return files
 
 
-def _decode(path: Path, channels: list[int], length: int | None) -> np.ndarray:
-    import wfdb  # takes a second to import
-
+def _decode(header: Path, files: dict[str, Path], channels: list[int], length: int | None) -> np.ndarray:
     try:
-        signal = wfdb.rdrecord(str(path), channels=channels, return_res=32).p_signal
+        if header.suffix == ".hea" and all(file.name == name for name, file in files.items()):
+            signal = _rdrecord(header.with_suffix(""), channels)
+        else:
+            with TemporaryDirectory() as folder:  # the package finds exact names only
+                for name, file in {f"{header.stem}.hea": header, **files}.items():
+                    Path(folder, name).symlink_to(file)
+                signal = _rdrecord(Path(folder, header.stem), channels)
     except Exception as error:  # a damaged file can raise anything from inside wfdb
         raise RecordError("unreadable", f"wfdb cannot decode it ({type(error).__name__})") from error
     if signal is None or not len(signal) or length not in (None, len(signal)):
         raise RecordError("truncated signal", f"{0 if signal is None else len(signal)} samples, expected {length}")
     return np.ascontiguousarray(signal.T)
+
+
+def _rdrecord(path: Path, channels: list[int]) -> np.ndarray | None:
+    import wfdb  # takes a second to import
+
+    signal: np.ndarray | None = wfdb.rdrecord(str(path), channels=channels, return_res=32).p_signal
+    return signal
 
 
 def _recorded_at(line: str) -> datetime | None:
@@ -209,3 +232,22 @@ def _age(comments: str) -> float | None:
 def _sex(comments: str) -> str | None:
     match = re.search(_SEX, comments)
     return {"m": "male", "f": "female"}[match[1][0].lower()] if match else None
+
+
+def _sniff(path: Path, head: bytes) -> bool:
+    lines = [line for line in map(bytes.strip, head.splitlines()) if line and not line.startswith(b"#")]
+    named = path.suffix.lower() == ".hea" and b"\0" not in head
+    return named and bool(lines) and _RECORD_LINE.match(lines[0]) is not None
+
+
+def _read(path: Path) -> Iterator[Record]:
+    yield read_wfdb(path)
+
+
+def _companions(path: Path) -> Iterator[str]:
+    yield from (f"{path.stem}.{suffix}" for suffix in _BESIDE)
+    with suppress(RecordError):
+        yield from (line.split()[0] for line in _header_lines(path)[0][1:])
+
+
+register("wfdb", Reader(_sniff, _read, _companions))

@@ -11,8 +11,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssl_ecg.evaluation import Metric
 from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, PAPER, STYLE, save_figure
-from ssl_ecg.report.figures import METRIC_LABELS, is_difference, percent
+from ssl_ecg.report.figures import declared, is_difference, percent
 
 METHODS = {"probe": "Linear probe", "finetune": "Finetuned"}
 RANDOM = "random-"
@@ -23,33 +24,38 @@ def draw_ablation(folder: str | Path) -> list[str]:
     """Draw what the tables of an ablation's folder hold.
 
     Args:
-        folder: where ``ablate`` wrote ``summary.csv`` and ``pretraining.csv``.
+        folder: where ``ablate`` wrote ``summary.csv``, ``pretraining.csv`` and ``ablation.json``.
 
     Returns:
         Names of the figures, SVG files in the same folder.
     """
     folder = Path(folder)
-    drawn = {"summary": ("ablation.svg", ablation_figure), "pretraining": ("pretraining.svg", pretraining_figure)}
     names = []
-    for table, (name, draw) in drawn.items():
-        if (folder / f"{table}.csv").is_file():
-            draw(pd.read_csv(folder / f"{table}.csv"), folder / name)
-            names.append(name)
+    if (folder / "summary.csv").is_file():
+        summary = pd.read_csv(folder / "summary.csv")
+        (metric,) = declared(folder / "ablation.json", summary["metric"].head(1)).values()
+        ablation_figure(summary, metric, folder / "ablation.svg")
+        names.append("ablation.svg")
+    if (folder / "pretraining.csv").is_file():
+        pretraining_figure(pd.read_csv(folder / "pretraining.csv"), folder / "pretraining.svg")
+        names.append("pretraining.svg")
     return names
 
 
-def ablation_figure(summary: pd.DataFrame, path: str | Path) -> None:
-    """Every variant's test metric with its interval, a panel a method and label fraction; random weights are hollow.
+def ablation_figure(summary: pd.DataFrame, metric: Metric, path: str | Path) -> None:
+    """Every variant's test metric with its interval, the best on top; random weights are hollow.
+
+    A panel for each method and label fraction.
 
     Args:
-        summary: ``arm`` ("VARIANT probe" or "VARIANT finetune"), ``fraction, metric, mean, low, high``; the first
-            metric is drawn, differences are not.
+        summary: ``arm`` ("VARIANT probe" or "VARIANT finetune"), ``fraction, metric, mean, low, high``;
+            differences are not drawn.
+        metric: which rows, and which way is better.
         path: file to write.
     """
-    metric = str(summary["metric"].iloc[0])
-    rows = summary[(summary["metric"] == metric) & ~is_difference(summary["arm"])].copy()
+    rows = summary[(summary["metric"] == metric.name) & ~is_difference(summary["arm"])].copy()
     rows[["variant", "method"]] = rows["arm"].str.rsplit(" ", n=1, expand=True)
-    every = rows.groupby("variant")["mean"].mean().sort_values(ascending=False).index
+    every = rows.groupby("variant")["mean"].mean().sort_values(ascending=metric.lower_is_better).index
     place = {name: -i for i, name in enumerate(every)}
     panels = [(method, part) for method in METHODS for part in rows[rows["method"] == method].groupby("fraction")]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
@@ -68,12 +74,14 @@ def ablation_figure(summary: pd.DataFrame, path: str | Path) -> None:
             axes.tick_params(axis="y", length=0)
         grid[0].set_yticks(list(place.values()), list(place))
         grid[0].set_ylim(-len(place) + 0.4, 0.6)
-        figure.supxlabel(f"Test patients, {METRIC_LABELS.get(metric, metric)}", fontsize=9.5)
+        figure.supxlabel(f"Test patients, {metric.label}", fontsize=9.5)
         save_figure(figure, path)
 
 
 def pretraining_figure(log: pd.DataFrame, path: str | Path) -> None:
-    """Validation loss of every pretraining against its epochs, a panel a variant, a line a seed; training is dotted.
+    """Validation loss of every pretraining against its epochs; training is dotted.
+
+    A panel per variant, a line per seed.
 
     Args:
         log: ``variant, seed, epoch, train_loss, validation_loss``.

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ssl_ecg.report.figures import LOWER_IS_BETTER, METRIC_LABELS, arm_label, is_difference, percent, signed
+from ssl_ecg.evaluation import Metric
+from ssl_ecg.report.figures import arm_label, is_difference, percent, signed
 
 MAIN_DIFFERENCE = "pretrained_finetune - scratch"
 CONTROL_DIFFERENCE = "pretrained_probe - random_probe"
@@ -39,21 +40,21 @@ def verdict(low: float, high: float, p_value: float = math.nan, lower_is_better:
     return "worse" if high < 0 else "no clear difference"
 
 
-def findings(summary: pd.DataFrame, metric: str = "macro_auroc") -> list[Finding]:
+def findings(summary: pd.DataFrame, metric: Metric) -> list[Finding]:
     """The paired differences of one task, by difference (pretrained and fine-tuned against scratch first) and fraction.
 
     Args:
         summary: ``arm, fraction, metric, mean, low, high`` and, if there, ``p_value``; differences are rows whose arm
             is "a - b".
-        metric: Which rows.
+        metric: Which rows, and which way is better.
     """
-    rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric)]
+    rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric.name)]
     order = sorted(rows["arm"].unique(), key=lambda arm: arm != MAIN_DIFFERENCE)  # stable: the others as they stand
     found = []
     for arm in order:
         for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples():
             p_value = getattr(row, "p_value", math.nan)
-            clear = verdict(row.low, row.high, p_value, metric in LOWER_IS_BETTER)
+            clear = verdict(row.low, row.high, p_value, metric.lower_is_better)
             found.append(Finding(str(arm), row.fraction, row.mean, row.low, row.high, clear, p_value))
     return found
 
@@ -89,9 +90,10 @@ def _doubt(better: Sequence[Finding], found: Sequence[Finding]) -> str:
     return f" At {_at(doubted)} a linear probe is not clearly better on the pretrained encoder than on random weights."
 
 
-def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str]:
+def sentences(found: Sequence[Finding], metric: Metric) -> list[str]:
     """One sentence for each difference: where it is clear, and by how much."""
     told = []
+    label = metric.label + (", of which less is better," if metric.lower_is_better else "")
     for difference in dict.fromkeys(f.difference for f in found):
         rows = [f for f in found if f.difference == difference]
         first, second = (arm_label(arm) for arm in difference.split(" - ", 1))
@@ -105,7 +107,7 @@ def sentences(found: Sequence[Finding], metric: str = "macro_auroc") -> list[str
             interval += f", corrected p {largest.p_value:.3f}"
         told.append(
             f"{first} against {second[0].lower()}{second[1:]}: {counts}. The largest difference in "
-            f"{METRIC_LABELS.get(metric, metric)} is {signed(largest.mean, 3)} ({interval}), "
+            f"{label} is {signed(largest.mean, 3)} ({interval}), "
             f"at {percent(largest.fraction)}."
         )
     return told

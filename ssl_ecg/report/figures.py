@@ -5,7 +5,7 @@ The suffix of the path decides the format.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssl_ecg.evaluation import Metric, described
 from ssl_ecg.explain.style import BLUE, INK, ORANGE, PAPER, STYLE, save_figure
 
 
@@ -38,22 +39,21 @@ ARM_STYLES = {
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 
-METRIC_LABELS = {
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "brier": "Brier score",
-    "sensitivity_at_specificity": "sensitivity at the wanted specificity",
-    "sensitivity": "sensitivity at the tuned threshold",
-    "specificity": "specificity at the tuned threshold",
-    "c_index": "C-index",
-    "c_index_ipcw": "C-index, weighted against censoring",
-    "auroc_at_horizon": "AUROC at the horizon",
-    "brier_at_horizon": "Brier score at the horizon",
-    "integrated_brier": "integrated Brier score",
-}
-LOWER_IS_BETTER = ("brier", "brier_at_horizon", "integrated_brier")
+
+def declared(path: Path, names: Iterable[str], kind: str = "metrics") -> dict[str, Metric]:
+    """Return what the JSON file beside some tables says of the metrics in them, in the order of ``names``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it does not declare one of them, so that nobody knows which way is better.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, which says what the metrics beside it are; make this folder again")
+    known = described(path, kind)
+    names = list(dict.fromkeys(names))
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{path} does not say under {kind} what {', '.join(unknown)} is; make this folder again")
+    return {name: known[name] for name in names}
 
 
 def arm_label(arm: str) -> str:
@@ -80,13 +80,13 @@ def signed(value: float, decimals: int = 2) -> str:
 
 
 def label_efficiency_figure(
-    summary: pd.DataFrame, metric: str, path: str | Path, records: Mapping[float, float] | None = None
+    summary: pd.DataFrame, metric: Metric, path: str | Path, records: Mapping[float, float] | None = None
 ) -> None:
-    """Metric against the share of labels used, a curve and a band an arm.
+    """Metric against the share of labels used, a curve and a band per arm.
 
     Args:
         summary: ``arm, fraction, metric, mean, low, high`` of one task; differences are ignored.
-        metric: Which rows to draw, e.g. "macro_auroc".
+        metric: Which rows to draw.
         path: File to write, .svg or .png or .pdf.
         records: Labelled training records at each fraction, for the axis.
 
@@ -111,13 +111,13 @@ def label_efficiency_figure(
         axes.set_xticks(fractions, _fraction_ticks(fractions, records))
         axes.minorticks_off()
         axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
-        axes.set_ylabel(_capital(METRIC_LABELS.get(metric, metric)) + ", test patients")
+        axes.set_ylabel(capital(metric.label) + ", test patients")
         label_ends(axes, ends)
         save_figure(figure, path)
 
 
 def difference_figure(
-    summary: pd.DataFrame, metric: str, path: str | Path, records: Mapping[float, float] | None = None
+    summary: pd.DataFrame, metric: Metric, path: str | Path, records: Mapping[float, float] | None = None
 ) -> None:
     """Paired differences with their intervals at each label fraction; filled where the interval excludes 0.
 
@@ -150,28 +150,26 @@ def difference_figure(
         axes.set_xlim(-0.5, len(fractions) - 0.5)
         axes.set_xticks(range(len(fractions)), _fraction_ticks(fractions, records))
         axes.set_xlabel("Share of the training labels used" + (" and number of labelled ECGs" if records else ""))
-        axes.set_ylabel(f"Difference in {METRIC_LABELS.get(metric, metric)}")
+        axes.set_ylabel(f"Difference in {metric.label}" + (", lower is better" if metric.lower_is_better else ""))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(lambda value, _: signed(value) if abs(value) > 1e-9 else "0")
         figure.legend(loc="outside upper left", handletextpad=0.2)
         save_figure(figure, path)
 
 
-def learning_curves_figure(runs: pd.DataFrame, path: str | Path) -> None:
-    """Loss and validation metric against training step, a column a label fraction, a thin line a run.
+def learning_curves_figure(runs: pd.DataFrame, metric: Metric, path: str | Path) -> None:
+    """Loss and a validation metric against training step, a column per label fraction, a thin line per run.
 
     Args:
-        runs: ``arm, fraction, seed, step, train_loss, validation_loss`` and validation metrics, such as
-            ``validation_macro_auroc``, of which the first is drawn; a row an evaluation.
+        runs: ``arm, fraction, seed, step, train_loss, validation_loss`` and ``validation_METRIC``, one row per
+            evaluation.
+        metric: the metric to draw.
         path: File to write.
     """
     fractions = sorted(runs["fraction"].unique())
     styles = _styles(list(_in_order(runs["arm"])))
-    names = [str(name) for name in runs]
-    chosen = next(name for name in names if name.startswith("validation_") and name != "validation_loss")
-    metric = chosen.removeprefix("validation_")
-    label = f"Validation {METRIC_LABELS.get(metric, metric)}"
-    panels = (("Loss", ("validation_loss", "train_loss")), (label, (chosen,)))
+    label = f"Validation {metric.label}"
+    panels = (("Loss", ("validation_loss", "train_loss")), (label, (f"validation_{metric}",)))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(7.2, 2.1 * len(fractions) + 0.8), 4.6), layout="constrained")
         grid = figure.subplots(2, len(fractions), sharex="col", sharey="row", squeeze=False)
@@ -226,12 +224,12 @@ def collapse_figure(log: pd.DataFrame, path: str | Path) -> None:
         save_figure(figure, path)
 
 
-def _rows(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _rows(summary: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     if "task" in summary and summary["task"].nunique() > 1:
         raise ValueError(f"a figure shows one task, got {sorted(summary['task'].unique())}: select one")
-    rows = summary[summary["metric"] == metric]
+    rows = summary[summary["metric"] == metric.name]
     if rows.empty:
-        raise ValueError(f"summary has no row to draw for metric {metric!r}: {sorted(summary['metric'].unique())}")
+        raise ValueError(f"summary has no row to draw for metric {metric.name!r}: {sorted(summary['metric'].unique())}")
     return rows
 
 
@@ -241,7 +239,7 @@ def _in_order(arms: pd.Series) -> list[str]:
 
 
 def _styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """A style an arm; a difference takes that of its first arm as long as that is free."""
+    """A style for each arm; a difference takes that of its first arm as long as that is free."""
     spare = iter(_OTHER_COLOURS * len(arms))
     styles: dict[str, ArmStyle] = {}
     for arm in arms:
@@ -256,7 +254,8 @@ def _fraction_ticks(fractions: Sequence[float], records: Mapping[float, float] |
     return [percent(f) + (f"\n{records[f]:,.0f}" if records and f in records else "") for f in fractions]
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """A label as it begins a line."""
     return text[:1].upper() + text[1:]
 
 

@@ -12,34 +12,19 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ssl_ecg.evaluation import Metric, described
 from ssl_ecg.explain.style import INK, LINE, PAPER
 from ssl_ecg.report import answer, figures
+from ssl_ecg.runs import write_atomically
 
 _COLUMNS = {
     "results.csv": ("task", "arm", "fraction", "seed", "records"),
     "summary.csv": ("task", "arm", "fraction", "seeds", "metric", "mean", "low", "high"),
-    "per_class.csv": ("task", "arm", "fraction", "class", "positives_test", "auroc", "auprc"),
+    "per_class.csv": ("task", "arm", "fraction", "class", "positives_test"),
     "curves.csv": ("arm", "fraction", "seed", "step", "train_loss", "validation_loss"),
     "pretraining.csv": ("epoch",),
 }
 _REQUIRED = ("results.csv", "summary.csv")
-_MEANINGS = {
-    "macro_auroc": "The chance that a record with a finding scores above one without it, averaged over classes; .5 is "
-    "guessing.",
-    "macro_auprc": "Average precision, averaged over classes; guessing gives the share of positives.",
-    "auroc": "The chance that a record with the outcome scores above one without it; .5 is guessing.",
-    "auprc": "Average precision; guessing gives the share of positives.",
-    "brier": "Mean squared error of the predicted risk; lower is better.",
-    "sensitivity_at_specificity": "Share of the outcomes that are found where the threshold just keeps the wanted "
-    "specificity on the tested records.",
-    "c_index": "The chance that of two records the one with the earlier event has the higher risk; .5 is guessing.",
-    "c_index_ipcw": "The same, with weights that make up for those whose follow-up ended early.",
-    "auroc_at_horizon": "The chance that a record with an event by the horizon has a higher risk than one known to be "
-    "free of it then, weighted likewise.",
-    "brier_at_horizon": "Mean squared error of the survival predicted for the horizon, weighted likewise; lower is "
-    "better.",
-    "integrated_brier": "Mean of that error over all times up to the horizon; lower is better.",
-}
 _KEYS = {
     "summary.csv": ["task", "arm", "fraction", "metric"],
     "per_class.csv": ["task", "arm", "fraction", "class"],
@@ -54,23 +39,27 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
 
     Args:
         folder: Holds ``results.csv`` and ``summary.csv``, and where they exist ``per_class.csv``, ``curves.csv``,
-            ``pretraining.csv``, ``reconstruction.svg`` and ``comparison.json`` (what was run; its "warnings", and
-            whether outcomes are "simulated", are shown first).
+            ``pretraining.csv`` and ``reconstruction.svg``; and ``comparison.json``: what the "metrics" are, and what
+            was run, of which "warnings", and whether outcomes are "simulated", are shown first.
         out: File name of the page, in ``folder``.
 
     Returns:
         The page.
 
     Raises:
-        FileNotFoundError: ``results.csv`` or ``summary.csv`` is missing.
-        ValueError: A table lacks columns, is empty, or says the same thing twice.
+        FileNotFoundError: ``results.csv``, ``summary.csv`` or ``comparison.json`` is missing.
+        ValueError: A table lacks columns, is empty, or says the same thing twice; or ``comparison.json`` does not
+            declare one of its metrics, so that nobody knows which way is better.
     """
     folder = Path(folder)
     tables = {name: _read(folder / name) for name in _COLUMNS}
     settings = folder / "comparison.json"
-    what_was_run = json.loads(settings.read_text(encoding="utf-8")) if settings.exists() else {}
     summary = tables["summary.csv"]
-    tasks = [_task(folder / "figures", str(task), tables) for task in summary["task"].unique()]
+    metrics = figures.declared(settings, summary["metric"])
+    class_metrics = described(settings, "class_metrics")
+    tasks = [_task(folder / "figures", str(task), tables, metrics, class_metrics) for task in summary["task"].unique()]
+    what_was_run = json.loads(settings.read_text(encoding="utf-8"))
+    what_was_run = {name: said for name, said in what_was_run.items() if name not in ("metrics", "class_metrics")}
     pretraining = None
     if len(tables["pretraining.csv"]):
         figures.collapse_figure(tables["pretraining.csv"], folder / "figures" / "pretraining.svg")
@@ -84,6 +73,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         "percent": figures.percent,
         "signed": lambda value: figures.signed(value, 3),
         "arm": figures.arm_label,
+        "capital": figures.capital,
         "words": lambda name: str(name).replace("_", " "),
     }
     environment.tests["table"] = _is_table
@@ -93,20 +83,25 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
         # As an image, in which no script runs: this file came with the encoder.
         reconstruction=b64encode(reconstruction.read_bytes()).decode() if reconstruction.is_file() else None,
         simulated=what_was_run.pop("simulated", False),
+        patients_unknown=what_was_run.pop("patients_unknown", 0),
         warnings=what_was_run.pop("warnings", []),
         command=what_was_run.pop("command", None),
         what_was_run=what_was_run,
-        metric_labels=figures.METRIC_LABELS,
-        meanings={name: text for name, text in _MEANINGS.items() if (summary["metric"] == name).any()},
-        lower_is_better=figures.LOWER_IS_BETTER,
+        metrics=metrics.values(),
         files=[name for name in (*_COLUMNS, settings.name) if (folder / name).exists()],
     )
     path = folder / out
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 
-def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str, Any]:
+def _task(
+    folder: Path,
+    task: str,
+    tables: dict[str, pd.DataFrame],
+    declared: dict[str, Metric],
+    class_metrics: dict[str, Metric],
+) -> dict[str, Any]:
     """What the template shows of one task; draws its figures into ``folder``."""
     here = {name: table[table["task"] == task] if "task" in table else table for name, table in tables.items()}
     summary, results = here["summary.csv"], here["results.csv"]
@@ -115,21 +110,21 @@ def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str,
     difference = figures.is_difference(summary["arm"])
     stem = re.sub(r"\W+", "_", task)
     drawn: dict[str, Markup] = {}
-    for metric in summary["metric"].unique():
+    metrics = [declared[str(name)] for name in summary["metric"].unique()]
+    for metric in metrics:
         figures.label_efficiency_figure(summary, metric, path := folder / f"{stem}_{metric}.svg", records)
         drawn[f"{metric} curve"] = _inline(path)
-        if (difference & (summary["metric"] == metric)).any():
+        if (difference & (summary["metric"] == metric.name)).any():
             figures.difference_figure(summary, metric, path := folder / f"{stem}_{metric}_difference.svg", records)
             drawn[f"{metric} difference"] = _inline(path)
     if len(here["curves.csv"]):
-        figures.learning_curves_figure(here["curves.csv"], path := folder / f"{stem}_learning_curves.svg")
+        figures.learning_curves_figure(here["curves.csv"], metrics[0], path := folder / f"{stem}_learning_curves.svg")
         drawn["learning curves"] = _inline(path)
-    metrics = list(dict.fromkeys(summary["metric"]))
-    found = {metric: answer.findings(summary, metric) for metric in metrics}
+    found = {metric.name: answer.findings(summary, metric) for metric in metrics}
     return {
         "name": task,
-        "headline": answer.headline(found[metrics[0]]),
-        "sentences": answer.sentences(found[metrics[0]], metrics[0]),
+        "headline": answer.headline(found[metrics[0].name]),
+        "sentences": answer.sentences(found[metrics[0].name], metrics[0]),
         "findings": found,
         "p_values": "p_value" in summary,
         "blanks": bool(summary["low"].isna().any()),
@@ -140,16 +135,18 @@ def _task(folder: Path, task: str, tables: dict[str, pd.DataFrame]) -> dict[str,
         "records": records,
         "arms": list(dict.fromkeys(summary["arm"][~difference])),
         "cells": {(row.metric, row.arm, row.fraction): row for row in summary[~difference].itertuples(index=False)},
-        "per_class": _per_class(here["per_class.csv"]),
+        "per_class": _per_class(here["per_class.csv"], list(class_metrics)),
+        "class_labels": [metric.label for metric in class_metrics.values()],
         "runs": {"columns": list(results.columns), "rows": results.to_numpy(dtype=object).tolist()},
     }
 
 
-def _per_class(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table a label fraction: a row a class, a pair of columns an arm."""
+def _per_class(table: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
+    """A table for each label fraction, with a row per class and a column per arm, whose cells hold these metrics."""
     pages = []
-    for fraction, rows in table.groupby("fraction") if len(table) else ():
-        cells = {(row[0], row[1]): row[2:] for row in rows[["class", "arm", "auroc", "auprc"]].itertuples(index=False)}
+    metrics = [name for name in metrics if name in table]
+    for fraction, rows in table.groupby("fraction") if len(table) and metrics else ():
+        cells = {(row[0], row[1]): row[2:] for row in rows[["class", "arm", *metrics]].itertuples(index=False)}
         positives = rows.drop_duplicates("class").set_index("class")["positives_test"].to_dict()
         pages.append({"fraction": fraction, "arms": list(rows["arm"].unique()), "positives": positives, "cells": cells})
     return pages

@@ -63,7 +63,7 @@ def survival_curves_figure(predictions: pd.DataFrame, path: str | Path) -> None:
     """Predicted survival of a few records, picked evenly by their risk, and the mean of all records.
 
     Args:
-        predictions: a row a record, with columns ``survival_DAY``.
+        predictions: one row per record, with columns ``survival_DAY``.
         path: file to write.
     """
     columns = [name for name in predictions if str(name).startswith("survival_")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 
@@ -15,8 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LinearLocator, PercentFormatter
 
+from ssl_ecg.evaluation import Metric, described
 from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, STYLE, save_figure
-from ssl_ecg.report.figures import METRIC_LABELS
+from ssl_ecg.report.figures import declared
 from ssl_ecg.report.survival_figures import kaplan_meier_figure, risk_calibration_figure, survival_curves_figure
 
 DRAWN = {
@@ -37,12 +39,13 @@ def draw_task(folder: str | Path) -> list[str]:
 
     Args:
         folder: where ``probe``, ``finetune`` or ``evaluate`` wrote. Read are the tables of ``DRAWN``, and from
-            ``metrics.json`` what holds for all records.
+            ``metrics.json`` what holds for all records, and from ``meanings.json`` what each metric is.
 
     Returns:
         Names of the figures, SVG files in the same folder.
     """
     folder = Path(folder)
+    class_metrics = described(folder / "meanings.json", "class_metrics")
     metrics = json.loads((folder / "metrics.json").read_text("utf-8")) if (folder / "metrics.json").is_file() else {}
     everyone = {name: math.nan if value is None else value for name, value in metrics.items()}
     names = []
@@ -50,41 +53,49 @@ def draw_task(folder: str | Path) -> list[str]:
         if not (folder / f"{source}.csv").is_file():
             continue
         table = pd.read_csv(folder / f"{source}.csv")
-        if (draw := _drawing(name, table, everyone)) is not None:
+        of_classes = [metric for column, metric in class_metrics.items() if column in table]
+        draw: Callable[[pd.DataFrame, Path], None] | None
+        if name == "subgroups":
+            (metric,) = declared(folder / "meanings.json", table["metric"].head(1)).values()
+            draw = partial(subgroups_figure, metric=metric, everyone=everyone)
+        else:
+            draw = _drawing(name, table, of_classes)
+        if draw is not None:
             draw(table, folder / f"{name}.svg")
             names.append(f"{name}.svg")
     return names
 
 
-def _drawing(name: str, table: pd.DataFrame, everyone: dict[str, float]) -> Callable[[pd.DataFrame, Path], None] | None:
+def _drawing(
+    name: str, table: pd.DataFrame, class_metrics: Sequence[Metric]
+) -> Callable[[pd.DataFrame, Path], None] | None:
     """Return what draws a table as this figure, or None where the table has nothing for it."""
-    if name == "per_class":
-        return per_class_figure if len(table) > 1 and table["auprc"].notna().any() else None
+    if name == "per_class":  # one number per class, or one class, is read in the table
+        return partial(per_class_figure, metrics=class_metrics) if min(len(table), len(class_metrics)) > 1 else None
     if name == "calibration":
         return calibration_figure if "class" in table else risk_calibration_figure
     if name == "survival_curves":
         return survival_curves_figure if any(re.fullmatch(r"survival_[\d.e+]+", str(c)) for c in table) else None
-    if name == "subgroups":
-        return lambda groups, path: subgroups_figure(groups, path, everyone)
     return {"kaplan_meier": kaplan_meier_figure, "decision_curve": decision_curve_figure}[name]
 
 
-def per_class_figure(table: pd.DataFrame, path: str | Path) -> None:
-    """AUROC and average precision of each class, the most frequent one first; no dot where a class is not defined.
+def per_class_figure(table: pd.DataFrame, path: str | Path, metrics: Sequence[Metric]) -> None:
+    """Metrics of each class, the most frequent one first; no dot where the records do not define one.
 
     Args:
-        table: ``class``, ``positives_test``, ``auroc``, ``auprc``.
+        table: ``class``, ``positives_test`` and a column for each metric.
         path: file to write.
+        metrics: what to show, between 0 and 1; a panel each.
     """
     shown = table.sort_values("positives_test", ascending=False, kind="stable").head(MOST_CLASSES)
     places = -np.arange(len(shown))
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
         figure = Figure(figsize=(8.6, 1.1 + 0.24 * len(shown)), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, (column, name) in zip(panels, (("auroc", "AUROC"), ("auprc", "AUPRC")), strict=True):
-            axes.hlines(places, 0.0, shown[column], color=LINE, linewidth=1.6)
-            axes.scatter(shown[column], places, 34, color=BLUE, zorder=3, clip_on=False)
-            axes.set(xlim=(0, 1), ylim=(places[-1] - 0.6, 0.6), xlabel=f"{name}, test records")
+        panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for axes, metric in zip(panels, metrics, strict=True):
+            axes.hlines(places, 0.0, shown[metric.name], color=LINE, linewidth=1.6)
+            axes.scatter(shown[metric.name], places, 34, color=BLUE, zorder=3, clip_on=False)
+            axes.set(xlim=(0, 1), ylim=(places[-1] - 0.6, 0.6), xlabel=f"{metric.label}, test records")
             axes.tick_params(axis="y", length=0)
         counted = zip(shown["class"], shown["positives_test"])
         panels[0].set_yticks(places, [f"{_words(name)}  {count:,}" for name, count in counted])
@@ -94,10 +105,10 @@ def per_class_figure(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
-    """Observed frequency, with its interval, against predicted, a panel a class on a scale of its own.
+    """Observed frequency, with its interval, against predicted, a panel per class, on a scale of its own.
 
     Args:
-        table: ``class``, ``positives``, ``predicted``, ``observed``, ``low``, ``high``; a row a class and group.
+        table: ``class``, ``positives``, ``predicted``, ``observed``, ``low``, ``high``; one row per class and group.
         path: file to write.
     """
     positives = table.groupby("class", sort=False)["positives"].sum().sort_values(ascending=False, kind="stable")
@@ -156,21 +167,23 @@ def decision_curve_figure(table: pd.DataFrame, path: str | Path) -> None:
         save_figure(figure, path)
 
 
-def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, float] | None = None) -> None:
-    """Forest plot of the first metric of the table, with numbers of patients; groups that do not define it stay empty.
+def subgroups_figure(
+    table: pd.DataFrame, path: str | Path, metric: Metric, everyone: dict[str, float] | None = None
+) -> None:
+    """Forest plot of a metric, with numbers of patients; groups that do not define it stay empty.
 
     Args:
         table: ``column``, ``group``, ``patients``, ``positives_OUTCOME`` (shown where there is one outcome),
             ``metric``, ``mean``, ``low``, ``high``.
         path: file to write.
+        metric: which rows to draw.
         everyone: the same metric of all records, with ``_low`` and ``_high``.
     """
-    metric = str(table["metric"].iloc[0])
     outcomes = [str(name) for name in table if str(name).startswith("positives_")]
     rows: list[tuple[str, str, float, float, float]] = []
     if everyone:
-        rows.append(("all", "", everyone[metric], everyone[f"{metric}_low"], everyone[f"{metric}_high"]))
-    for column, members in table[table["metric"] == metric].groupby("column", sort=False):
+        rows.append(("all", "", everyone[metric.name], everyone[f"{metric}_low"], everyone[f"{metric}_high"]))
+    for column, members in table[table["metric"] == metric.name].groupby("column", sort=False):
         rows.append((_words(column), "", math.nan, math.nan, math.nan))
         for row in members.to_dict("records"):
             counts = f"{row['patients']:,}" + (f" ({row[outcomes[0]]:,})" if len(outcomes) == 1 else "")
@@ -179,7 +192,7 @@ def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, 
         figure = Figure(figsize=(8.6, 1.0 + 0.27 * len(rows)), layout="constrained")
         axes = figure.subplots()
         if everyone:
-            axes.axvline(everyone[metric], color=LINE, linewidth=1.6, zorder=1)
+            axes.axvline(everyone[metric.name], color=LINE, linewidth=1.6, zorder=1)
         beside = axes.get_yaxis_transform()
         for place, (_, counts, mean, low, high) in enumerate(rows):
             axes.plot([low, high], [-place, -place], color=BLUE, linewidth=2)
@@ -191,8 +204,9 @@ def subgroups_figure(table: pd.DataFrame, path: str | Path, everyone: dict[str, 
         axes.tick_params(axis="y", length=0, pad=90 + 5.2 * max(len(name) for name, *_ in rows))
         for label, (_, counts, *_) in zip(axes.get_yticklabels(), rows):
             label.set(verticalalignment="center", fontweight="normal" if counts else "bold")
-        axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=METRIC_LABELS.get(metric, metric) + ", 95 % interval")
-        heading = "patients (positive records)" if len(outcomes) == 1 else "patients"
+        axes.set(ylim=(-len(rows) + 0.4, 0.6), xlabel=f"{metric.label}, 95 % interval")
+        counted = "records" if (everyone or {}).get("records_of_unknown_patients") else "patients"
+        heading = f"{counted} (positive records)" if len(outcomes) == 1 else counted
         axes.text(-0.015, 1.0, heading, ha="right", va="bottom", transform=axes.transAxes)
         save_figure(figure, path)
 

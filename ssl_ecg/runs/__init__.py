@@ -1,1 +1,25 @@
 """A folder that continues: identity, lock, atomic files, results, the model card. Knows no ECG."""
+
+from ssl_ecg.runs.card import Table, markdown_table, model_card
+from ssl_ecg.runs.files import sha256, whole_folder, write_atomically, write_csv, write_json
+from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
+from ssl_ecg.runs.results import write_result
+
+__all__ = [
+    "FolderInUseError",
+    "Run",
+    "Table",
+    "claim",
+    "differences",
+    "goes_on",
+    "lock",
+    "locked",
+    "markdown_table",
+    "model_card",
+    "sha256",
+    "whole_folder",
+    "write_atomically",
+    "write_csv",
+    "write_json",
+    "write_result",
+]

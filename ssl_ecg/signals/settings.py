@@ -12,6 +12,7 @@ from ssl_ecg.settings import Settings
 
 Normalisation = Literal["lead", "record", "none"]
 Positive = Annotated[float, Gt(0), AllowInfNan(False)]
+Mains = Annotated[Literal[50, 60], BeforeValidator(lambda hum: int(hum) if hum in ("50", "60") else hum)]
 
 
 class SignalSettings(Settings):

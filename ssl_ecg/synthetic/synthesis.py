@@ -15,6 +15,7 @@ import pandas as pd
 
 from ssl_ecg.archive.writer import ArchiveWriter
 from ssl_ecg.records.record import LEADS
+from ssl_ecg.runs import locked, write_atomically, write_csv
 from ssl_ecg.signals.filters import condition
 from ssl_ecg.signals.settings import SignalSettings
 from ssl_ecg.synthetic.cohort import CONDITIONS, EXCLUSIVE, RHYTHMS, draw_conditions, draw_patient, outcomes
@@ -85,6 +86,7 @@ def draw_ecgs(
     return _joined([ecg for patient in drawn for ecg in patient][:records])
 
 
+@locked("folder")
 def synthesize(
     folder: str | Path,
     records: int = 2000,
@@ -176,8 +178,8 @@ def _write_truth(folder: Path, truth: pd.DataFrame) -> None:
     }
     (folder / "labels").mkdir(exist_ok=True)
     for name, columns in tables.items():
-        truth[["record_id", *columns]].to_csv(folder / "labels" / f"{name}.csv", index=False, float_format="%.6g")
-    truth.to_parquet(folder / "truth.parquet", index=False)
+        write_csv(folder / "labels" / f"{name}.csv", truth[["record_id", *columns]], float_format="%.6g")
+    write_atomically(folder / "truth.parquet", truth.to_parquet(index=False))
 
 
 def _check(

@@ -7,7 +7,6 @@ ejection fraction of at most 40 % within six months of the ECG).
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.evaluation import (
+    AUPRC,
+    AUROC,
+    BRIER,
+    SENSITIVITY,
+    SENSITIVITY_AT_SPECIFICITY,
+    SPECIFICITY,
     brier_scores,
     decision_curve,
     rank_metrics,
@@ -46,8 +51,9 @@ class Cardiomyopathy(Arrhythmia):
     """
 
     name = "cardiomyopathy"
-    columns: tuple[str, ...] | None = COLUMNS
-    selection = "auroc"
+    columns = COLUMNS
+    metrics = (AUROC, AUPRC, BRIER, SENSITIVITY_AT_SPECIFICITY, SENSITIVITY, SPECIFICITY)
+    lacking = "there is no positive or no negative"
 
     def __init__(
         self,
@@ -56,52 +62,21 @@ class Cardiomyopathy(Arrhythmia):
         specificity: float = 0.9,
         thresholds: Sequence[float] | None = None,
     ) -> None:
-        if tuple(classes) != COLUMNS:
-            raise ValueError(f"classes={list(classes)}: task 'cardiomyopathy' needs {', '.join(COLUMNS)}")
         if not 0 < specificity < 1:
             raise ValueError(f"specificity={specificity}: choose a share of negatives between 0 and 1")
-        super().__init__(COLUMNS, loss, thresholds)
+        super().__init__(classes, loss, thresholds)
         self.specificity = float(specificity)
         self.options = {**self.options, "specificity": self.specificity}
 
-    def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> Cardiomyopathy:
-        """Return the task with the lowest threshold that keeps the specificity on these validation records.
-
-        Without a negative there it is .5, and the log says so. A threshold that the task was made with stays.
-        """
-        if self.thresholds is not None:
-            return self
+    def choose_thresholds(self, targets: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the lowest threshold that keeps the specificity; .5, and a line in the log, without a negative."""
         if not (np.asarray(targets) == 0).any():
             logger.warning("threshold .5, since validation has no record without low_lvef")
-        task = copy.copy(self)
-        task._set(threshold_at_specificity(targets, scores, self.specificity))
-        return task
+        return threshold_at_specificity(targets, scores, self.specificity)
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return the records whose outcome is known."""
         return ~np.isnan(np.asarray(targets)[:, 0])
-
-    def outcome(self, targets: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the labels themselves.
-
-        Raises:
-            ValueError: a value other than 1, 0 or blank.
-        """
-        label = np.asarray(targets, np.float32)
-        if len(strange := label[~np.isnan(label) & ~np.isin(label, (0, 1))]):
-            raise ValueError(f"low_lvef={strange[0]:g}: must be 1, 0 or blank ({len(strange)} such values)")
-        return label
-
-    def metrics(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, float]:
-        """Return the metrics of ``weighted_metrics`` that these records define.
-
-        Raises:
-            ValueError: the records lack one outcome.
-        """
-        found = self.weighted_metrics(targets, scores, np.ones((len(targets), 1)))
-        if np.isnan(found["auroc"][0]):
-            raise ValueError("low_lvef: these records have no positive or no negative, so nothing can be ranked")
-        return {name: float(value[0]) for name, value in found.items() if not np.isnan(value[0])}
 
     def weighted_metrics(
         self, targets: NDArray[Any], scores: NDArray[Any], weights: NDArray[Any]

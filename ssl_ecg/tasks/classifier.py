@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
-from ssl_ecg.tasks.registry import Task, create_task
+from ssl_ecg.runs import whole_folder, write_json
+from ssl_ecg.tasks.registry import create_task
+from ssl_ecg.tasks.task import Task
 from ssl_ecg.tasks.windows import WindowSettings
 
 
@@ -42,8 +44,7 @@ class Classifier(nn.Module):
         self.windows = windows = windows or WindowSettings()
         self.head = task.head(encoder.width)
         windows.cut(torch.empty(0, 0, encoder.samples), encoder.sampling_rate)
-        of_classes = task.outcomes == task.classes
-        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not of_classes:
+        if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -85,17 +86,19 @@ class Classifier(nn.Module):
 
 
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
-    """Write a finetuned model's folder; files of the same names are replaced."""
-    folder = save_encoder(model.encoder, folder, card)
+    """Write a finetuned model's folder, whole or not at all; files of the same names are replaced."""
+    folder = Path(folder)
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
-    save_file(head, folder / "head.safetensors")
     task = {
         "task": model.task.name,
         "classes": list(model.task.classes),
         "options": dict(model.task.options),
         "windows": model.windows.to_dict(),
     }
-    (folder / "task.json").write_text(json.dumps(task, indent=1) + "\n", encoding="utf-8")
+    with whole_folder(folder, last="config.json") as part:
+        save_encoder(model.encoder, part, card)
+        save_file(head, part / "head.safetensors")
+        write_json(part / "task.json", task)
     return folder
 
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
 from ssl_ecg.evaluation import bootstrap_metrics, concordance_index, cox_regression, paired_difference
-from ssl_ecg.tasks.af_survival import AfSurvival
+from ssl_ecg.tasks.survival_task import Survival
 
 MODELS = ("score", "ecg", "score_and_ecg")
 _NEVER = 1e-9  # a risk of 0 or 1 has no logit
@@ -38,7 +38,7 @@ class Scored(NamedTuple):
 
 
 def combine_clinical(
-    task: AfSurvival,
+    task: Survival,
     validation: Scored,
     test: Scored,
     patient: NDArray[np.int64],
@@ -58,8 +58,8 @@ def combine_clinical(
         seed: of these.
 
     Returns:
-        A row a model, "score", "ecg" and "score_and_ecg". ``coefficient_score`` and ``coefficient_ecg``, of the score
-        and of the logit of the risk at the horizon, with ``hazard_ratio_score`` and ``hazard_ratio_ecg`` of one
+        One row per model, "score", "ecg" and "score_and_ecg". ``coefficient_score`` and ``coefficient_ecg``, of the
+        score and of the logit of the risk at the horizon, with ``hazard_ratio_score`` and ``hazard_ratio_ecg`` of one
         standard deviation among the validation records; ``c_index`` with ``c_index_low`` and ``c_index_high``; ``gain``
         in C-index over the score alone, with ``gain_low``, ``gain_high`` and ``gain_p_value``;
         ``records_validation``, ``events_validation``, ``records_test`` and ``events_test``.
@@ -105,7 +105,7 @@ def combine_clinical(
     )
 
 
-def _numbers(task: AfSurvival, part: Scored, name: str) -> tuple[NDArray[np.float64], ...]:
+def _numbers(task: Survival, part: Scored, name: str) -> tuple[NDArray[np.float64], ...]:
     """Days and event up to the horizon, [score, logit of the risk] where all are known, and which records these are."""
     time, event, curve, followed = task.tested(part.targets, part.scores)
     clinical = np.asarray(part.clinical, np.float64)

@@ -1,4 +1,4 @@
-"""Tasks by name, and what every task offers to the engine."""
+"""Tasks by name, and how one is made for a label table."""
 
 from __future__ import annotations
 
@@ -6,107 +6,23 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.labels.tables import LabelTable, read_labels
 from ssl_ecg.registry import Registry
-
-logger = logging.getLogger(__name__)
-
-
-class Probe(Protocol):
-    """A linear model on frozen features, fitted: its weights can start a linear head."""
-
-    coef: NDArray[np.float64]
-    """[outputs, D], in the original feature space."""
-    intercept: NDArray[np.float64]
-    C: float
-    """The inverse regularisation strength that validation chose."""
-    validation_score: float
-    """The task's selection metric on validation."""
-
-    def scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the task's scores of features [n, D]."""
-
-
-class Task(Protocol):
-    """The same probe, finetune and comparison code serves every task through this.
-
-    Targets [n, C] are what the label table says, scores [n, S] what a model says of the same records. What patients are
-    stratified by, and what a split must not lack, are binary outcomes [n, K]; for labels these are the targets.
-    """
-
-    name: str
-    columns: tuple[str, ...] | None
-    """Columns of numbers that the task reads from the label table; None: a column of 1, 0 or blank a class.
-
-    A task that names its columns can be made without ``classes``, and its options may add to the columns.
-    """
-    classes: tuple[str, ...]
-    """Names of the C columns of the targets."""
-    outcomes: tuple[str, ...]
-    """Names of the K binary outcomes."""
-    options: Mapping[str, Any]
-    """What the task was made with, beside its classes."""
-    selection: str
-    """Name of the metric, higher is better, by which epochs and settings are chosen on validation."""
-
-    def head(self, width: int) -> nn.Module:
-        """Return the layer from features [B, width] to logits [B, outputs]."""
-
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the scalar loss of logits [B, outputs] and targets [B, C], NaN where unknown."""
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """Turn logits [B, outputs] into scores [B, S] between 0 and 1."""
-
-    def for_training(self, targets: NDArray[Any]) -> Task:
-        """Return the task with what its loss takes from the targets [n, C] of training, or itself."""
-
-    def tuned(self, targets: NDArray[Any], scores: NDArray[Any]) -> Task:
-        """Return the task with the decisions that it chooses on validation, or itself; never called with test."""
-
-    def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
-        """Return which records [n] training can learn from; it leaves out the others."""
-
-    def outcome(self, targets: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the binary outcomes [n, K] of targets: 1, 0 or NaN.
-
-        Raises:
-            ValueError: targets that cannot be; the message names the column and the value.
-        """
-
-    def metrics(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, float]:
-        """Name the metrics of targets and scores, the one for selection first."""
-
-    def weighted_metrics(
-        self, targets: NDArray[Any], scores: NDArray[Any], weights: NDArray[Any]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return the same metrics, each [R], under weights [n, R]; NaN where undefined."""
-
-    def per_class(self, targets: NDArray[Any], scores: NDArray[Any]) -> pd.DataFrame:
-        """Return what to report of each class: ``class``, ``positives_test``, ``auroc``, ``auprc``; NaN: undefined."""
-
-    def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return what to write of tested records: "predictions", a row a record, and further tables by name."""
-
-    def fit_probe(
-        self, train_x: NDArray[Any], train_y: NDArray[Any], validation_x: NDArray[Any], validation_y: NDArray[Any]
-    ) -> Probe:
-        """Fit a linear model on features [n, D] and targets [n, C]; validation chooses its strength."""
-
+from ssl_ecg.tasks.task import Task
 
 TASKS: Registry[Callable[..., Task]] = Registry("task", "ssl_ecg.tasks")
 """Classes of tasks: ``TASKS[name](classes, **options)`` makes one."""
 
 register = TASKS.register
 list_tasks = TASKS.names
+
+logger = logging.getLogger(__name__)
 
 
 def create_task(name: str, classes: Sequence[str], **options: Any) -> Task:
@@ -116,8 +32,6 @@ def create_task(name: str, classes: Sequence[str], **options: Any) -> Task:
         ValueError: unknown name, no classes, or an option with an impossible value.
         TypeError: an option that the task does not have.
     """
-    if not classes:
-        raise ValueError("classes=(): the label table has no class column")
     return TASKS[name](classes, **options)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 import warnings
@@ -11,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+
+from ssl_ecg.runs import write_csv
 
 LOGGERS = ("tensorboard", "wandb")
 
@@ -118,11 +120,7 @@ class EpochTable(pl.Callback):
         self.rows.append({"epoch": trainer.current_epoch, "step": trainer.global_step, **metrics})
         if not trainer.is_global_zero:
             return
-        names = list(dict.fromkeys(name for row in self.rows for name in row))
-        with self.path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_csv(self.path, pd.DataFrame(self.rows))
 
 
 class EpochCheckpoint(ModelCheckpoint):

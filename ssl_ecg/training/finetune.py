@@ -63,7 +63,7 @@ def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size:
 
 
 def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
-    """Return the classifier's scores, float32 [n, S] between 0 and 1, of archive rows [n], over its windows.
+    """Return the classifier's scores, float32 [n, S], of archive rows [n], over its windows.
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects.
@@ -122,7 +122,8 @@ class FinetuneModule(pl.LightningModule):
     @property
     def best(self) -> dict[str, float]:
         """The evaluation with the best validation score, the earliest of equals."""
-        return max(self.curve, key=lambda row: row[f"validation_{self.model.task.selection}"])
+        metric = self.model.task.selection
+        return metric.best(self.curve, key=lambda row: row[f"validation_{metric}"])
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed the step, and keep the batch norms' statistics where wanted."""
@@ -158,7 +159,7 @@ class FinetuneModule(pl.LightningModule):
         """Score validation and keep the weights where it is the best so far."""
         logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._outputs))
         self._outputs.clear()
-        metrics = self.model.task.metrics(targets.numpy(), self.model.task.scores(logits).numpy())
+        metrics = self.model.task.evaluate(targets.numpy(), self.model.task.scores(logits).numpy())
         row = {
             "step": float(self.global_step),
             "train_loss": float(torch.stack(self._losses).mean()) if self._losses else float("nan"),
@@ -206,7 +207,7 @@ def finetune(
     """
     encoder.check(archive.settings)
     for name in ("supervised_contrastive", "attention"):
-        if getattr(settings, name) and task.outcomes != task.classes:
+        if getattr(settings, name) and not task.of_labels:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
     if settings.attention and type(encoder.backbone).forward is not SignalBackbone.forward:
         raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")

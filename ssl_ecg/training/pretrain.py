@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
-from ssl_ecg.explain.style import save_figure
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.runs import Run, goes_on, locked
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.engine import (
@@ -117,12 +118,28 @@ def split_patients(archive: Archive, rows: np.ndarray, validation: float, seed: 
     return rows[~held], rows[held]
 
 
+def kept_split(out: str | Path) -> dict[str, Any] | None:
+    """Return how the run in ``out``, finished or not, holds patients out; None where it holds out none, or is none."""
+    for name, read in (("config.json", lambda config: config["origin"]), ("run.json", dict)):
+        if (path := Path(out) / name).is_file():
+            split: dict[str, Any] | None = read(json.loads(path.read_text(encoding="utf-8"))).get("split")
+            return split
+    return None
+
+
+def _is_first() -> bool:
+    """Tell whether this process writes and locks, of several that share a run; known before there is a trainer."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+@locked("out", when=_is_first)
 def pretrain(
     archive: Archive,
     out: str | Path,
     settings: PretrainSettings,
     holdout: np.ndarray | None = None,
     progress: bool = True,
+    split: Mapping[str, Any] | None = None,
 ) -> Encoder:
     """Pretrain a backbone and write an encoder folder; a killed run continues from its last whole epoch.
 
@@ -133,6 +150,7 @@ def pretrain(
         settings: how.
         holdout: archive rows whose patients must not be seen.
         progress: show a progress bar.
+        split: how ``holdout`` was drawn (``Splits.how``), kept in the encoder folder.
 
     Returns:
         The encoder, in eval mode, with the weights that ``settings.keep`` says.
@@ -141,8 +159,10 @@ def pretrain(
         ValueError: settings that do not fit the archive, ``out`` holds a run with other settings, or the loss is not
             finite from the first epoch on.
         FileExistsError: ``resume="no"`` and ``out`` holds a run already.
+        FolderInUseError: another process pretrains into ``out``.
     """
     out = Path(out)
+    run = Run(out)
     crop = None if settings.crop is None else round(settings.crop * archive.sampling_rate)
     if crop is not None and not 1 <= crop <= archive.samples:
         seconds = archive.settings.duration
@@ -155,11 +175,14 @@ def pretrain(
         "settings": settings.identity(),
         "signal": archive.settings.to_dict(),
         "records": len(rows),
+        "split": None if split is None else dict(split),
         "patients_digest": hashlib.sha256("".join(sorted(patients)).encode()).hexdigest()[:16],
     }
-    checkpoint = _prepare(out, settings, identity)
+    checkpoint = _prepare(run, settings, identity)
     if (out / "config.json").is_file():
         logger.info("%s: this run is finished already", out)
+        if _is_first():
+            run.clear()  # a kill right after the encoder was written
         return load_encoder(out)
 
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
@@ -170,9 +193,9 @@ def pretrain(
     objective = create_objective(learned.name, encoder.backbone, archive.sampling_rate, **learned.options)
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
-    best = EpochCheckpoint(out / "checkpoints", "best", monitor="validation_loss")
+    best = EpochCheckpoint(run.checkpoints, "best", monitor="validation_loss")
     # After the best weights, so that the state to continue from knows them.
-    last = EpochCheckpoint(out / "checkpoints", "last")
+    last = EpochCheckpoint(run.checkpoints, "last")
     callbacks = [Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
     if (masked := reconstructing(objective)) is not None:
         callbacks.append(ReconstructionPictures(masked, encoder, settings.seed))
@@ -200,7 +223,8 @@ def pretrain(
 
     chosen = table.rows[-1] if keep_last else min(table.rows, key=lambda row: row["validation_loss"])
     if not math.isfinite(chosen["validation_loss"]):
-        _clear(out, trainer)
+        if trainer.is_global_zero:
+            run.clear()
         raise ValueError(
             f"learning_rate={settings.learning_rate}: the validation loss is not finite after the first epoch; lower it"
         )
@@ -211,6 +235,7 @@ def pretrain(
         "training_records": len(train_rows),
         "validation_records": len(validation_rows),
         "patients": len(patients),
+        "patients_unknown": int(np.count_nonzero(~archive.patient_known[rows])),
         "held_out_records": len(archive) - len(rows),
         "epochs_run": len(table.rows),
         "epoch": int(chosen["epoch"]),
@@ -222,10 +247,12 @@ def pretrain(
     }
     if trainer.is_global_zero:
         if masked is not None:
+            from ssl_ecg.explain.style import save_figure
+
             signal = torch.from_numpy(archive.read(validation_rows[:RECORDS])[..., :crop]).to(module.device)
             save_figure(draw_reconstruction(masked, signal, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
-    _clear(out, trainer)
+        run.clear()
     return encoder.eval()
 
 
@@ -266,44 +293,11 @@ class PretrainData(pl.LightningDataModule):
         return self._loader(self.validation_data, None)
 
 
-def _prepare(out: Path, settings: PretrainSettings, identity: dict[str, Any]) -> str | None:
-    """Make ``out`` ready and return the checkpoint to continue from, if any."""
-    marker, last = out / "run.json", out / "checkpoints" / "last.ckpt"
-    earlier = None  # a run killed before its first whole epoch left nothing to continue or to overwrite
-    if (out / "config.json").is_file():
-        origin = load_encoder(out).origin
-        earlier = {name: origin.get(name) for name in identity}
-    elif last.is_file() and marker.is_file():
-        earlier = json.loads(marker.read_text(encoding="utf-8"))
-    if earlier is not None:
-        if settings.resume == "no":
-            raise FileExistsError(f"out={str(out)!r}: holds a run already; choose another folder or resume='auto'")
-        if earlier != identity:
-            raise ValueError(f"out={str(out)!r}: holds a run with other settings: {_differences(earlier, identity)}")
-    elif settings.resume == "yes":
-        raise FileNotFoundError(f"out={str(out)!r}: there is no run to resume")
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "config.json").is_file():
-        marker.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
-    return str(last) if earlier is not None else None
-
-
-def _clear(out: Path, trainer: pl.Trainer) -> None:
-    """Remove what a run needs to continue; the first process does it for all."""
-    if trainer.is_global_zero:
-        for path in (out / "checkpoints").glob("*.ckpt"):
-            path.unlink()
-        (out / "checkpoints").rmdir()
-        (out / "run.json").unlink()
-
-
-def _differences(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """Name the settings in which two runs differ, with both values."""
-    parts = []
-    for name in sorted({*earlier, *now}):
-        old, new = earlier.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            parts.append(_differences(old, new, f"{prefix}{name}."))
-        elif old != new:
-            parts.append(f"{prefix}{name}: {old!r} there, {new!r} now")
-    return "; ".join(part for part in parts if part)
+def _prepare(run: Run, settings: PretrainSettings, identity: dict[str, Any]) -> str | None:
+    """Make the folder ready and return the checkpoint to continue from, if any."""
+    finished = (run.folder / "config.json").is_file()
+    earlier = load_encoder(run.folder).origin if finished else run.identity
+    checkpoint = str(run.last) if goes_on(run.folder, earlier, identity, settings.resume) else None
+    if not finished and _is_first():
+        run.begin(identity)
+    return checkpoint

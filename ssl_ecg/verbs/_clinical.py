@@ -46,10 +46,10 @@ class ClinicalScore:
             C-index of the score and of both together, and the gain of the latter, each with the ends of its interval;
             and the table, "clinical_score".
         """
-        from ssl_ecg.tasks.af_survival import AfSurvival
+        from ssl_ecg.tasks import Survival
         from ssl_ecg.tasks.clinical_score import Scored, combine_clinical
 
-        assert isinstance(task, AfSurvival)
+        assert isinstance(task, Survival)
         labels, index = self.test.labels, self.test.index
         table = combine_clinical(
             task,
@@ -75,9 +75,9 @@ def read_clinical(column: str, labels: TableLike, task: Task, splits: Splits, te
         ValueError: a task without survival, no such column, a value that is no number, or a split in which no record
             with a score has an event, or none is free of it.
     """
-    from ssl_ecg.tasks.af_survival import AfSurvival
+    from ssl_ecg.tasks import Survival
 
-    if not isinstance(task, AfSurvival):
+    if not isinstance(task, Survival):
         raise ValueError(f"clinical_score={column!r}: task {task.name!r} predicts no survival to combine it with")
     table = test.labels
     given = read_columns(labels, test.archive, table.rows, [column])[column]

@@ -119,7 +119,7 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
     Raises:
         ValueError: a backbone for an encoder that has one.
     """
-    if no_encoder(encoder):
+    if encoder is None or no_encoder(encoder):
         assert backbone is not None
         seed_step(seed, 0, stream=2)
         return Encoder(backbone.name, backbone.options, archive.settings)
@@ -131,11 +131,13 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
     return encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
 
 
-def read_labels(archive: Archive, labels: TableLike, settings: LearnSettings) -> tuple[Task, Splits, Tested]:
-    """Return the task, the split, and the records that test."""
+def read_labels(
+    encoder: Encoder, archive: Archive, labels: TableLike, settings: LearnSettings
+) -> tuple[Task, Splits, Tested]:
+    """Return the task, the split (that of the encoder's holdout, where it has one), and the records that test."""
     task = settings.task
     table, created = read_task(task.name, labels, archive, settings.classes, task.options, settings.subgroups)
-    splits = settings.split.split(table)
+    splits = settings.split.split(table, encoder.origin.get("split"))
     return created, splits, tested(archive, labels, table, splits.test, settings.subgroups)
 
 

@@ -24,10 +24,11 @@ class VerbSettings(LabelSettings, CompareSettings):
 
 def show(summary: pd.DataFrame, encoder: str, archive: str, labels: str, out: str) -> None:
     """Print the arms, and where the report lies."""
-    from ssl_ecg.report.figures import METRIC_LABELS
+    from ssl_ecg.evaluation import described
 
     metric = summary["metric"].iloc[0]
-    table = Table(Column("arm", no_wrap=True), "labels", METRIC_LABELS.get(metric, metric), "95 % interval")
+    label = described(Path(out) / "comparison.json")[metric].label
+    table = Table(Column("arm", no_wrap=True), "labels", label, "95 % interval")
     for row in summary[summary["metric"] == metric].to_dict("records"):
         sign = "+" if " - " in row["arm"] else ""
         mean, low, high = (f"{row[name]:{sign}.3f}" for name in ("mean", "low", "high"))
@@ -67,7 +68,7 @@ def compare(
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, opened(archive)
     table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
-    splits = settings.split.split(table)
+    splits = settings.split.split(table, encoder.origin.get("split"))
     summary = run(encoder, archive, table, splits, out, settings.part(CompareSettings), progress, command)
     for name in ("pretraining.csv", "reconstruction.svg"):
         if folder is not None and (folder / name).is_file():

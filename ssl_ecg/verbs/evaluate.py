@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ssl_ecg.archive.archive import sha256
 from ssl_ecg.labels.splits import lacking, last_of_each_patient
+from ssl_ecg.runs import sha256, write_json
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import print_metrics
@@ -94,7 +93,7 @@ def evaluate(
     test.write(out, task, scores, metrics)
     how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
     described = {"model": _model(Path(model)), **_data(test), **how, "ssl_ecg": version("ssl_ecg")}
-    (out / "evaluation.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    write_json(out / "evaluation.json", described)
     return metrics
 
 
@@ -116,5 +115,9 @@ def _data(test: Tested) -> dict[str, Any]:
             "sha256": sha256(archive.folder / "archive.json"),
         },
         "labels": {"sha256": digest.hexdigest(), "simulated": labels.simulated},
-        "tested": {"records": len(test.index), "patients": len(np.unique(labels.patient[test.index]))},
+        "tested": {
+            "records": len(test.index),
+            "patients": len(np.unique(labels.patient[test.index])),
+            "patients_unknown": int(np.count_nonzero(~archive.patient_known[test.rows])),
+        },
     }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssl_ecg.comparison.arms import random_encoder
+from ssl_ecg.runs import write_atomically, write_csv
 from ssl_ecg.settings import recipe
 from ssl_ecg.tasks import save_classifier
 from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
@@ -87,7 +88,7 @@ def finetune(
     encoder.check(archive.settings)
     # A new network may begin with weights from elsewhere.
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
-    task, splits, test = read_labels(archive, labels, settings)
+    task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)
@@ -100,6 +101,7 @@ def finetune(
     # What this encoder has learned from must not test it later, under whatever split.
     patients = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
     model.encoder.patients |= frozenset(map(patient_hash, patients.unique()))
+    model.encoder.origin["split"] = dict(splits.how)
     validated = predict_scores(model, archive, validation[0])
     task = model.task = task.tuned(validation[1], validated)
     scores = predict_scores(model, archive, test.rows)
@@ -109,7 +111,7 @@ def finetune(
     random = settings.scratch or (new and not starting)
     card = partial(finetuning_card, model, training, metrics, table, splits, random)
     save_classifier(model, out, card())
-    pd.DataFrame(finished.curve).to_csv(out / "curve.csv", index=False)
+    write_csv(out / "curve.csv", pd.DataFrame(finished.curve))
     figures = test.write(out, task, scores, metrics, learned(splits), further)
-    (out / "README.md").write_text(card(figures), encoding="utf-8")
+    write_atomically(out / "README.md", card(figures))
     return Fitted(metrics, model)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import rich.table
 from annotated_types import Gt
-from rich.table import Table
 
 from ssl_ecg.records import QualityLimits
 from ssl_ecg.signals import SignalSettings
+from ssl_ecg.verbs._given import Table
 from ssl_ecg.verbs.verb import console, verb
 
 if TYPE_CHECKING:
@@ -25,13 +26,19 @@ class VerbSettings(SignalSettings):
     """processes that read; null: one per core"""
     salt: str | bytes | None = None
     """secret by which patient ids are hashed; null keeps them as they are"""
+    patients: Table | None = None
+    """table of whose the records are: record_id and any of patient_id, recorded_at, age, sex; other columns are kept"""
+    partial_leads: bool = False
+    """keep records that lack some of the leads; what was not recorded counts for nothing"""
 
 
 def show(report: IngestReport, source: str, archive: str) -> None:
     """Print what was rejected and why."""
-    console.print(f"{report.accepted} records accepted, {report.rejected} rejected; the archive lies in {archive}")
+    for line in report.summary:
+        console.print(line)
+    console.print(f"the archive lies in {archive}; rejected.csv there names every file that is no record of it")
     if report.reasons:
-        table = Table("reason", "records")
+        table = rich.table.Table("reason", "records")
         for reason, count in report.reasons.most_common(20):
             table.add_row(reason, str(count))
         console.print(table)
@@ -52,5 +59,14 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
     """
     from ssl_ecg.archive.ingest import ingest as run
 
-    signal = settings.part(SignalSettings)
-    return run(source, archive, signal, settings.quality, settings.workers, settings.salt, progress)
+    return run(
+        source,
+        archive,
+        settings.part(SignalSettings),
+        settings.quality,
+        settings.workers,
+        settings.salt,
+        progress,
+        settings.patients,
+        settings.partial_leads,
+    )

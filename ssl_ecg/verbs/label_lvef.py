@@ -9,6 +9,7 @@ import pandas as pd
 import rich.table
 from annotated_types import Ge
 
+from ssl_ecg.runs import write_csv
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs._given import ArchiveLike, Table, TableLike, opened
 from ssl_ecg.verbs.verb import console, verb
@@ -62,6 +63,6 @@ def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, s
         raise ValueError(f"out={str(out)!r}: the measurements lie there, and would be replaced; choose another file")
     labels, counts = lvef_labels(opened(archive), measurements, **dict(settings))
     out.parent.mkdir(parents=True, exist_ok=True)
-    labels.to_csv(out, index=False)
-    counts.to_csv(out.with_name(f"{out.stem}_exclusions.csv"), index=False)
+    write_csv(out, labels)
+    write_csv(out.with_name(f"{out.stem}_exclusions.csv"), counts)
     return counts

@@ -10,6 +10,7 @@ from ssl_ecg.tasks import read_task
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import PretrainSettings
 from ssl_ecg.training import pretrain as run
+from ssl_ecg.training.pretrain import kept_split
 from ssl_ecg.verbs._given import ArchiveLike, Table, opened
 from ssl_ecg.verbs._learning import LabelSettings
 from ssl_ecg.verbs.verb import console, verb
@@ -20,7 +21,7 @@ class VerbSettings(LabelSettings, PretrainSettings):
 
     holdout: Table | None = None
     """label table whose test patients, as task and split draw them, must not be seen. Give the same table, task and
-    split to probe, finetune and compare"""
+    split to probe, finetune and compare; who tests is kept in the encoder folder"""
     task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
     """how holdout is read"""
 
@@ -44,9 +45,11 @@ def pretrain(archive: ArchiveLike, out: str | Path, settings: VerbSettings, prog
     Returns:
         The encoder, in eval mode.
     """
-    archive, rows = opened(archive), None
+    archive = opened(archive)
+    rows = how = None
     if settings.holdout is not None:
         task = settings.task
         labels, _ = read_task(task.name, settings.holdout, archive, settings.classes, task.options)
-        rows = labels.rows[settings.split.split(labels).test]
-    return run(archive, out, settings.part(PretrainSettings), rows, progress)
+        splits = settings.split.split(labels, kept_split(out))
+        rows, how = labels.rows[splits.test], splits.how
+    return run(archive, out, settings.part(PretrainSettings), rows, progress, how)

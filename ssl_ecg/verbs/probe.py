@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from ssl_ecg.comparison.arms import FeatureCache, run_probe
-from ssl_ecg.tasks import Classifier
-from ssl_ecg.tasks.registry import Probe
+from ssl_ecg.tasks import Classifier, Probe
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import (
@@ -59,7 +58,7 @@ def probe(
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
     encoder.check(archive.settings)
-    task, splits, test = read_labels(archive, labels, settings)
+    task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)

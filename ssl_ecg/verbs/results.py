@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive import Archive
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import write_result
 from ssl_ecg.verbs._given import TableLike
 
 if TYPE_CHECKING:
@@ -44,7 +43,10 @@ class Tested:
         return self.labels.rows[self.index]
 
     def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
-        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none."""
+        """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none.
+
+        Where patients are unknown, ``records_of_unknown_patients`` says of how many records; each counts as a patient.
+        """
         from ssl_ecg.evaluation import bootstrap_metrics
 
         labels, index = self.labels, self.index
@@ -55,11 +57,14 @@ class Tested:
             metrics=task.weighted_metrics,
             outcome=labels.outcome[index],
         )
-        return {
+        metrics = {
             name if part == "mean" else f"{name}_{part}": value
             for name, interval in found.items()
             for part, value in interval._asdict().items()
         }
+        if unknown := np.count_nonzero(~self.archive.patient_known[self.rows]):
+            metrics["records_of_unknown_patients"] = float(unknown)
+        return metrics
 
     def write(
         self,
@@ -70,7 +75,7 @@ class Tested:
         learned: Mapping[str, NDArray[np.int64]] | None = None,
         further: Mapping[str, pd.DataFrame] | None = None,
     ) -> list[str]:
-        """Write metrics, the task's tables, the subgroups and figures of all of them, and clear away earlier ones.
+        """Write metrics and what they mean, the task's tables, the subgroups and figures; clear away earlier ones.
 
         Args:
             out: folder.
@@ -83,10 +88,9 @@ class Tested:
         Returns:
             Names of the figures.
         """
-        from ssl_ecg.evaluation import subgroup_metrics
+        from ssl_ecg.evaluation import describe, subgroup_metrics
         from ssl_ecg.report import DRAWN, draw_task
 
-        out.mkdir(parents=True, exist_ok=True)
         labels, index = self.labels, self.index
         tables = {**task.tables(labels.targets[index], scores), **(further or {})}
         tables["predictions"].insert(0, "record_id", self.archive.manifest["record_id"].iloc[self.rows].to_numpy())
@@ -107,16 +111,9 @@ class Tested:
                 labels.outcome[index],
                 labels.outcomes,
             )
-        # What an earlier run left would be drawn, and read, as if it belonged to this one.
-        for name in {*DRAWN.values(), "clinical_score"} - tables.keys():
-            (out / f"{name}.csv").unlink(missing_ok=True)
-        for name in DRAWN:
-            (out / f"{name}.svg").unlink(missing_ok=True)
-        for name, content in tables.items():
-            content.to_csv(out / f"{name}.csv", index=False, float_format="%.6g")
-        known = {name: None if math.isnan(value) else value for name, value in metrics.items()}  # JSON has no NaN
-        (out / "metrics.json").write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-        return draw_task(out)
+        names = {*(f"{name}.csv" for name in DRAWN.values()), *(f"{name}.svg" for name in DRAWN), "clinical_score.csv"}
+        meanings = describe(task.metrics, task.class_metrics)
+        return write_result(out, tables, metrics, meanings, draw_task, clear=names)
 
 
 def tested(

@@ -101,9 +101,7 @@ class Verb:
         given = dict(options) if self._imply is None else self._imply(dict(options), *paths)
         return self.settings(**given)
 
-    def compose(
-        self, words: Sequence[str], paths: Sequence[Any] = (), given: Mapping[str, Any] | None = None
-    ) -> Settings:
+    def compose(self, words: Sequence[str], paths: Sequence[Any] = (), given: Mapping[str, Any] | None = None) -> Any:
         """Return the settings that the words of a command line give.
 
         Names without a dot come first, in whatever order: they choose. Names with a dot then change single values of
@@ -132,8 +130,8 @@ class Verb:
         if not single:
             return settings
         values = settings.to_dict()
-        for name, value in single:
-            _put(values, name, value)
+        for path, value in single:
+            _put(values, path, value)
         return self.settings(**values)
 
 

@@ -7,10 +7,12 @@ import hashlib
 import hmac
 import multiprocessing
 import os
+import shutil
 import signal as signals
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ import pandas as pd
 import pytest
 
 from ssl_ecg.archive import ArchiveError, ingest, open_archive
-from ssl_ecg.records import LEADS, QualityLimits, read_wfdb
+from ssl_ecg.records import LEADS, READERS, QualityLimits, read_wfdb
+from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.signals import SignalSettings, condition
 
 room = sys.modules["ssl_ecg.archive.ingest"]
@@ -90,21 +93,22 @@ def test_every_kind_of_bad_file_is_counted_with_its_reason(source: Path, tmp_pat
         "bad_nan.hea": "not a number: ",
         "bad_rate.hea": "sampling rate: 50 Hz is too low for the band up to 40 Hz",
         "bad_short.hea": "too short: 4.00 s",
-        "bad_text.hea": "header: ",
+        "bad_text.hea": "unknown format: '.hea' is none of wfdb",
         "bad_truncated.hea": "truncated signal: bad_truncated.dat has 119000 bytes",
         "bad_unit.hea": "unknown unit: furlong",
     }
     assert set(reasons.index) == set(expected)
     for path, reason in expected.items():
         assert reasons[path].startswith(reason), path
-    assert report.rejected == len(expected) == report.reasons.total()
+    assert report.rejected == len(expected) - 1 == report.reasons.total()
+    assert report.unknown == 1
     assert report.reasons["flat lead"] == 1
     assert not any(str(tmp_path) in reason for reason in reasons)
 
 
 def test_empty_and_missing_folders(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"holds no recording: looked for \.hea"):
+    with pytest.raises(FileNotFoundError, match=r"holds no recording, 0 files are of no format that is read \(wfdb\)"):
         run(tmp_path / "empty", tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         run(tmp_path / "nowhere", tmp_path / "a")
@@ -149,9 +153,9 @@ def test_mended_file_is_taken_the_next_time(source: Path, tmp_path: Path, heartb
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"settings": SignalSettings(sampling_rate=500)}, r"'sampling_rate': 100.0.*'sampling_rate': 500.0"),
-        ({"limits": QualityLimits(pop=9)}, r"'pop': 30.0.*'pop': 9"),
-        ({"salt": "pepper"}, r"patient_ids plain, now asked for hmac-sha256"),
+        ({"settings": SignalSettings(sampling_rate=500)}, r"settings\.sampling_rate: 100\.0 there, 500\.0 now"),
+        ({"limits": QualityLimits(pop=9)}, r"quality\.pop: 30\.0 there, 9\\.0 now"),
+        ({"salt": "pepper"}, r"patient_ids: 'plain' there, 'hmac-sha256"),
     ],
 )
 def test_other_settings_are_refused_naming_both(source: Path, tmp_path: Path, options, message: str) -> None:
@@ -160,12 +164,12 @@ def test_other_settings_are_refused_naming_both(source: Path, tmp_path: Path, op
         run(source, tmp_path / "a", **options)
 
 
-def test_duplicate_record_id_within_a_source(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (source / "r0.xyz").write_text("")
-    monkeypatch.setitem(room.READERS, ".xyz", read_wfdb)
+def test_duplicate_record_id_within_a_source(source: Path, tmp_path: Path) -> None:
+    shutil.copy(source / "r0.hea", source / "r0.HEA")
     report = run(source, tmp_path / "a")
     assert report.accepted == 6
-    assert report.archive.rejected.values.tolist() == [["r0.xyz", "duplicate record id: r0"]]
+    assert report.archive.rejected.values.tolist() == [["r0.hea", "duplicate record id: r0"]]
+    assert run(source, tmp_path / "a").archive.rejected.values.tolist() == report.archive.rejected.values.tolist()
 
 
 def test_salted_patient_ids(source: Path, tmp_path: Path) -> None:
@@ -183,9 +187,9 @@ def test_bad_reader_costs_only_its_file(source: Path, tmp_path: Path, monkeypatc
             os._exit(1)
         if path.name == "r4.hea":
             raise RuntimeError("of somebody's library")
-        return read_wfdb(path)
+        yield read_wfdb(path)
 
-    monkeypatch.setitem(room.READERS, ".hea", crash)
+    monkeypatch.setitem(READERS._things, "wfdb", replace(READERS["wfdb"], read=crash))
     report = run(source, tmp_path / "a")
     assert report.accepted == 4
     assert report.archive.rejected.values.tolist() == [
@@ -195,7 +199,7 @@ def test_bad_reader_costs_only_its_file(source: Path, tmp_path: Path, monkeypatc
 
 
 def test_full_disk_then_the_same_call(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "FILES_PER_PART", 2)
+    monkeypatch.setattr(room, "RECORDS_PER_PART", 2)
     run(source, tmp_path / "whole")
     fsync = os.fsync
 
@@ -218,14 +222,20 @@ def test_full_disk_then_the_same_call(source: Path, tmp_path: Path, monkeypatch:
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
 
 
+def test_one_process_at_a_time_writes_an_archive(source: Path, tmp_path: Path) -> None:
+    with lock(tmp_path / "a"), pytest.raises(FolderInUseError, match=r"archive='.*a': another process"):
+        run(source, tmp_path / "a")
+    assert run(source, tmp_path / "a").accepted == 6
+
+
 SCRIPT = """
 import sys, time
 import ssl_ecg.archive
 room = sys.modules["ssl_ecg.archive.ingest"]
-room.FILES_PER_PART = 4
+room.RECORDS_PER_PART = 4
 commit = room._commit
-def slowly(writer, part):
-    commit(writer, part)
+def slowly(*part):
+    commit(*part)
     time.sleep(0.5)
 room._commit = slowly
 if __name__ == "__main__":
@@ -238,7 +248,7 @@ def test_killed_ingest_continues_to_the_same_bytes(tmp_path: Path, heartbeat, wr
     source = tmp_path / "clinic"
     for i in range(16):
         write_wfdb(source, f"r{i:02d}", np.zeros((12, 1000)) if i % 5 == 2 else heartbeat(100, seed=i), 100)
-    monkeypatch.setattr(room, "FILES_PER_PART", 4)
+    monkeypatch.setattr(room, "RECORDS_PER_PART", 4)
     run(source, tmp_path / "whole")
 
     archive = tmp_path / "killed"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -56,6 +57,22 @@ def test_saving_again_replaces(encoder: Encoder, folder: Path) -> None:
     save_encoder(encoder, folder, "# Another card\n")
     loaded = load_encoder(folder)
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), encoder.parameters(), strict=True))
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_old_encoder(
+    encoder: Encoder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter += 1
+    monkeypatch.setattr("ssl_ecg.backbones.encoder.write_json", full)  # the last file
+    with pytest.raises(OSError, match="No space left"):
+        save_encoder(encoder, folder, "# Another card\n")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(

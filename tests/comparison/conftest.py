@@ -13,7 +13,7 @@ import torch
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison import CompareSettings, compare
-from ssl_ecg.labels import LabelTable, Splits, read_labels, split_by_patient
+from ssl_ecg.labels import LabelTable, Splits, SplitSettings, read_labels
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.training import FinetuneSettings
 
@@ -57,7 +57,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     labels = read_labels(folder / "archive" / "labels" / "conditions.csv", archive, CLASSES)
     torch.manual_seed(0)
     encoder = Encoder("xresnet1d10", {"width": 4}, archive.settings).eval()
-    splits = split_by_patient(labels, seed=0, validation=0.25, test=0.35)
+    splits = SplitSettings(seed=0, validation=0.25, test=0.35).split(labels)
     return Study(encoder, archive, labels, splits, small_settings())
 
 

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +13,10 @@ import pytest
 from ssl_ecg.backbones import load_encoder
 from ssl_ecg.comparison import AblateSettings, Variant, ablate, ablation
 from ssl_ecg.comparison.ablation_table import markdown
-from ssl_ecg.comparison.folder import lock
 from ssl_ecg.comparison.variants import random_weights
-from ssl_ecg.evaluation import paired_difference
+from ssl_ecg.evaluation import MACRO_AUPRC, MACRO_AUROC, Metric, describe, paired_difference
+from ssl_ecg.runs import lock
+from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
@@ -39,6 +38,11 @@ def variant(name: str, lead_masking: float = 0.0, **changes: object) -> Variant:
 
 
 VARIANTS = (variant("plain"), variant("masked", 0.7))
+
+
+def described_of_labels() -> dict:
+    task = create_task("arrhythmia", ("a", "b"))
+    return describe(task.metrics, task.class_metrics)
 
 
 @pytest.fixture
@@ -167,13 +171,31 @@ def test_markdown_says_what_is_simulated_and_where_an_interval_is_missing(done: 
     summary = pd.read_csv(done / "summary.csv").assign(low=np.nan, high=np.nan)
     table = results(done)
     families = {("probe", "random weights"): []}
-    text = markdown(table, summary, list(table["variant"].unique()), families, "macro_auroc", simulated=True)
+    metrics, told = (MACRO_AUROC, MACRO_AUPRC), {"simulated": True}
+    text = markdown(table, summary, list(table["variant"].unique()), families, metrics, told)
     assert text.startswith("**The outcomes are simulated**")
     assert "nan" not in text
     assert "(–)" in text
     assert "A dash in place of an interval: too few patients" in text
     plain = (done / "ablation.md").read_text()
     assert not any(words in plain for words in ("simulated", "A dash"))
+
+
+def test_markdown_marks_the_smallest_error_and_says_which_way_is_better(done: Path) -> None:
+    error = Metric("macro_auroc", "mean error", "Made up.", lower_is_better=True)
+    summary, table = pd.read_csv(done / "summary.csv"), results(done)
+    text = markdown(table, summary, list(table["variant"].unique()), {}, (error, MACRO_AUPRC))
+    assert "test mean error, of which less is better" in text
+    assert "| validation mean error | test mean error | test macro AUPRC |" in text
+    rows = table[(table["method"] == "probe") & (table["fraction"] == 0.3)]
+    validation = rows.groupby("variant")["validation_macro_auroc"].mean()
+    assert validation.min() < validation.max()
+    block = text.split("## ")[1]
+    assert [line.split(" | ")[0].strip("| ") for line in block.splitlines() if "**" in line] == [
+        name for name in rows["variant"].unique() if validation[name] == validation.min()
+    ]
+    said = json.loads((done / "ablation.json").read_text())
+    assert {name: said[name] for name in ("metrics", "class_metrics")} == described_of_labels()
 
 
 def test_stopped_ablation_continues_to_the_same_numbers(run, done: Path, tmp_path: Path, monkeypatch) -> None:
@@ -218,7 +240,7 @@ def test_finished_runs_stay_while_variants_seeds_and_fractions_are_added(run, co
 
 def test_run_of_another_process_is_left_to_it(run, done: Path, copied: Path) -> None:
     shutil.rmtree(copied / "runs" / "plain-4" / "probe-1")
-    with lock(copied / "runs" / "plain-4" / "lock"):
+    with lock(copied / "runs" / "plain-4"):
         summary = run(copied)
     assert not (copied / "runs" / "plain-4" / "probe-1").exists()
     # What is there is paired by seed: seed 3 of one with seed 3 of the other.
@@ -229,33 +251,13 @@ def test_run_of_another_process_is_left_to_it(run, done: Path, copied: Path) -> 
     assert (copied / "summary.csv").read_text() == (done / "summary.csv").read_text()
 
 
-def hold(path: Path) -> None:
-    with lock(path):
-        path.with_name("held").touch()
-        time.sleep(60)
-
-
-def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    holder = multiprocessing.get_context("fork").Process(target=hold, args=(path,))
-    holder.start()
-    while not path.with_name("held").exists():
-        time.sleep(0.01)
-    with lock(path, wait=False) as mine:
-        assert not mine
-    holder.kill()
-    holder.join()
-    with lock(path, wait=False) as mine:
-        assert mine
-
-
 def test_other_settings_under_a_known_name_are_refused(run, study, copied: Path) -> None:
-    with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in pretrain"):
+    with pytest.raises(ValueError, match=r"plain-3': holds .*: pretrain\.learning_rate: 0\.001 there, 0\.5 now"):
         run(copied, (variant("plain", learning_rate=0.5),))
-    with pytest.raises(ValueError, match=r"plain-3': its variant.json differs in finetune"):
+    with pytest.raises(ValueError, match=r"plain-3': holds .*: finetune\.0\.learning_rate: [\d.e-]+ there, 0\.5 now"):
         run(copied, (VARIANTS[0].replace(finetune=(FINETUNE.replace(learning_rate=0.5),)),))
     targets = 1 - study.labels.targets
-    with pytest.raises(ValueError, match=r"ablation.json differs in classes, labels"):
+    with pytest.raises(ValueError, match=r"holds a run with other settings: classes\..*; labels\.sha256"):
         ablate(VARIANTS, study.archive, replace(study.labels, targets=targets), study.splits, copied, SETTINGS)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import errno
 import importlib
 import json
-import shutil
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+import ssl_ecg
 from ssl_ecg.comparison import ARMS, check_unseen
 from ssl_ecg.comparison.arms import candidate_settings, random_encoder
-from ssl_ecg.comparison.folder import write_json
-from ssl_ecg.labels import Splits, nested_fractions, split_by_patient
+from ssl_ecg.labels import LabelTable, Splits, SplitSettings, nested_fractions
+from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
@@ -141,26 +142,41 @@ def test_stopped_comparison_continues_to_the_same_numbers(
     assert (tmp_path / "summary.csv").read_text() == (finished / "summary.csv").read_text()
 
 
-def test_result_files_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+def test_a_run_is_whole_or_absent(
+    study, small, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path, replace=Path.replace) -> Path:
+        if self.name == "result.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(tmp_path / "result.json", {"arm": "scratch"})
-    assert not (tmp_path / "result.json").exists()
+    settings = small(arms=("random_probe",), fractions=(1.0,), seeds=(3,))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            study.run(tmp_path, settings=settings)
+    assert not list(tmp_path.glob("runs/*/result.json"))
+    study.run(tmp_path, settings=settings)
+    assert scores_of(tmp_path)["random_probe-1-3"].tolist() == scores_of(finished)["random_probe-1-3"].tolist()
+
+
+def test_a_folder_that_another_process_works_in_is_refused(study, finished: Path) -> None:
+    with lock(finished), pytest.raises(FolderInUseError, match=rf"out={str(finished)!r}: another process"):
+        study.run(finished)
 
 
 def test_another_comparison_in_the_same_folder_is_refused_by_name(study, small, finished: Path) -> None:
-    with pytest.raises(ValueError, match="differs in settings; choose another folder"):
+    with pytest.raises(
+        ValueError, match=r"other settings: settings\.replicates: 50 there, 60 now; choose another folder"
+    ):
         study.run(finished, settings=small(replicates=60))
-    other = split_by_patient(study.labels, seed=1, validation=0.25, test=0.35)
-    with pytest.raises(ValueError, match=r"differs in .*labels"):
+    other = SplitSettings(seed=1, validation=0.25, test=0.35).split(study.labels)
+    with pytest.raises(ValueError, match=r"other settings: .*labels\.sha256: "):
         study.run(finished, splits=other)
     swapped = study.labels.targets.copy()
     test = study.splits.test
     swapped[test] = swapped[np.roll(test, 1)]
-    with pytest.raises(ValueError, match="differs in labels;"):  # all counts agree
+    with pytest.raises(ValueError, match=r"other settings: labels\.sha256: '\w+' there, '\w+' now;"):  # counts agree
         study.run(finished, labels=replace(study.labels, targets=swapped))
 
 
@@ -176,20 +192,6 @@ def test_seen_test_patients_are_refused_unless_allowed(study, small, tmp_path: P
     assert "test patients are among those the encoder learned from" in caplog.text
     with pytest.raises(ValueError, match="seen_patients='leave_out': must be 'refuse' or 'test'"):
         study.run(tmp_path, settings=small(seen_patients="leave_out"))
-
-
-def test_a_comparison_begun_under_the_earlier_name_of_a_setting_continues(
-    study, small, finished: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    said = json.loads((finished / "comparison.json").read_text())
-    before = {name: value for name, value in said["settings"].items() if name != "seen_patients"}
-    earlier = {**said, "settings": {**before, "allow_seen_patients": False}}
-    (tmp_path / "comparison.json").write_text(json.dumps(earlier))
-    with pytest.raises(ValueError, match="differs in settings"):
-        study.run(tmp_path, settings=small(seen_patients="test"))
-    study.run(tmp_path)
-    assert json.loads((tmp_path / "comparison.json").read_text()) == said
 
 
 def test_simulated_outcomes_are_recorded_also_where_an_earlier_folder_lacks_it(study, small, tmp_path: Path) -> None:
@@ -253,6 +255,40 @@ def test_class_without_a_training_positive_is_named_in_the_run_and_the_warnings(
         assert run["undetermined"] == ["st_depression"]
     warnings = json.loads((tmp_path / "comparison.json").read_text())["warnings"]
     assert warnings == ["train has no positive record of 1 classes: st_depression"]
+
+
+def test_what_cannot_be_learned_is_said_once_and_by_name(study, tmp_path: Path, caplog) -> None:
+    folds = np.zeros(len(study.labels), dtype=np.int64)
+    folds[study.splits.validation], folds[study.splits.test] = 1, 2
+    table = pd.DataFrame(study.labels.targets, columns=study.labels.classes).assign(fold=folds, never=0)
+    table.insert(0, "record_id", study.archive.manifest["record_id"].iloc[study.labels.rows].to_numpy())
+    first = [nested_fractions(study.labels, study.splits.train, (0.3,), seed)[0.3] for seed in (3, 4)]
+    rare = np.setdiff1d(study.splits.train, np.concatenate(first))[0]
+    table["rare"] = 0
+    table.loc[[rare, study.splits.validation[0], study.splits.test[0]], "rare"] = 1
+    given = {"arms": ("random_probe", "pretrained_probe"), "fractions": (0.3, 1.0), "seeds": (3, 4), "replicates": 50}
+    split = SplitSettings(validation_folds=(1,), test_folds=(2,))
+    with caplog.at_level(logging.WARNING):
+        ssl_ecg.compare(study.encoder, study.archive, table, tmp_path, split=split, progress=False, **given)
+    said = [record.getMessage() for record in caplog.records]
+    assert not [line for line in said if "labels [" in line]
+    for part in ("train", "validation", "test"):
+        assert sum(line == f"{part} has no positive record of 1 classes: never" for line in said) == 1
+    assert len([line for line in said if "never" in line]) == 3
+    assert len(said) == len(set(said))
+
+
+def test_classes_that_only_small_fractions_lack_are_said_once(caplog) -> None:
+    patients = np.arange(40)
+    targets = np.column_stack([patients % 2, patients != 7]).astype(np.float32)  # one patient is without the second
+    targets[[30, 35], 1] = 0
+    labels = LabelTable(targets, ("often", "nearly_always"), patients, patients, patients.astype(str).astype(object))
+    splits = Splits(patients[:30], patients[30:35], patients[35:])
+    with caplog.at_level(logging.WARNING):
+        module.check_fractions(labels, splits, (0.2, 1.0), range(5))
+    assert [record.getMessage() for record in caplog.records] == [
+        "with some seed these fractions cannot teach all classes: 20 %: nearly_always"
+    ]
 
 
 @pytest.mark.parametrize(

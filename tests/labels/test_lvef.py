@@ -149,6 +149,20 @@ def test_measurements_find_the_patients_of_an_ingested_archive(
         lvef_labels(report.archive, table, data_set="clinic", salt="sugar")
 
 
+@pytest.mark.parametrize("salt", [None, "pepper"])
+def test_measurements_find_the_patients_of_a_table(write_wfdb, heartbeat, tmp_path: Path, salt: str | None) -> None:
+    for name in ("a", "b", "c"):
+        write_wfdb(tmp_path / "clinic", name, heartbeat())
+    days = ["2020-02-01", "2020-02-09", "2020-02-01"]
+    patients = pd.DataFrame({"record_id": ["a", "b", "c"], "patient_id": ["07", "07", "8"], "recorded_at": days})
+    archive = ingest(
+        tmp_path / "clinic", tmp_path / "archive", workers=1, salt=salt, progress=False, patients=patients
+    ).archive
+    measured = pd.DataFrame({"patient_id": ["07"], "measured_at": ["2020-02-10"], "lvef": [35]})
+    labels, _ = lvef_labels(archive, measured, data_set="clinic", salt=salt)
+    assert labels[["record_id", "low_lvef", "days_to_measurement"]].to_numpy().tolist() == [["a", 1, 9], ["b", 1, 1]]
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from ssl_ecg.archive import open_archive
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.evaluation import macro_auroc
-from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_loss import masked_loss
 from ssl_ecg.synthetic import synthesize
-from ssl_ecg.tasks import LinearProbe
+from ssl_ecg.tasks import LinearProbe, create_task
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:
     archive = open_archive(synthesize(tmp_path, records=800, seed=1, duration=5, workers=1))
     signals = torch.from_numpy(archive.read(np.arange(len(archive))))
     labels = read_labels(tmp_path / "labels" / "conditions.csv", archive)
-    splits = split_by_patient(labels, seed=0)
+    splits = SplitSettings(seed=0).split(labels)
     train, test = (torch.from_numpy(labels.rows[index]) for index in (splits.train, splits.test))
 
     @torch.inference_mode()
@@ -30,7 +30,7 @@ def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp
         backbone.eval()
         parts = [backbone(part).numpy() for part in signals.split(100)]
         features = np.concatenate(parts)[labels.rows]
-        fitted = LinearProbe().fit(
+        fitted = LinearProbe(create_task("arrhythmia", labels.classes)).fit(
             features[splits.train], labels.targets[splits.train], features[splits.validation],
             labels.targets[splits.validation],
         )  # fmt: skip

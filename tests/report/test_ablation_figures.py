@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pandas as pd
 
+from ssl_ecg.evaluation import MACRO_AUROC, Metric, describe
 from ssl_ecg.report import draw_ablation
 
 
@@ -28,6 +30,7 @@ def test_ablation_is_drawn_from_its_tables_with_the_best_variant_on_top(tmp_path
         for epoch in (0, 1)
     ]
     pd.DataFrame(epochs).to_csv(tmp_path / "pretraining.csv", index=False)
+    (tmp_path / "ablation.json").write_text(json.dumps(describe((MACRO_AUROC,))))
     assert draw_ablation(tmp_path) == ["ablation.svg", "pretraining.svg"]
     shown = words(tmp_path / "ablation.svg")
     assert [word for word in shown if word in scores] == ["strong", "weak", "random-net"]
@@ -37,6 +40,20 @@ def test_ablation_is_drawn_from_its_tables_with_the_best_variant_on_top(tmp_path
     ]
     assert shown[-1] == "Test patients, macro AUROC"
     assert {"weak", "strong", "validation loss", "Epoch"} <= set(words(tmp_path / "pretraining.svg"))
+
+
+def test_the_smallest_error_stands_on_top(tmp_path: Path) -> None:
+    rows = [
+        {"arm": f"{name} probe", "fraction": 0.1, "metric": "mae", "mean": mean, "low": mean - 1, "high": mean + 1}
+        for name, mean in (("weak", 9.0), ("strong", 5.0), ("middling", 7.0))
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "summary.csv", index=False)
+    error = Metric("mae", "mean absolute error", "Mean distance from the age, in years.", lower_is_better=True)
+    (tmp_path / "ablation.json").write_text(json.dumps(describe((error,))))
+    draw_ablation(tmp_path)
+    shown = words(tmp_path / "ablation.svg")
+    assert [word for word in shown if word in ("weak", "strong", "middling")] == ["strong", "middling", "weak"]
+    assert shown[-1] == "Test patients, mean absolute error"
 
 
 def test_what_is_not_there_is_not_drawn(tmp_path: Path) -> None:

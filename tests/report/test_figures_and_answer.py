@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ssl_ecg.evaluation import BRIER_AT_HORIZON, C_INDEX, MACRO_AUPRC, MACRO_AUROC, Metric
 from ssl_ecg.report import (
     Finding,
     collapse_figure,
@@ -38,7 +39,7 @@ def drawn_text(path):
 
 
 def test_curves_name_arms_fractions_and_records(tmp_path):
-    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "a.svg", dict(zip(FRACTIONS, (13, 64, 128, 1282))))
+    label_efficiency_figure(summary(), MACRO_AUROC, tmp_path / "a.svg", dict(zip(FRACTIONS, (13, 64, 128, 1282))))
     text = " ".join("".join(pair) for pair in drawn_text(tmp_path / "a.svg"))
     for expected in (*(style.label for style in ARM_STYLES.values()), "100\N{NO-BREAK SPACE}%", "1,282", "Macro AUROC"):
         assert expected in text
@@ -46,7 +47,7 @@ def test_curves_name_arms_fractions_and_records(tmp_path):
 
 
 def test_each_arm_has_its_colour_and_labels_do_not_overlap(tmp_path):
-    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "a.svg")  # all four curves end at the same value
+    label_efficiency_figure(summary(), MACRO_AUROC, tmp_path / "a.svg")  # all four curves end at the same value
     svg = (tmp_path / "a.svg").read_text()
     heights = []
     for style in ARM_STYLES.values():
@@ -58,7 +59,7 @@ def test_each_arm_has_its_colour_and_labels_do_not_overlap(tmp_path):
 def test_difference_is_filled_only_where_clear(tmp_path):
     def faces(intervals):
         table = summary(intervals=intervals)
-        difference_figure(table, "macro_auroc", tmp_path / "d.svg")
+        difference_figure(table, MACRO_AUROC, tmp_path / "d.svg")
         return (tmp_path / "d.svg").read_text().count("fill: #fefefe; stroke: #1273c4")
 
     assert faces(((0.02, 0.1),) * 4) == 0
@@ -68,27 +69,27 @@ def test_difference_is_filled_only_where_clear(tmp_path):
 def test_same_table_same_file(tmp_path):
     for name in ("a.svg", "b.svg"):
         (tmp_path / name[0]).mkdir()
-        label_efficiency_figure(summary(), "macro_auroc", tmp_path / name[0] / "figure.svg")
+        label_efficiency_figure(summary(), MACRO_AUROC, tmp_path / name[0] / "figure.svg")
     assert (tmp_path / "a/figure.svg").read_bytes() == (tmp_path / "b/figure.svg").read_bytes()
 
 
 def test_raster_for_a_readme(tmp_path):
-    label_efficiency_figure(summary(), "macro_auroc", tmp_path / "new" / "a.png")
+    label_efficiency_figure(summary(), MACRO_AUROC, tmp_path / "new" / "a.png")
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_arms_are_drawn_under_their_own_name(tmp_path):
     table = summary().replace({"arm": {"scratch": "xgboost $x$"}})
-    label_efficiency_figure(table, "macro_auroc", tmp_path / "a.svg")
+    label_efficiency_figure(table, MACRO_AUROC, tmp_path / "a.svg")
     assert "xgboost $x$" in (tmp_path / "a.svg").read_text()
 
 
 @pytest.mark.parametrize("figure", [label_efficiency_figure, difference_figure])
 def test_several_tasks_or_no_row_are_refused(tmp_path, figure):
     with pytest.raises(ValueError, match="one task"):
-        figure(pd.concat([summary(), summary().assign(task="rhythm")]), "macro_auroc", tmp_path / "a.svg")
+        figure(pd.concat([summary(), summary().assign(task="rhythm")]), MACRO_AUROC, tmp_path / "a.svg")
     with pytest.raises(ValueError, match="'macro_auprc'"):
-        figure(summary(), "macro_auprc", tmp_path / "a.svg")
+        figure(summary(), MACRO_AUPRC, tmp_path / "a.svg")
 
 
 def test_training_figures(tmp_path):
@@ -98,12 +99,12 @@ def test_training_figures(tmp_path):
         for s in range(2)
         for e in range(3)
     ).assign(validation_macro_auroc=0.7)
-    learning_curves_figure(curves, tmp_path / "curves.svg")
+    learning_curves_figure(curves, MACRO_AUROC, tmp_path / "curves.svg")
     svg = (tmp_path / "curves.svg").read_text()
     assert svg.count(f"stroke: {ARM_STYLES['scratch'].colour}") == len(FRACTIONS) * 2 * 3 + 1  # and the legend
     assert "Validation macro AUROC" in svg
     curves = curves.rename(columns={"validation_macro_auroc": "validation_c_index"}).assign(validation_other=0.1)
-    learning_curves_figure(curves, tmp_path / "curves.svg")
+    learning_curves_figure(curves, C_INDEX, tmp_path / "curves.svg")
     assert "Validation C-index" in (tmp_path / "curves.svg").read_text()
     collapse_figure(pd.DataFrame({"epoch": [0, 1], "effective_rank": [3, 4]}), tmp_path / "collapse.svg")
     assert "Effective rank" in (tmp_path / "collapse.svg").read_text()
@@ -117,7 +118,7 @@ def test_labels():
 
 
 def test_verdict_follows_the_interval():
-    found = findings(summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0))))
+    found = findings(summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0))), MACRO_AUROC)
     assert [f.verdict for f in found] == ["better", "worse", "no clear difference", "no clear difference"]
     assert [f.fraction for f in found] == list(FRACTIONS)
 
@@ -125,18 +126,32 @@ def test_verdict_follows_the_interval():
 def test_verdict_needs_the_corrected_p_value_too():
     table = summary(intervals=((0.001, 0.1), (0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1)))
     table.loc[table["arm"].str.contains(" - "), "p_value"] = [0.049, 0.05, 0.2, 0.001]
-    found = findings(table)
+    found = findings(table, MACRO_AUROC)
     assert [f.verdict for f in found] == ["better", *["no clear difference"] * 3]
 
 
 def test_a_lower_error_is_better():
     table = summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0)))
-    found = findings(table.assign(metric="brier_at_horizon"), "brier_at_horizon")
+    found = findings(table.assign(metric="brier_at_horizon"), BRIER_AT_HORIZON)
     assert [f.verdict for f in found] == ["worse", "better", "no clear difference", "no clear difference"]
 
 
+def test_figures_and_sentences_take_label_and_direction_from_the_metric(tmp_path):
+    error = Metric("mae", "mean absolute error", "Mean distance from the age, in years.", lower_is_better=True)
+    table = summary(intervals=((1.0, 3.0), (-3.0, -1.0), (-1.0, 2.0), (0.0, 0.0))).assign(metric="mae")
+    found = findings(table, error)
+    assert [f.verdict for f in found] == ["worse", "better", "no clear difference", "no clear difference"]
+    (told,) = sentences(found, error)
+    assert "worse at 1\N{NO-BREAK SPACE}%" in told
+    assert "in mean absolute error, of which less is better, is +2.000" in told
+    difference_figure(table, error, tmp_path / "d.svg")
+    label_efficiency_figure(table, error, tmp_path / "a.svg")
+    assert "Difference in mean absolute error, lower is better" in (tmp_path / "d.svg").read_text()
+    assert "Mean absolute error, test patients" in (tmp_path / "a.svg").read_text()
+
+
 def test_main_difference_comes_first():
-    found = findings(summary(("pretrained_probe - random_probe", "pretrained_finetune - scratch")))
+    found = findings(summary(("pretrained_probe - random_probe", "pretrained_finetune - scratch")), MACRO_AUROC)
     assert found[0].difference == "pretrained_finetune - scratch"
     assert len(found) == 8
 
@@ -173,7 +188,8 @@ def test_headline_doubts_a_gain_that_random_weights_share():
 
 
 def test_sentence_tells_by_how_much():
-    told = sentences(findings(summary(intervals=((0.061, 0.191), (-0.1, 0.15), (-0.1, 0.1), (-0.05, -0.01)))))
+    found = findings(summary(intervals=((0.061, 0.191), (-0.1, 0.15), (-0.1, 0.1), (-0.05, -0.01))), MACRO_AUROC)
+    told = sentences(found, MACRO_AUROC)
     assert [t.replace("\N{NO-BREAK SPACE}", " ") for t in told] == [
         "Pretrained, fine-tuned against supervised from scratch: better at 1 %; worse at 100 %; no clear difference "
         "at 5 and 10 %. The largest difference in macro AUROC is +0.126 (95 % interval +0.061 to +0.191), at 1 %."

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ssl_ecg.evaluation import AUPRC, AUROC, MACRO_AUPRC, MACRO_AUROC, Metric, describe
 from ssl_ecg.report import write_report
+
+DECLARED = describe((MACRO_AUROC, MACRO_AUPRC), (AUROC, AUPRC))
 
 ARMS = {"random_probe": 0.6123, "pretrained_probe": 0.7345, "scratch": 0.7012, "pretrained_finetune": 0.8276}
 FRACTIONS = {0.01: 13, 0.1: 1280}
@@ -30,7 +33,12 @@ def folder(tmp_path):
         summary.append({**row, "metric": "macro_auroc", "mean": 0.1264, "low": low, "high": 0.1717})
     for name, rows in (("results", results), ("summary", summary), ("per_class", per_class)):
         pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    say(tmp_path)
     return tmp_path
+
+
+def say(folder, **said):
+    (folder / "comparison.json").write_text(json.dumps({**said, **DECLARED}))
 
 
 def edit(path, **columns):
@@ -65,6 +73,34 @@ def test_numbers_of_the_tables_are_on_the_page(folder):
     assert page.text.count("no clear difference") >= 2
 
 
+def test_labels_meanings_and_direction_come_from_the_declaration(folder):
+    page = Page(write_report(folder).read_text())
+    assert "Macro AUROC for each number of labels" in page.text
+    assert f"Macro AUPRC{MACRO_AUPRC.meaning}" in page.text
+    assert "AUROC with AUPRC below it" in " ".join(page.text.split())
+    assert "Above 0 the first of the pair is better" in page.text
+    error = Metric("mae", "mean absolute error", "Mean distance from the age, in years.", lower_is_better=True)
+    (folder / "comparison.json").write_text(json.dumps(describe((error,))))
+    (folder / "per_class.csv").unlink()
+    summary = pd.read_csv(folder / "summary.csv")
+    summary = summary[summary["metric"] == "macro_auroc"].assign(metric="mae")
+    summary.to_csv(folder / "summary.csv", index=False)
+    text = Page(write_report(folder).read_text()).text
+    assert "Pretraining does not pay here: it is worse with 1\N{NO-BREAK SPACE}% of the labels" in text
+    assert "Below 0 the first of the pair is better" in text
+    assert "Mean absolute errorMean distance from the age, in years." in text
+    assert "By class" not in text
+
+
+def test_a_metric_that_nobody_declared_is_refused(folder):
+    (folder / "comparison.json").write_text(json.dumps(describe((MACRO_AUROC,))))
+    with pytest.raises(ValueError, match=r"comparison\.json does not say under metrics what macro_auprc is"):
+        write_report(folder)
+    (folder / "comparison.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"comparison\.json is missing"):
+        write_report(folder)
+
+
 def test_undefined_classes_are_a_dash_not_a_number(folder):
     text = write_report(folder).read_text()
     row = text[text.index("<td>HYP</td>") :]
@@ -84,9 +120,9 @@ def test_missing_intervals_are_dashes_with_a_reason(folder):
 
 
 def test_simulated_outcomes_are_declared_before_the_answer(folder):
-    (folder / "comparison.json").write_text(json.dumps({"command": "ssl-ecg compare"}))
+    say(folder, command="ssl-ecg compare")
     assert "simulated" not in write_report(folder).read_text()
-    (folder / "comparison.json").write_text(json.dumps({"command": "ssl-ecg compare", "simulated": True}))
+    say(folder, command="ssl-ecg compare", simulated=True)
     text = Page(write_report(folder).read_text()).text
     assert text.index("The outcomes are simulated: these numbers say nothing of patients") < text.index(
         "Pretraining pays"
@@ -121,7 +157,7 @@ def test_hostile_names_are_text(folder):
     summary["arm"] = summary["arm"].replace("random_probe", f"{attack} $y^2$")
     summary.to_csv(folder / "summary.csv", index=False)
     said = {"warnings": [attack], "command": attack, attack: {attack: [attack]}, "classes": [{attack: attack}]}
-    (folder / "comparison.json").write_text(json.dumps(said))
+    say(folder, **said)
     page = Page(write_report(folder).read_text())
     assert "script" not in page.tags
     assert page.text.count(attack) > 15
@@ -140,7 +176,7 @@ def test_what_was_run_is_shown(folder):
         "encoder": {"NORM": {"train": 611}, "MI": {"train": 612}},
         "settings": {"resumed": False, "learning_rate": 0.00025},
     }
-    (folder / "comparison.json").write_text(json.dumps(said))
+    say(folder, **said)
     text = Page(write_report(folder, out="page.html").read_text()).text
     assert (folder / "page.html").exists()
     for part in (

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from ssl_ecg.evaluation import calibration_at, decision_curve, kaplan_meier_by_group, reliability, risk_groups
+from ssl_ecg.evaluation import (
+    AUPRC,
+    AUROC,
+    MACRO_AUROC,
+    calibration_at,
+    decision_curve,
+    describe,
+    kaplan_meier_by_group,
+    reliability,
+    risk_groups,
+)
 from ssl_ecg.report import draw_task
 from ssl_ecg.report.survival_figures import kaplan_meier_figure
 from ssl_ecg.report.task_figures import calibration_figure, subgroups_figure
@@ -99,6 +109,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     groups.to_csv(folder / "subgroups.csv", index=False)
     metrics = {"macro_auroc": 0.8, "macro_auroc_low": 0.75, "macro_auroc_high": 0.86}
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (folder / "meanings.json").write_text(json.dumps(describe((MACRO_AUROC,), (AUROC, AUPRC))), encoding="utf-8")
     assert draw_task(folder) == ["per_class.svg", "calibration.svg", "decision_curve.svg", "subgroups.svg"]
     return folder
 
@@ -107,6 +118,7 @@ def test_classes_are_drawn_by_frequency_and_calibration_for_twelve(labelled: Pat
     per_class = pd.read_csv(labelled / "per_class.csv").sort_values("positives_test", ascending=False)
     shown = [f"{name.replace('_', ' ')}  {count}" for name, count in per_class.iloc[:, :2].itertuples(index=False)]
     assert [text for text in words(labelled / "per_class.svg") if text.startswith("class")] == shown
+    assert {"AUROC, test records", "AUPRC, test records"} <= set(words(labelled / "per_class.svg"))
     drawn = words(labelled / "calibration.svg")
     titles = [text for text in drawn if text.startswith("class")]
     assert titles == [name.replace("_", " ") for name in per_class["class"][:12]]
@@ -139,7 +151,7 @@ def test_decisions_are_named(labelled: Path) -> None:
 
 
 def test_text_beside_a_forest_is_not_cut_off(labelled: Path, tmp_path: Path) -> None:
-    subgroups_figure(pd.read_csv(labelled / "subgroups.csv"), tmp_path / "forest.png")
+    subgroups_figure(pd.read_csv(labelled / "subgroups.csv"), tmp_path / "forest.png", MACRO_AUROC)
     pixels = imread(tmp_path / "forest.png")[..., :3].mean(axis=2)
     assert (pixels[:, [0, 1, -2, -1]] > 0.9).all()
     assert pixels.min() < 0.3

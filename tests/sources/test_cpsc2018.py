@@ -10,7 +10,8 @@ import pytest
 
 from ssl_ecg.archive import ingest
 from ssl_ecg.labels import read_labels
-from ssl_ecg.sources.cpsc2018 import CLASSES, CPSC2018
+from ssl_ecg.sources import SOURCES
+from ssl_ecg.sources.cpsc2018 import CLASSES
 
 
 def write(folder: Path, name: str, comments: bytes, suffix: str = "mat") -> None:
@@ -19,19 +20,19 @@ def write(folder: Path, name: str, comments: bytes, suffix: str = "mat") -> None
     (folder / f"{name}.{suffix}").write_bytes(b"")
 
 
-def read(folder: Path) -> CPSC2018 | None:
-    return CPSC2018.read(folder, os.listdir(folder))
+def read(folder: Path) -> pd.DataFrame | None:
+    source = SOURCES["cpsc2018"]
+    return source.labels(folder)["cpsc2018"] if source.detect(folder, frozenset(os.listdir(folder))) else None
 
 
 def test_words_of_the_headers_are_classes(tmp_path: Path) -> None:
     write(tmp_path, "A2", b"#Age: 74\r\n#Dx: AF,RBBB\r\n#Rx: Unknown\r\n")
     write(tmp_path, "A1", b"# Dx : STE \n")
     write(tmp_path, "A3", b"#Dx: Normal,\n#dx: PAC\n")
-    found = read(tmp_path)
-    assert found is not None
-    (table,) = found.label_tables("set/").values()
+    table = read(tmp_path)
+    assert table is not None
     assert list(table.columns) == ["record_id", *CLASSES]
-    assert table["record_id"].tolist() == ["set/A1", "set/A2", "set/A3"]
+    assert table["record_id"].tolist() == ["A1", "A2", "A3"]
     positives = [[name for name in CLASSES if row[name]] for _, row in table.iterrows()]
     assert positives == [["STE"], ["AF", "RBBB"], ["Normal", "PAC"]]
     assert table[list(CLASSES)].isin([0, 1]).all(axis=None)
@@ -51,7 +52,7 @@ def test_records_without_a_known_diagnosis_have_no_labels_and_are_counted(
     with caplog.at_level(logging.WARNING):
         found = read(tmp_path)
     assert found is not None
-    assert found.records == {"good": frozenset({"AF"})}
+    assert found["record_id"].tolist() == ["good"]
     assert "no labels for 5 records" in caplog.text
 
 
@@ -76,9 +77,8 @@ def test_ingest_brings_the_table(tmp_path: Path, heartbeat, write_wfdb) -> None:
 
 
 def test_real_headers(ecg_data: Path) -> None:
-    found = read(ecg_data / "cpsc2018")
-    assert found is not None
-    (table,) = found.label_tables().values()
+    table = read(ecg_data / "cpsc2018")
+    assert table is not None
     assert len(table) == 150
     counts = {"Normal": 20, "AF": 24, "I-AVB": 7, "LBBB": 8, "RBBB": 32, "PAC": 13, "PVC": 18, "STD": 19, "STE": 13}
     pd.testing.assert_series_equal(table[list(CLASSES)].sum(), pd.Series(counts))

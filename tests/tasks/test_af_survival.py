@@ -99,8 +99,8 @@ def test_metrics_are_those_of_incident_af_up_to_the_horizon() -> None:
     scores = np.sort(np.random.default_rng(1).random((300, 25)))[:, ::-1]
     known = (targets[:, 2] == 0) & ~np.isnan(targets[:, 0])
     time, event, risk = targets[known, 0], targets[known, 1], 1 - scores[known, -1]
-    found = task.metrics(targets, scores)
-    assert next(iter(found)) == task.selection == "c_index"
+    found = task.evaluate(targets, scores)
+    assert next(iter(found)) == task.selection.name == "c_index"
     early = event * (time <= 1825)  # events after the horizon are not ranked, and no comparison needs them
     assert found["c_index"] == pytest.approx(concordance_index(np.minimum(time, 1825), early, risk)[0])
     assert found["auroc_at_horizon"] == pytest.approx(auroc_at(time, event, risk, 1825)[0])
@@ -116,7 +116,7 @@ def test_many_weightings_are_computed_piece_by_piece(monkeypatch: pytest.MonkeyP
     targets, scores = draw(60)[1], np.sort(np.random.default_rng(1).random((60, 25)))[:, ::-1]
     weights = np.random.default_rng(2).integers(0, 3, (60, 7))
     whole = task.weighted_metrics(targets, scores, weights)
-    monkeypatch.setattr("ssl_ecg.tasks.af_survival._CELLS", 150)
+    monkeypatch.setattr("ssl_ecg.tasks.survival_task._CELLS", 150)
     for name, value in task.weighted_metrics(targets, scores, weights).items():
         np.testing.assert_allclose(value, whole[name])
         assert len(value) == 7
@@ -125,13 +125,13 @@ def test_many_weightings_are_computed_piece_by_piece(monkeypatch: pytest.MonkeyP
 def test_undefined_metrics_are_left_out_or_refused() -> None:
     task = create_task("af_survival", COLUMNS)
     scores = np.linspace(0.9, 0.1, 3)[:, None] * np.ones((3, 25))
-    found = task.metrics(np.array([[100, 1, 0], [200, 1, 0], [300, 0, 0]]), scores[::-1])
+    found = task.evaluate(np.array([[100, 1, 0], [200, 1, 0], [300, 0, 0]]), scores[::-1])
     assert found["c_index"] == 1
     assert "auroc_at_horizon" not in found  # nobody is followed for five years
-    with pytest.raises(ValueError, match="nothing can be ranked"):
-        task.metrics(np.array([[100, 0, 0], [200, 0, 0], [300, 0, 0]]), scores)
+    with pytest.raises(ValueError, match="C-index is not defined: nobody is known to be free of the event for longer"):
+        task.evaluate(np.array([[100, 0, 0], [200, 0, 0], [300, 0, 0]]), scores)
     with pytest.raises(ValueError, match="none of 1 records is known"):
-        task.metrics(np.array([[0, 1, 1]]), scores[:1])
+        task.evaluate(np.array([[0, 1, 1]]), scores[:1])
 
 
 def test_intervals_hold_their_point_and_tell_models_apart() -> None:
@@ -143,7 +143,7 @@ def test_intervals_hold_their_point_and_tell_models_apart() -> None:
     given = {"metrics": task.weighted_metrics, "outcome": task.outcome(targets)}
     patient = np.arange(500) // 2
     found = bootstrap_metrics(targets, np.stack([truth, truth]), patient, 200, **given)
-    for name, value in task.metrics(targets, truth).items():
+    for name, value in task.evaluate(targets, truth).items():
         assert found[name].mean == pytest.approx(value)
         assert found[name].low < found[name].mean < found[name].high
     differences = paired_difference(targets, truth, guess, patient, 200, **given)
@@ -160,10 +160,10 @@ def test_probe_comes_close_to_the_true_hazard(options: dict[str, Any]) -> None:
     )
     probe = task.fit_probe(x, y, x_valid, y_valid)
     scores = probe.scores(x_test)
-    assert probe.validation_score == pytest.approx(task.metrics(y_valid, probe.scores(x_valid))["c_index"])
+    assert probe.validation_score == pytest.approx(task.evaluate(y_valid, probe.scores(x_valid))["c_index"])
     known = (y_test[:, 2] == 0) & ~np.isnan(y_test[:, 0])
     best = concordance_index(y_test[known, 0], y_test[known, 1], log_hazard[known], None, 1825)[0]
-    assert best - 0.03 < task.metrics(y_test, scores)["c_index"] <= best + 0.01
+    assert best - 0.03 < task.evaluate(y_test, scores)["c_index"] <= best + 0.01
     head = task.head(x.shape[1])
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(probe.coef))
@@ -175,8 +175,11 @@ def test_probe_is_the_minimum_of_its_objective() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 3)) * [1, 10, 0.1] + 5
     z = (x - x.mean(axis=0)) / x.std(axis=0)
-    survived, event_bin = encode_survival(rng.uniform(0, 300, 60), rng.random(60) < 0.6, [0, 73, 146, 219, 292])
-    event_bin[:, 3] = 0  # an interval without events
+    time, event = rng.uniform(40, 219, 60), rng.random(60) < 0.6  # every record says something of an interval
+    time[::10], event[::10] = 292, False  # so that the last interval has no event
+    survived, event_bin = encode_survival(time, event, [0, 73, 146, 219, 292])
+    assert not event_bin[:, 3].any()
+    assert survived[:, 3].any()
     strength, bins = 0.5, 4
     mean = event_bin.sum() / (event_bin + survived).sum()
     rate = (event_bin.sum(axis=0) + mean) / ((event_bin + survived).sum(axis=0) + 1)
@@ -190,16 +193,19 @@ def test_probe_is_the_minimum_of_its_objective() -> None:
 
     best = minimize(objective, np.concatenate([np.zeros(3 + 3 * bins), base]), options={"gtol": 1e-4}).x
     expected = z @ (best[:3] + best[3 : 3 + 3 * bins].reshape(bins, 3)).T + best[-bins:]
-    probe = HazardProbe(lambda logits: logits, grid=[strength])
-    probe.fit(x, torch.from_numpy(survived), torch.from_numpy(event_bin), x, lambda _: 0.5)
-    np.testing.assert_allclose(probe.scores(x), expected, atol=2e-3)
+    task = create_task("af_survival", COLUMNS, horizon_days=292.0, bins=4)
+    targets = np.column_stack([time, event, np.zeros(60)])
+    probe = HazardProbe(task, grid=[strength]).fit(x, targets, x, targets)
+    logits = x @ probe.coef.T + probe.intercept
+    np.testing.assert_allclose(logits, expected, atol=2e-3)
+    np.testing.assert_allclose(probe.scores(x), np.cumprod(1 / (1 + np.exp(logits)), axis=1))
 
 
 def test_strongly_penalised_probe_gives_everyone_the_survival_of_the_group() -> None:
     x, y, _ = draw(300)
     task = create_task("af_survival", COLUMNS)
-    survived, event_bin = task._encode(torch.from_numpy(y))
-    probe = HazardProbe(task.scores, grid=[1e-9]).fit(x, survived, event_bin, x, lambda _: 0.5)
+    survived, event_bin = task.encode(torch.from_numpy(y))
+    probe = HazardProbe(task, grid=[1e-9]).fit(x, y, x, y)
     hazard = event_bin.sum(0) / (survived + event_bin).sum(0)
     np.testing.assert_allclose(probe.scores(x), np.tile(np.cumprod(1 - hazard), (300, 1)), atol=0.02)
 
@@ -293,11 +299,11 @@ def test_extreme_follow_up_has_a_finite_loss_and_metrics_or_none(name: str, opti
 def test_what_happens_on_the_day_of_the_ecg_and_on_that_of_the_horizon() -> None:
     targets = torch.tensor([[0, 1, 0], [0, 0, 0], [1825, 1, 0], [1825, 0, 0]], dtype=torch.float64)
     gensheimer, ecg_ai = (create_task("af_survival", COLUMNS, **options) for options in OPTIONS[:2])
-    survived, event_bin = gensheimer._encode(targets)
+    survived, event_bin = gensheimer.encode(targets)
     assert event_bin[0].nonzero().tolist() == [[0]]  # AF on the day of the ECG is of the first interval
     assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]
     assert event_bin[2].sum() == 0  # the last interval ends before the day of the horizon
-    survived, event_bin = ecg_ai._encode(targets)
+    survived, event_bin = ecg_ai.encode(targets)
     assert event_bin[0].nonzero().tolist() == [[0]]  # here this is the column of prevalent AF
     assert event_bin[2].nonzero().tolist() == [[25]]  # and the last interval ends with that day
     assert survived.sum(dim=1).tolist() == [0, 0, 25, 25]

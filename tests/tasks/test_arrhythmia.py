@@ -11,11 +11,11 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 from torch import nn
 
-from ssl_ecg.cli import configuration
 from ssl_ecg.evaluation import bootstrap_metrics, challenge_metric
+from ssl_ecg.settings import SettingsError, options_of
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.losses import asymmetric, bce, focal, sign
-from ssl_ecg.tasks.registry import register
+from ssl_ecg.tasks.registry import TASKS, register
 
 CLASSES = ("sinus_rhythm", "atrial_fibrillation", "lvh")
 
@@ -70,10 +70,10 @@ def test_metrics_are_macro_means_and_name_the_one_for_selection() -> None:
     rng = np.random.default_rng(0)
     targets, scores = (rng.random((60, 3)) < 0.3).astype(float), rng.random((60, 3))
     task = create_task("arrhythmia", CLASSES)
-    metrics = task.metrics(targets, scores)
+    metrics = task.evaluate(targets, scores)
     assert metrics["macro_auroc"] == pytest.approx(roc_auc_score(targets, scores, average="macro"))
     assert metrics["macro_auprc"] == pytest.approx(average_precision_score(targets, scores, average="macro"))
-    assert task.selection in metrics
+    assert next(iter(metrics)) == task.selection.name
 
 
 def test_every_loss_is_the_one_of_its_name() -> None:
@@ -113,10 +113,10 @@ def test_tuned_thresholds_decide_and_add_their_metrics(caplog: pytest.LogCapture
     thresholds = tuned.options["thresholds"]
     assert thresholds[2] == 0.5
     assert task.options == {"loss": "bce"}
-    assert set(task.metrics(targets, scores)) == {"macro_auroc", "macro_auprc"}
+    assert set(task.evaluate(targets, scores)) == {"macro_auroc", "macro_auprc"}
     decisions = scores[test] >= np.array(thresholds)
     assert (tuned.decide(scores[test]) == decisions).all()
-    metrics, f1 = tuned.metrics(targets[test], scores[test]), f1_score(targets[test], decisions, average=None)
+    metrics, f1 = tuned.evaluate(targets[test], scores[test]), f1_score(targets[test], decisions, average=None)
     assert metrics["macro_f1"] == pytest.approx(f1.mean())
     assert metrics["subset_accuracy"] == pytest.approx(accuracy_score(targets[test], decisions))
     weighted = tuned.weighted_metrics(targets[test], scores[test], np.ones((100, 2)))
@@ -139,7 +139,7 @@ def test_a_class_without_positives_is_in_the_tables_and_not_in_the_averages() ->
     table = task.tables(targets, scores)["per_class"].set_index("class")
     assert table.loc["atrial_fibrillation", "positives_test"] == 0
     assert table.loc["atrial_fibrillation", ["auroc", "auprc", "f1"]].isna().all()
-    metrics = task.metrics(targets, scores)
+    metrics = task.evaluate(targets, scores)
     for name in ("auroc", "auprc", "f1"):
         assert metrics[f"macro_{name}"] == pytest.approx(table.loc[["sinus_rhythm", "lvh"], name].mean())
 
@@ -161,10 +161,14 @@ def test_errors_name_argument_and_value() -> None:
         register("arrhythmia", lambda classes: create_task("arrhythmia", classes))
 
 
-def test_the_command_line_gives_options_that_differ_from_the_defaults() -> None:
-    for changes, options in (((), {}), (("task.loss=bce",), {}), (("task.loss=focal",), {"loss": "focal"})):
-        config = configuration.load_config("finetune", ["task=arrhythmia", *changes])
-        assert configuration.task_of(config) == ("arrhythmia", options, {"classes": None})
+def test_the_options_of_the_settings_are_those_of_the_constructor() -> None:
+    made = options_of(TASKS["arrhythmia"])
+    assert dict(made()) == {"loss": "bce", "thresholds": None, "challenge_weights": None}
+    assert all(field.description for field in made.model_fields.values())
+    survival = options_of(TASKS["af_survival"])  # those of the mixin and of the class it is mixed into
+    assert set(survival.model_fields) == {"horizon_days", "bins", "encoding", "prevalent", "auxiliary"}
+    with pytest.raises(SettingsError, match="horizon_day=7"):
+        survival(horizon_day=7)
 
 
 CODES = ("164889003", "426783006", "733534002|164909002")
@@ -185,19 +189,19 @@ def test_the_challenge_metric_is_one_of_decisions(rewards: Path) -> None:
     scores = (0.5 * (1 - targets) + 0.4 * rng.random((60, 3))).astype(np.float32)  # worse than naming nothing
     targets[:10, 0] = np.nan
     task = create_task("arrhythmia", CODES, challenge_weights=str(rewards))
-    assert "challenge_metric" not in task.metrics(targets, scores)
+    assert "challenge_metric" not in task.evaluate(targets, scores)
     task = create_task("arrhythmia", CODES, challenge_weights=str(rewards), thresholds=[0.5, 0.6, 0.4])
     matrix = pd.read_csv(rewards, index_col=0).loc[list(CODES), list(CODES)].to_numpy()
     expected = challenge_metric(targets[10:], scores[10:] >= [0.5, 0.6, 0.4], CODES, matrix)
     assert expected < 0
-    assert task.metrics(targets, scores)["challenge_metric"] == pytest.approx(expected)
+    assert task.evaluate(targets, scores)["challenge_metric"] == pytest.approx(expected)
 
     never = np.where(np.arange(3) == 0, np.nan, targets)  # no record is labelled in full
-    assert set(task.metrics(never, scores)) == {"macro_auroc", "macro_auprc", "macro_f1"}
+    assert set(task.evaluate(never, scores)) == {"macro_auroc", "macro_auprc", "macro_f1"}
 
     rewards.unlink()  # the options that a model keeps hold the rewards
     again = create_task("arrhythmia", CODES, **json.loads(json.dumps(dict(task.options))))
-    assert again.metrics(targets, scores) == task.metrics(targets, scores)
+    assert again.evaluate(targets, scores) == task.evaluate(targets, scores)
     intervals = bootstrap_metrics(targets, scores, np.arange(60), 50, metrics=again.weighted_metrics)
     mean, low, high = intervals["challenge_metric"]
     assert mean == pytest.approx(expected)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
-from ssl_ecg.cli.configuration import load_config, typed
 from torch import nn
 
 import ssl_ecg
@@ -40,7 +39,7 @@ def task(**options: object):
 def test_metrics_are_those_of_scikit_learn_on_the_known_records() -> None:
     targets, scores = outcomes()
     label, score = targets[~np.isnan(targets)], scores[~np.isnan(targets)]
-    found = task(specificity=0.8).metrics(targets, scores)
+    found = task(specificity=0.8).evaluate(targets, scores)
     false, true, _ = roc_curve(label, score, drop_intermediate=False)
     assert found == pytest.approx(
         {
@@ -50,7 +49,7 @@ def test_metrics_are_those_of_scikit_learn_on_the_known_records() -> None:
             "sensitivity_at_specificity": true[false <= 0.2 + 1e-9].max(),
         }
     )
-    assert next(iter(found)) == task().selection
+    assert next(iter(found)) == task().selection.name
 
 
 def test_weighted_metrics_are_those_of_repeated_records() -> None:
@@ -60,16 +59,16 @@ def test_weighted_metrics_are_those_of_repeated_records() -> None:
     found = tuned.weighted_metrics(targets, scores, weights)
     for r in range(3):
         repeated = np.repeat(np.arange(len(targets)), weights[:, r])
-        expected = tuned.metrics(targets[repeated], scores[repeated])
+        expected = tuned.evaluate(targets[repeated], scores[repeated])
         assert {name: values[r] for name, values in found.items()} == pytest.approx(expected)
 
 
 def test_the_threshold_is_tuned_on_validation_and_kept() -> None:
     validation, test = outcomes(seed=1), outcomes(seed=2)
     tuned = task(specificity=0.8).tuned(*validation)
-    assert 0.8 <= tuned.metrics(*validation)["specificity"] < 0.85
+    assert 0.8 <= tuned.evaluate(*validation)["specificity"] < 0.85
     named, label = test[1][:, 0] >= tuned.options["thresholds"][0], test[0][:, 0]
-    metrics = tuned.metrics(*test)
+    metrics = tuned.evaluate(*test)
     assert metrics["sensitivity"] == pytest.approx(named[label == 1].mean())
     assert metrics["specificity"] == pytest.approx(1 - named[label == 0].mean())
     row = tuned.per_class(*test).iloc[0]
@@ -113,8 +112,8 @@ def test_what_cannot_be_is_named() -> None:
         create_task("cardiomyopathy", ["lvef"])
     with pytest.raises(ValueError, match=r"low_lvef=35: must be 1, 0 or blank \(1 such values\)"):
         task().outcome(np.array([[1.0], [np.nan], [35.0]]))
-    with pytest.raises(ValueError, match="no positive or no negative"):
-        task().metrics(np.ones((3, 1)), np.full((3, 1), 0.2))
+    with pytest.raises(ValueError, match="AUROC is not defined: there is no positive or no negative among these 3"):
+        task().evaluate(np.ones((3, 1)), np.full((3, 1), 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +163,6 @@ def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archiv
     assert (model.task.options["loss"], model.task.options["specificity"]) == ("weighted", 0.8)
     scores = predict_scores(model, archive, archive.rows(predictions["record_id"]))
     np.testing.assert_allclose(scores[:, 0], predictions["low_lvef_score"], atol=1e-5)
-    again = model.task.metrics(predictions[["low_lvef"]].to_numpy(), scores)
+    again = model.task.evaluate(predictions[["low_lvef"]].to_numpy(), scores)
     assert again == pytest.approx({name: metrics[name] for name in again}, abs=1e-4)
     assert {"sensitivity", "specificity"} <= set(again)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -80,6 +81,22 @@ def test_a_folder_from_before_tasks_had_options_loads(folder: Path) -> None:
     assert created.pop("windows")["seconds"] is None
     (folder / "task.json").write_text(json.dumps(created))
     assert load_model(folder).task.classes == CLASSES
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_old_model(
+    model: Classifier, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1
+    monkeypatch.setattr("ssl_ecg.tasks.classifier.write_json", full)  # the last file, after those of the encoder
+    with pytest.raises(OSError, match="No space left"):
+        save_classifier(model, folder, "# Another card\n")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_an_encoder_folder_is_not_a_classifier(folder: Path, tmp_path: Path) -> None:

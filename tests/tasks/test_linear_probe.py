@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -7,7 +5,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ssl_ecg.evaluation import macro_auroc
-from ssl_ecg.tasks import LinearProbe
+from ssl_ecg.tasks import LinearProbe, create_task
+
+TASK = create_task("arrhythmia", ("af", "lbbb", "pvc"))
 
 
 def features(records=160, width=24, seed=0):
@@ -20,7 +20,7 @@ def features(records=160, width=24, seed=0):
 
 def test_agrees_with_sklearn_at_the_best_strength():
     x, y, x_valid, y_valid = features()
-    probe = LinearProbe().fit(x, y, x_valid, y_valid)
+    probe = LinearProbe(TASK).fit(x, y, x_valid, y_valid)
 
     def direct(strength):
         model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, tol=1e-8, max_iter=10000))
@@ -34,7 +34,7 @@ def test_agrees_with_sklearn_at_the_best_strength():
 
 def test_weights_are_in_the_feature_space():
     x, y, x_valid, y_valid = features()
-    probe = LinearProbe().fit(x, y, x_valid, y_valid)
+    probe = LinearProbe(TASK).fit(x, y, x_valid, y_valid)
     assert probe.coef.shape == (3, 24)
     assert probe.intercept.shape == (3,)
     logits = x_valid @ probe.coef.T + probe.intercept
@@ -46,20 +46,18 @@ def test_unknown_labels_leave_their_record_out():
     x, y, x_valid, y_valid = features()
     holes = y.copy()
     holes[:30, 1] = np.nan
-    probe = LinearProbe(grid=[0.1]).fit(x, holes, x_valid, y_valid)
+    probe = LinearProbe(TASK, grid=[0.1]).fit(x, holes, x_valid, y_valid)
     scaler = StandardScaler().fit(x)  # unlabelled records still tell the scale
     model = LogisticRegression(C=0.1, tol=1e-8, max_iter=10000).fit(scaler.transform(x[30:]), y[30:, 1])
     expected = model.predict_proba(scaler.transform(x_valid))[:, 1]
     np.testing.assert_allclose(probe.scores(x_valid)[:, 1], expected, atol=1e-4)
 
 
-def test_undetermined_labels_predict_their_base_rate(caplog):
+def test_undetermined_labels_are_named_and_predict_their_base_rate():
     x, y, x_valid, y_valid = features()
     y[:, 0], y[:, 2] = 0, 1
-    with caplog.at_level(logging.WARNING):
-        probe = LinearProbe().fit(x, y, x_valid, y_valid)
-    assert probe.undetermined == [0, 2]
-    assert "[0, 2]" in caplog.text
+    probe = LinearProbe(TASK).fit(x, y, x_valid, y_valid)
+    assert probe.undetermined == ["af", "pvc"]
     np.testing.assert_allclose(probe.scores(x_valid)[:, 0], 0.5 / 81)
     np.testing.assert_allclose(probe.scores(x_valid)[:, 2], 80.5 / 81)
     assert probe.validation_score == pytest.approx(macro_auroc(y_valid[:, [1]], probe.scores(x_valid)[:, [1]]))
@@ -68,7 +66,7 @@ def test_undetermined_labels_predict_their_base_rate(caplog):
 def test_equal_strengths_go_to_the_stronger_regularisation():
     x = np.array([[-2.0], [-1.0], [1.0], [2.0]])  # one feature: every C ranks alike
     y = np.array([[0.0], [0.0], [1.0], [1.0]])
-    probe = LinearProbe(grid=[10, 1e-4, 1]).fit(x, y, x, y)
+    probe = LinearProbe(TASK, grid=[10, 1e-4, 1]).fit(x, y, x, y)
     assert probe.C == 1e-4
     assert probe.validation_score == 1
 
@@ -78,7 +76,7 @@ def test_few_records_of_wide_features():
     y = (rng.random((313, 2)) < 0.4).astype(float)
     y[:2] = [[0, 0], [1, 1]]
     x = rng.normal(size=(313, 512)) + 0.4 * y[:, [0]] - 0.4 * y[:, [1]] * np.sign(rng.normal(size=512))
-    probe = LinearProbe().fit(x[:13], y[:13], x[13:], y[13:])
+    probe = LinearProbe(TASK).fit(x[:13], y[:13], x[13:], y[13:])
     assert 1e-5 <= probe.C <= 10
     assert probe.validation_score > 0.8
 
@@ -86,12 +84,12 @@ def test_few_records_of_wide_features():
 def test_bad_input_is_named():
     x, y, x_valid, y_valid = features()
     with pytest.raises(ValueError, match="validation_x must be finite"):
-        LinearProbe().fit(x, y, np.full_like(x_valid, np.nan), y_valid)
+        LinearProbe(TASK).fit(x, y, np.full_like(x_valid, np.nan), y_valid)
     with pytest.raises(ValueError, match="agree in records and features"):
-        LinearProbe().fit(x, y[1:], x_valid, y_valid)
+        LinearProbe(TASK).fit(x, y[1:], x_valid, y_valid)
     with pytest.raises(ValueError, match="C cannot be chosen"):
-        LinearProbe().fit(x, y, x_valid, np.zeros_like(y_valid))
+        LinearProbe(TASK).fit(x, y, x_valid, np.zeros_like(y_valid))
     with pytest.raises(ValueError, match="23 features, but the probe was fitted on 24"):
-        LinearProbe().fit(x, y, x_valid, y_valid).scores(x[:, 1:])
+        LinearProbe(TASK).fit(x, y, x_valid, y_valid).scores(x[:, 1:])
     with pytest.raises(ValueError, match="positive inverse"):
-        LinearProbe(grid=[0.0, 1.0])
+        LinearProbe(TASK, grid=[0.0, 1.0])

@@ -12,7 +12,7 @@ import torch
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import Task, WindowSettings, create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
@@ -74,7 +74,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Labelled:
     folder = synthesize(tmp_path_factory.mktemp("labelled"), records=240, seed=5, duration=5, workers=1)
     archive = open_archive(folder)
     labels = read_labels(folder / "labels" / "conditions.csv", archive, ("sinus_rhythm", "sinus_bradycardia"))
-    splits = split_by_patient(labels, seed=0, validation=0.25, test=0.25)
+    splits = SplitSettings(seed=0, validation=0.25, test=0.25).split(labels)
     torch.manual_seed(0)
     encoder = Encoder("xresnet1d10", {"width": 8}, archive.settings)
     encoder(torch.from_numpy(archive.read(labels.rows[splits.train])))  # batch norms know the signals

@@ -137,8 +137,8 @@ def test_the_first_evaluation_is_the_linear_probe(labelled: Labelled, tiny_finet
     curve = run(labelled, tiny_finetuning.replace(steps=2, evaluations=1)).curve
     (train_rows, train), (rows, targets) = labelled.train, labelled.validation
     train_x, x = (extract_features(labelled.encoder, labelled.archive, r) for r in (train_rows, rows))
-    probe = LinearProbe().fit(train_x, train, x, targets)
-    expected = labelled.task.metrics(targets, probe.scores(x))
+    probe = LinearProbe(labelled.task).fit(train_x, train, x, targets)
+    expected = labelled.task.evaluate(targets, probe.scores(x))
     assert curve[0]["step"] == 0
     assert np.isnan(curve[0]["train_loss"])
     assert curve[0]["validation_macro_auroc"] == pytest.approx(probe.validation_score, abs=1e-6)
@@ -190,7 +190,7 @@ def test_the_best_evaluation_is_kept_the_earliest_of_equals(
     scores[best] = 0.8
     scores[-1] = max(scores[-1], 0.8 if best < 5 else 0)  # a later one that is as good
     given = iter(scores)
-    monkeypatch.setattr(task, "metrics", lambda targets, scores: {"macro_auroc": next(given)})
+    monkeypatch.setattr(task, "evaluate", lambda targets, scores: {"macro_auroc": next(given)})
     settings = tiny_finetuning.replace(head="zero", steps=10, evaluations=5, learning_rate=0.02, freeze_norm=False)
     finished = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings)
     assert [row["step"] for row in finished.curve] == [0, 2, 4, 6, 8, 10]
@@ -406,5 +406,5 @@ def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: Finet
     (train_rows, train), (rows, targets) = followed.train, followed.validation
     train_x, x = (extract_features(followed.encoder, followed.archive, r) for r in (train_rows, rows))
     probe = followed.task.fit_probe(train_x, train, x, targets)
-    for name, value in followed.task.metrics(targets, probe.scores(x)).items():
+    for name, value in followed.task.evaluate(targets, probe.scores(x)).items():
         assert curve[0][f"validation_{name}"] == pytest.approx(value, abs=1e-3)

@@ -17,24 +17,26 @@ from ssl_ecg.signals import SignalSettings
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, finetune, pretrain
-from ssl_ecg.verbs import VERBS
 from ssl_ecg.views import AUGMENTATIONS
 
 STRENGTH = 0.2
 KEEPS_LIMB_LEADS = [name for name in AUGMENTATIONS if name not in ("amplitude_scaling", "lead_masking")]
 # Objective and backbone to how leads and records lie in the rows that the network sees.
 SEEN = {
-    "cmsc": (["objective=cmsc", "backbone=xresnet1d10"], lambda rows: rows),
+    "cmsc": ({"name": "cmsc"}, "xresnet1d10", lambda rows: rows),
     "cmsc-single": (
-        ["objective=cmsc", "objective.leads=single", "backbone=lead_wise"],
+        {"name": "cmsc", "leads": "single"},
+        "lead_wise",
         lambda rows: rows.unflatten(0, (-1, 12)).flatten(1, 2),
     ),
     "cmlc": (
-        ["objective=cmlc", "backbone=lead_wise"],
+        {"name": "cmlc"},
+        "lead_wise",
         lambda rows: rows.unflatten(0, (12, -1)).squeeze(2).transpose(0, 1),
     ),
     "cmsmlc": (
-        ["objective=cmsmlc", "backbone=lead_wise"],
+        {"name": "cmsmlc"},
+        "lead_wise",
         lambda rows: rows.unflatten(0, (2, 12, -1)).squeeze(3).transpose(1, 2).flatten(0, 1),
     ),
 }
@@ -48,12 +50,14 @@ def millivolts(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return open_archive(synthesize(folder, 12, seed=3, sampling_rate=250, duration=6, workers=1, settings=settings))
 
 
-def configured(overrides: list[str], augment: list[str]) -> PretrainSettings:
-    """Settings as the command line makes them, every other augmentation off."""
-    strengths = {"lead_masking": 0.0, "amplitude_scaling": 0.0, "gaussian_noise": 0.0}
-    strengths |= dict.fromkeys(augment, STRENGTH)
-    given = [f"objective.augment.{name}={strength}" for name, strength in strengths.items()]
-    return VERBS["pretrain"].compose([*overrides, *given, "epochs=1", "devices=1"]).part(PretrainSettings)
+def configured(objective: dict[str, str], backbone: str, augment: list[str]) -> PretrainSettings:
+    """Settings with these augmentations and no other."""
+    return PretrainSettings(
+        objective={**objective, "augment": dict.fromkeys(augment, STRENGTH)},
+        backbone={"name": backbone, "width": 8},
+        epochs=1,
+        devices=1,
+    )
 
 
 def limb_errors(signal: Tensor) -> Tensor:
@@ -66,11 +70,10 @@ def limb_errors(signal: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", KEEPS_LIMB_LEADS)
 @pytest.mark.parametrize("case", SEEN)
 def test_limb_leads_agree_in_the_batch_that_the_network_sees(case: str, name: str, millivolts: Archive) -> None:
-    overrides, by_record = SEEN[case]
-    settings = configured(overrides, [name])
-    options = {**settings.backbone_options, "width": 8}
-    encoder = Encoder(settings.backbone, options, millivolts.settings)
-    objective = create_objective(settings.objective, encoder.backbone, 250.0, **settings.objective_options)
+    objective, backbone, by_record = SEEN[case]
+    settings = configured(objective, backbone, [name])
+    encoder = Encoder(settings.backbone.name, settings.backbone.options, millivolts.settings)
+    objective = create_objective(settings.objective.name, encoder.backbone, 250.0, **settings.objective.options)
     seen: list[Tensor] = []
     objective.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     signal = torch.from_numpy(millivolts.read(np.arange(8)))
@@ -84,9 +87,9 @@ def test_limb_leads_agree_in_the_batch_that_the_network_sees(case: str, name: st
     assert (limb_errors(views) < 0.01).all()
 
 
-def test_pretraining_from_a_config_takes_every_augmentation_at_once(millivolts: Archive, tmp_path: Path) -> None:
-    settings = configured(["objective=cmsc", "backbone=xresnet1d10", "backbone.width=8"], list(AUGMENTATIONS))
-    assert set(settings.objective_options["augment"]) == set(AUGMENTATIONS)
+def test_pretraining_takes_every_augmentation_at_once(millivolts: Archive, tmp_path: Path) -> None:
+    settings = configured({"name": "cmsc"}, "xresnet1d10", list(AUGMENTATIONS))
+    assert set(settings.objective.options["augment"]) == set(AUGMENTATIONS)
     encoder = pretrain(millivolts, tmp_path, settings.replace(warmup_epochs=0, validation=0.3), progress=False)
     assert encoder.leads == millivolts.leads
 

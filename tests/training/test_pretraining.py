@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
+from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.training import PretrainSettings, patient_hash, pretrain
 from ssl_ecg.training.pretrain import PretrainData, split_patients
 
@@ -257,6 +259,25 @@ def test_a_folder_with_another_run_is_refused_by_setting(
         run(tiny_archive, finished, tiny_pretraining, holdout=np.array([0]))
     with pytest.raises(FileExistsError, match=r"holds a run already"):
         run(tiny_archive, finished, tiny_pretraining.replace(resume="no"))
+
+
+def test_a_folder_that_another_process_pretrains_into_is_refused(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
+) -> None:
+    with lock(tmp_path), pytest.raises(FolderInUseError, match=r"out='.*': another process is working in this folder"):
+        run(tiny_archive, tmp_path, tiny_pretraining)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_right_after_the_encoder_was_written_left_is_removed(
+    finished: Path, tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(finished, tmp_path / "out"))
+    (out / "checkpoints").mkdir()
+    for name in ("checkpoints/last.ckpt", "run.json"):
+        (out / name).touch()
+    run(tiny_archive, out, tiny_pretraining)
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()}
 
 
 def test_resume_yes_needs_a_run_and_no_starts_one(

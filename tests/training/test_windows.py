@@ -132,7 +132,7 @@ def test_windows_of_features_are_trained_on_and_chosen_on(
     assert {shape for training, shape in seen if training} == {(3 * 32, 12, 250)}
     assert {shape[2] for _, shape in seen} == {250}
     scores = predict_scores(finished.model, labelled.archive, labelled.validation[0])
-    metrics = labelled.task.metrics(labelled.validation[1], scores)
+    metrics = labelled.task.evaluate(labelled.validation[1], scores)
     assert metrics["macro_auroc"] == pytest.approx(finished.best["validation_macro_auroc"], abs=1e-6)
 
     # The head starts as the probe on the same features.
@@ -145,7 +145,7 @@ def test_windows_of_features_are_trained_on_and_chosen_on(
 
     (rows, train), (validation_rows, validation) = labelled.train, labelled.validation
     probe = labelled.task.fit_probe(pooled(rows), train, pooled(validation_rows), validation)
-    expected = labelled.task.metrics(validation, probe.scores(pooled(validation_rows)))["macro_auroc"]
+    expected = labelled.task.evaluate(validation, probe.scores(pooled(validation_rows)))["macro_auroc"]
     assert finished.curve[0]["validation_macro_auroc"] == pytest.approx(expected, abs=1e-3)
 
 

@@ -10,8 +10,9 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ssl_ecg.evaluation import AUROC, C_INDEX, MACRO_AUROC
 from ssl_ecg.explain.style import STYLE, save_figure
-from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS, percent
+from ssl_ecg.report.figures import ARM_STYLES, percent
 
 COMPARISONS = {
     "ptbxl_all": "PTB-XL, all statements",
@@ -27,7 +28,7 @@ COMPARISONS = {
     "synthetic_low_lvef": "Low LVEF, synthetic ECGs",
     "simulated_low_lvef": "Low LVEF, simulated for PTB-XL",
 }
-CHOSEN_BY = ("macro_auroc", "c_index", "auroc")
+CHOSEN_BY = {metric.name: metric.label for metric in (MACRO_AUROC, C_INDEX, AUROC)}
 
 
 def gather(out: Path, name: str) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
             for value in best[best.columns.intersection(CHOSEN_BY)].dropna(axis=1).to_numpy().ravel():
                 axes.axvline(value, color="#7d8794", linewidth=1.0, linestyle=":")
             fractions = " and ".join(percent(fraction) for fraction in sorted(rows["fraction"].unique()))
-            axes.set_title(f"{title}\n{METRIC_LABELS[rows['metric'].iloc[0]]}, {fractions}", fontsize=9, loc="left")
+            axes.set_title(f"{title}\n{CHOSEN_BY[rows['metric'].iloc[0]]}, {fractions}", fontsize=9, loc="left")
             axes.set_yticks(
                 [-i for i in range(len(ARM_STYLES))], ["random probe", "pretrained probe", "scratch", "finetuned"]
             )

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ssl_ecg import open_archive
 from ssl_ecg.archive import Archive
-from ssl_ecg.labels import read_labels, split_by_patient
+from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import read_task
 
@@ -62,7 +62,7 @@ FINETUNE = Path(__file__).parents[3] / "finetune"
 
 def folds(archive: Archive, labels: LabelTable, validation: float) -> pd.Series:
     """Draw a fold for every record of a label table: 9, 8 or 0."""
-    splits = split_by_patient(labels, seed=0, validation=validation, test=0.2)
+    splits = SplitSettings(validation=validation, test=0.2).split(labels)
     fold = pd.Series(0, index=archive.manifest["record_id"].iloc[labels.rows].to_numpy())
     fold.iloc[splits.validation] = 8
     fold.iloc[splits.test] = 9

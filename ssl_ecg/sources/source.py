@@ -1,0 +1,102 @@
+"""What a known data set is: how its folder is recognised, whose the recordings are, and which labels come along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from ssl_ecg.registry import Registry
+
+
+class SourceError(ValueError):
+    """A table of a data set that cannot be used.
+
+    Args:
+        table: its path below the folder of the data set.
+        detail: what is wrong with it.
+    """
+
+    def __init__(self, table: str, detail: str) -> None:
+        super().__init__(table, detail)
+        self.table, self.detail = table, detail
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a data set says of one recording; what is None is taken from the file.
+
+    Attributes:
+        path: of its file, below the folder of the data set.
+        patient_id: of whom it is.
+        age: in years.
+        sex: "female", "male" or None.
+        recorded_at: when it was recorded.
+        record_id: which record of its file is meant; empty: all of them.
+        rates: where files hold the same ECG at several sampling rates, their paths by the rate in Hz, ``path`` among
+            them. That of the lowest rate that is enough is read; label tables name ``path``, whichever it is.
+    """
+
+    path: str
+    patient_id: str | None = None
+    age: float | None = None
+    sex: str | None = None
+    recorded_at: datetime | None = None
+    record_id: str = ""
+    rates: Mapping[float, str] = field(default_factory=dict)
+
+
+def _found_by_themselves(folder: Path) -> None:
+    return None
+
+
+def _no_labels(folder: Path) -> dict[str, pd.DataFrame]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A known data set; wherever its layout stands, ingest needs nothing else to be told.
+
+    Whatever these functions raise costs a line in the log and one in ``rejected.csv``, never the ingest.
+
+    Attributes:
+        detect: ``detect(folder, files)`` tells by the names of the files in a folder, or by what stands in them,
+            whether the folder is of this data set.
+        records: ``records(folder)`` lists the recordings below the folder; what is below it and not listed is rejected,
+            since nobody could tell whose it is. None: they are found by themselves, each with what its file says.
+        labels: ``labels(folder)`` returns label tables by name, with ``record_id`` relative to the folder.
+        tables: names of files in the folder that these functions read, so that nobody takes them for recordings.
+    """
+
+    detect: Callable[[Path, frozenset[str]], bool]
+    records: Callable[[Path], Iterable[Entry] | None] = _found_by_themselves
+    labels: Callable[[Path], dict[str, pd.DataFrame]] = _no_labels
+    tables: tuple[str, ...] = ()
+
+
+SOURCES: Registry[Source] = Registry("source", "ssl_ecg.sources")
+register = SOURCES.register
+
+
+def read_csv(folder: Path, table: str, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a table of a data set, every value as text, blank where nothing stands.
+
+    Raises:
+        SourceError: it is not there, is no table, or lacks one of the columns.
+    """
+    if not (folder / table).is_file():
+        raise SourceError(table, "is not there")
+    try:
+        frame = pd.read_csv(folder / table, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # those of pandas and of decoding are ValueErrors
+        raise SourceError(table, f"is no table ({type(error).__name__})") from error
+    if missing := sorted(set(columns) - set(frame.columns)):
+        raise SourceError(table, f"lacks the columns {', '.join(missing)}")
+    return frame
