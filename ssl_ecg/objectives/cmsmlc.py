@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_ecg.objectives.cmsc import CMSC
 from ssl_ecg.objectives.registry import register
-from ssl_ecg.objectives.siamese import Views
+from ssl_ecg.objectives.siamese import Views, complete
 
 
 class CMSMLC(CMSC):
@@ -53,6 +53,7 @@ class CMSMLC(CMSC):
 
     def views(self, batch: Mapping[str, Tensor]) -> Views:
         """Return views of B rows: every lead of every segment, segment by segment."""
+        batch = complete(batch)
         size = batch["leads"].shape
 
         def by_view(rows: Tensor) -> Tensor:  # [segments, B * L, ...] -> [segments * L, B, ...]

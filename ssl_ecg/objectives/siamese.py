@@ -95,6 +95,16 @@ class Views(NamedTuple):
         return self.leads.any(2)
 
 
+def complete(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch with ``recorded`` and ``leads``, which may be left out where everything was recorded."""
+    signal = batch["signal"]
+    whole = {
+        "recorded": torch.full(signal.shape[:1], signal.shape[2], device=signal.device),
+        "leads": torch.ones(signal.shape[:2], dtype=torch.bool, device=signal.device),
+    }
+    return {**whole, **batch}
+
+
 class Siamese(nn.Module):
     """The same network on several views of every recording: adjacent time segments, each augmented for itself.
 
@@ -150,6 +160,7 @@ class Siamese(nn.Module):
 
     def views(self, batch: Mapping[str, Tensor]) -> Views:
         """Return views of B rows, or of B * L rows of single leads."""
+        batch = complete(batch)
         segments, recorded = self.segment(batch)
         leads = batch["leads"].expand(len(segments), -1, -1)
         signal = torch.stack([self.augment(*view) for view in zip(segments, recorded, leads)])
@@ -168,7 +179,11 @@ class Siamese(nn.Module):
         raise NotImplementedError
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the loss of a batch with ``signal`` [B, L, T], ``recorded`` [B], ``leads`` [B, L], ``patient`` [B].
+        """Return the loss of a batch.
+
+        Args:
+            batch: ``signal`` [B, L, T], normalised, and ``patient`` [B]; ``recorded`` [B] and ``leads`` [B, L] where
+                not everything was recorded.
 
         Returns:
             "loss"; "alignment", the mean cosine of the first two views of a row; "features" [V * R, D], detached, from

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.views import grid_mask, take_tokens
 
-KINDS = ("joint", "lead")
+KINDS = ("all_leads", "lead")
 
 
 def small(tokens: str, in_leads: int = 3, **options: object) -> nn.Module:
@@ -33,7 +33,7 @@ def reference_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def test_joint_tokens_are_a_strided_convolution_and_plain_transformer_blocks() -> None:
-    backbone = small("joint")
+    backbone = small("all_leads")
     ecg = signal(samples=107)  # the last 7 samples fill no patch
     kernel = backbone.embedding.weight.unflatten(1, (3, 10))
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_patches_are_cut_and_put_back(tokens: str) -> None:
     backbone = small(tokens)
     ecg = signal(samples=58)
     patches = backbone.patchify(ecg)
-    assert patches.shape == ((2, 5, 30) if tokens == "joint" else (2, 15, 10))
+    assert patches.shape == ((2, 5, 30) if tokens == "all_leads" else (2, 15, 10))
     assert torch.equal(backbone.unpatchify(patches), ecg[..., :50])
     if tokens == "lead":  # lead after lead
         assert torch.equal(patches[:, 7], ecg[:, 1, 20:30])
@@ -85,7 +85,7 @@ def test_encoding_all_tokens_in_any_order_gives_the_features(tokens: str) -> Non
     patches = backbone.patchify(signal())
     mask = grid_mask("random", 2, backbone.rows, 10, 0.0)
     with torch.no_grad():
-        encoded = backbone.encode(backbone.embed(patches, mask.visible))[:, backbone.separators :]
+        encoded = backbone.encode(backbone.embed(patches, mask.visible))[:, backbone.extra :]
         torch.testing.assert_close(take_tokens(encoded, mask.restore), backbone.forward_features(signal()))
 
 
@@ -98,7 +98,7 @@ def test_only_given_tokens_enter_the_blocks(tokens: str) -> None:
     patches = backbone.patchify(signal())
     mask = grid_mask("random", 2, backbone.rows, 10, 0.8)
     backbone.encode(backbone.embed(patches, mask.visible))
-    assert seen == [2 if tokens == "joint" else 6 + 3 * 2] * 3
+    assert seen == [2 if tokens == "all_leads" else 6 + 3 * 2] * 3
     tokens_alone = backbone.embed(patches, mask.visible)
     torch.testing.assert_close(tokens_alone, take_tokens(backbone.embed(patches), mask.visible))
 
@@ -126,7 +126,7 @@ def test_intermediates_are_the_outputs_of_the_blocks(tokens: str) -> None:
     backbone = small(tokens)
     seen: list[Tensor] = []
     for block in backbone.blocks:
-        block.register_forward_hook(lambda *call: seen.append(call[2][:, backbone.separators :]))
+        block.register_forward_hook(lambda *call: seen.append(call[2][:, backbone.extra :]))
     with torch.no_grad():
         outputs = backbone.forward_intermediates(signal())
         assert len(outputs) == 3
@@ -206,21 +206,21 @@ def test_attention_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_stochastic_depth_rises_to_the_last_block() -> None:
-    blocks = small("joint", drop_path=0.2).blocks
+    blocks = small("all_leads", drop_path=0.2).blocks
     assert isinstance(blocks[0].drop_path1, nn.Identity)
     assert [block.drop_path1.drop_prob for block in blocks[1:]] == pytest.approx([0.1, 0.2])
 
 
 def test_the_lead_variant_has_patches_of_three_tenths_of_a_second() -> None:
     backbone = create_backbone("vit1d_lead", width=12, depth=1)
-    assert backbone.tokens == "lead"
+    assert backbone.by_lead
     assert backbone.forward_features(torch.randn(1, 12, 1000)).shape == (1, 12 * 33, 12)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tokens": "sample"}, r"tokens='sample'.*joint, lead"),
+        ({"tokens": "sample"}, r"tokens='sample'.*all_leads, lead"),
         ({"width": 10}, r"width=10, heads=3"),
         ({"depth": 0}, r"depth=0"),
         ({"patch": 0}, r"patch=0"),
@@ -230,7 +230,7 @@ def test_the_lead_variant_has_patches_of_three_tenths_of_a_second() -> None:
 )
 def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        small(**{"tokens": "joint", **options})
+        small(**{"tokens": "all_leads", **options})
 
 
 @pytest.mark.parametrize("tokens", KINDS)

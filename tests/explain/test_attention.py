@@ -50,7 +50,7 @@ def test_rollout_is_that_of_torch_attention(name: str) -> None:
         x, weights = by_torch(block, x, missing)
         mixed = (weights + torch.eye(x.shape[1])) / 2 @ mixed
     for record in range(2):
-        kept = torch.arange(backbone.separators, x.shape[1])
+        kept = torch.arange(backbone.extra, x.shape[1])
         pooled = kept if missing is None else kept[~missing[record, kept]]
         expected = mixed[record, pooled].mean(0)[kept].view(backbone.rows, 10).numpy()
         heat = attention_rollout(tested, signal, by_lead=True)[record].numpy()

@@ -21,6 +21,11 @@ def small_cmsc(**options: object) -> nn.Module:
     return create_objective("cmsc", backbone, 100.0, projector_width=16, embedding=8, **{**given, **options})
 
 
+def halves(signal: Tensor) -> Tensor:
+    """Two segments of signals that were recorded whole."""
+    return adjacent_segments(signal, torch.full((len(signal),), signal.shape[2]))[0]
+
+
 def test_keeps_the_contract() -> None:
     objective = small_cmsc()
     parts = objective(batch())
@@ -38,7 +43,7 @@ def test_keeps_the_contract() -> None:
 
 def test_without_augmentation_it_is_the_loss_of_the_projected_halves() -> None:
     objective, data = small_cmsc(temperature=0.2, reduction="pooled").eval(), batch()
-    first, second = adjacent_segments(data["signal"])
+    first, second = halves(data["signal"])
     views = [objective.projector(objective.backbone(view)) for view in (first, second)]
     expected = patient_contrastive_loss(*views, data["patient"], 0.2, "pooled")
     torch.testing.assert_close(objective(data)["loss"], expected)
@@ -52,10 +57,7 @@ def test_with_positives_by_record_other_visits_are_negatives(leads: str) -> None
         "cmsc", backbone, 100.0, positives="record", leads=leads, embedding=8, augment={}
     ).eval()
     data = batch(leads=2)
-    views = [
-        segment.flatten(0, 1)[:, None] if leads == "single" else segment
-        for segment in adjacent_segments(data["signal"])
-    ]
+    views = [segment.flatten(0, 1)[:, None] if leads == "single" else segment for segment in halves(data["signal"])]
     embedded = [objective.projector(objective.network(view)) for view in views]
     # The leads of one recording stay together.
     record = torch.arange(6).repeat_interleave(2) if leads == "single" else torch.arange(6)

@@ -41,7 +41,7 @@ def test_every_lead_of_every_segment_is_a_view_and_the_loss_the_mean_over_all_pa
 
 def test_views_come_segment_by_segment_and_lead_by_lead() -> None:
     data = batch()
-    views, patient = small("cmsmlc").views(data)
+    views, _, _, patient = small("cmsmlc").views(data)
     assert views.shape == (6, 5, 1, 50)
     assert torch.equal(patient, data["patient"])
     assert torch.equal(views[4, 2, 0], data["signal"][2, 1, 50:])

@@ -86,9 +86,9 @@ def test_the_teacher_follows_in_training_and_stays_in_validation() -> None:
 def test_targets_are_without_gradient_and_without_stochastic_depth() -> None:
     objective = small().train()
     signal = batch()["signal"]
-    targets = objective.targets(signal)
+    targets = objective.targets({"signal": signal})
     assert not targets.requires_grad
-    assert torch.equal(targets, objective.targets(signal))
+    assert torch.equal(targets, objective.targets({"signal": signal}))
     torch.testing.assert_close(targets.mean(2), torch.zeros(4, 20), atol=1e-5, rtol=0)
     torch.testing.assert_close(targets, F.layer_norm(objective.backbone.eval().forward_features(signal), (12,)))
 
@@ -135,7 +135,7 @@ def test_learns_to_predict_a_fixed_teacher() -> None:
 def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"backbone=XResNet1d.*backbone=vit1d"):
         create_objective("jepa", create_backbone("xresnet1d10", width=4), 100.0)
-    with pytest.raises(ValueError, match=r"tokens='lead'.*backbone=vit1d"):
+    with pytest.raises(ValueError, match=r"backbone=ViT1d: jepa hides patches of all leads.*backbone=vit1d"):
         create_objective("jepa", create_backbone("vit1d_lead", width=12, depth=1), 100.0)
     with pytest.raises(ValueError, match="momentum=2"):
         small(momentum=2)

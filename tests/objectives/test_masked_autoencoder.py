@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_autoencoder import MaskedAutoencoder
+from ssl_ecg.objectives.masked_loss import present_tokens
 from ssl_ecg.views import Mask, grid_mask
 
-BACKBONE = {"mae": "joint", "st_mem": "lead", "mtae": "lead", "mlae": "lead"}
+BACKBONE = {"mae": "all_leads", "st_mem": "lead", "mtae": "lead", "mlae": "lead"}
 NAMES = tuple(BACKBONE)
 
 
@@ -32,7 +33,7 @@ def batch(size: int = 4, leads: int = 4, samples: int = 200) -> dict[str, Tensor
 
 def hold(objective: MaskedAutoencoder, mask: Mask, prediction: Tensor | None = None) -> None:
     """Fix the mask and, if given, the prediction."""
-    objective.draw_mask = lambda patches: mask  # type: ignore[method-assign]
+    objective.draw_mask = lambda patches, present: mask  # type: ignore[method-assign]
     if prediction is not None:
         visible = torch.zeros(len(prediction), 1, objective.backbone.width)
         objective.predict = lambda patches, mask, present: (prediction, visible)  # type: ignore[method-assign]
@@ -102,8 +103,8 @@ def test_the_prediction_does_not_know_hidden_patches(name: str) -> None:
     patches = objective.backbone.patchify(batch()["signal"])
     mask = objective.draw_mask(patches)
     with torch.no_grad():
-        prediction, visible = objective.predict(patches, mask, objective.backbone.present(patches))
-        present = objective.backbone.present(patches)
+        present = None
+        prediction, visible = objective.predict(patches, mask, present)
         other = patches + torch.randn_like(patches) * mask.masked[..., None]
         assert torch.equal(objective.predict(other, mask, present)[0], prediction)
         assert torch.equal(objective.predict(other, mask, present)[1], visible)
@@ -172,31 +173,31 @@ def test_the_decoder_puts_tokens_in_their_places(decode: str) -> None:
 @pytest.mark.parametrize("name", ["st_mem", "mtae", "mlae"])
 def test_a_missing_lead_is_neither_seen_nor_predicted(name: str) -> None:
     objective = small(name).eval()
-    signal = batch(2)["signal"]
-    signal[0, 1] = 0
-    patches = objective.backbone.patchify(signal)
+    leads = torch.tensor([[True, False, True, True], [True] * 4])  # nothing is told from the signal, which is there
+    data = {**batch(2), "leads": leads}
+    patches = objective.backbone.patchify(data["signal"])
     prediction = torch.randn_like(patches)
-    mask = objective.draw_mask(patches)
+    present = present_tokens(objective.backbone, data, patches.shape[1])
+    mask = objective.draw_mask(patches, present)
     with torch.no_grad():
-        visible = objective.predict(patches, mask, objective.backbone.present(patches))[1]
+        visible = objective.predict(patches, mask, present)[1]
     # As of any missing lead, the encoder's features are 0: it was told that this one is missing.
     unseen = torch.tensor([[1], [-1]]) == mask.visible // 20
     assert torch.equal((visible == 0).all(2), unseen)
     hold(objective, mask, prediction)
-    loss = objective({"signal": signal})["loss"]
+    loss = objective(data)["loss"]
     prediction[0, 20:40] += 100
-    assert torch.equal(objective({"signal": signal})["loss"], loss)
+    assert torch.equal(objective(data)["loss"], loss)
     prediction[1, 20:40][mask.masked[1, 20:40]] += 100
     prediction[1, :20][mask.masked[1, :20]] += 100
-    assert objective({"signal": signal})["loss"] > loss + 1000
+    assert objective(data)["loss"] > loss + 1000
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_record_without_any_lead_costs_nothing_that_is_not_finite(name: str) -> None:
     objective = small(name)
-    signal = batch(2)["signal"]
-    signal[0] = 0
-    parts = objective({"signal": signal})
+    leads = torch.tensor([[False] * 4, [True] * 4])
+    parts = objective({"signal": batch(2)["signal"] * leads[..., None], "leads": leads})
     parts["loss"].backward()
     assert parts["loss"].isfinite()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters())

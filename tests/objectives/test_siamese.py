@@ -132,8 +132,8 @@ def test_views_are_augmented_anew_by_the_global_generator(case: str) -> None:
 
 @every_case
 def test_every_view_of_every_recording_has_an_augmentation_of_its_own(case: str) -> None:
-    plain, _ = small(case).views(batch())
-    views, _ = small(case, augment={"amplitude_scaling": 0.5}).views(batch())
+    plain = small(case).views(batch()).signal
+    views = small(case, augment={"amplitude_scaling": 0.5}).views(batch()).signal
     factor = views.norm(dim=3) / plain.norm(dim=3)  # [V, R, leads]
     assert ((factor - 1).abs() > 1e-4).all()
     assert len(factor.unique()) == factor.numel()
