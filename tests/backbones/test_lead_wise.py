@@ -28,10 +28,11 @@ def test_features_are_the_mean_of_what_the_network_makes_of_each_lead(pooling: s
 
 def test_a_missing_lead_does_not_count() -> None:
     backbone, signal = small().eval(), torch.randn(4, 3, 200)
-    signal[1, 2] = 0
-    signal[2, :2] = 0
-    signal[3] = 0
-    features = backbone(signal)
+    leads = torch.ones(4, 3, dtype=torch.bool)
+    leads[1, 2] = leads[2, :2] = leads[3] = False
+    signal[0, 1] = 0  # hidden, or flat, but recorded: it counts
+    features = backbone(signal, leads=leads)
+    torch.testing.assert_close(features[0], backbone(signal)[0])
     each = [backbone.single(signal[:, lead : lead + 1]) for lead in range(3)]
     torch.testing.assert_close(features[1], (each[0][1] + each[1][1]) / 2)
     torch.testing.assert_close(features[2], each[2][2])

@@ -138,17 +138,17 @@ def test_intermediates_are_the_outputs_of_the_blocks(tokens: str) -> None:
 def test_a_missing_lead_is_left_out_as_if_its_patches_were_not_there() -> None:
     backbone = small("lead")
     ecg = signal()
-    ecg[0, 1] = 0
+    leads = torch.tensor([[True, False, True], [True] * 3])  # what the second holds does not matter
     with torch.no_grad():
-        features = backbone.forward_features(ecg)
+        features = backbone.forward_features(ecg, leads)
         assert torch.equal(features[0, 10:20], torch.zeros(10, 12))
         patches = backbone.patchify(ecg)
         recorded = torch.tensor([[*range(10), *range(20, 30)]])
         alone = backbone.encode(backbone.embed(patches[:1], recorded))[:, 6:]
         torch.testing.assert_close(features[:1].index_select(1, recorded[0]), alone)
-        torch.testing.assert_close(backbone(ecg)[0], alone[0].mean(0))
+        torch.testing.assert_close(backbone(ecg, leads=leads)[0], alone[0].mean(0))
         torch.testing.assert_close(features[1:], backbone.forward_features(ecg[1:]))  # no matter for the others
-        for output in backbone.forward_intermediates(ecg):
+        for output in backbone.forward_intermediates(ecg, leads=leads):
             assert torch.equal(output[0, 10:20], torch.zeros(10, 12))
         other = backbone.forward_features(signal())
         assert (features[0, :10] - other[0, :10]).abs().max() > 1e-3  # the lead was not ignored where it is recorded
@@ -159,7 +159,7 @@ def test_a_record_without_any_lead_gives_finite_features_and_gradients(tokens: s
     backbone = small(tokens)
     ecg = signal()
     ecg[0] = 0
-    pooled = backbone(ecg)
+    pooled = backbone(ecg, leads=torch.tensor([[False] * 3, [True] * 3]))
     pooled.square().sum().backward()
     assert pooled.isfinite().all()
     assert all(p.grad.isfinite().all() for p in backbone.parameters())

@@ -39,12 +39,14 @@ def by_torch(block: nn.Module, x: Tensor, missing: Tensor | None) -> tuple[Tenso
 def test_rollout_is_that_of_torch_attention(name: str) -> None:
     tested, signal = encoder(name, depth=3), torch.randn(2, 12, 250)
     backbone = tested.backbone
-    missing = None
+    missing = leads = None
     if name == "vit1d_lead":
-        signal[1, 4] = 0
+        leads = torch.ones(2, 12, dtype=torch.bool)
+        leads[1, 4] = False
         missing = torch.zeros(2, 24 + 120, dtype=torch.bool)
         missing[1, 24 + 40 : 24 + 50] = True
-    x = backbone._open(backbone.embed(backbone.patchify(signal)), None)[0]
+    seen = tested.prepare(signal, leads=leads).signal
+    x = backbone._open(backbone.embed(backbone.patchify(seen)), None)[0]
     mixed = torch.eye(x.shape[1]).expand(2, -1, -1)
     for block in backbone.blocks:
         x, weights = by_torch(block, x, missing)
@@ -53,7 +55,7 @@ def test_rollout_is_that_of_torch_attention(name: str) -> None:
         kept = torch.arange(backbone.extra, x.shape[1])
         pooled = kept if missing is None else kept[~missing[record, kept]]
         expected = mixed[record, pooled].mean(0)[kept].view(backbone.rows, 10).numpy()
-        heat = attention_rollout(tested, signal, by_lead=True)[record].numpy()
+        heat = attention_rollout(tested, signal, by_lead=True, leads=leads)[record].numpy()
         for lead in range(12):
             wanted = np.interp(np.arange(250), 12 + 25 * np.arange(10), expected[lead if backbone.rows > 1 else 0])
             np.testing.assert_allclose(heat[lead], wanted, rtol=1e-3, atol=1e-7)

@@ -23,7 +23,7 @@ def test_maps_are_those_of_the_steps_at_their_times(model: Classifier) -> None:
     signal, targets = torch.randn(3, 12, 500), torch.tensor([[1, 0, 0], [1, 0, 1], [0, 0, 0]])
     attention, response = label_attention(model, signal, targets)
     assert attention.shape == response.shape == (3, 500)
-    steps, head = model.encoder.forward_features(signal).detach(), model.head.weight.detach()
+    steps, head = model.encoder.forward_steps(signal)[0].detach(), model.head.weight.detach()
     for record, classes in ((0, [0]), (1, [0, 2])):
         wanted = torch.stack([steps[record].abs().mean(1), (steps[record] @ head[classes].T).mean(1).clamp(min=0)])
         for found, expected in zip((attention, response), wanted, strict=True):
