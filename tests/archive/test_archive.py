@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from ssl_ecg.archive import ArchiveError, ArchiveWriter, open_archive
 from ssl_ecg.archive.writer import quantise
-from ssl_ecg.signals import SignalSettings, normalise
+from ssl_ecg.signals import SignalSettings
 
 SETTINGS = SignalSettings(leads=("I", "II"), duration=1.0, min_duration=1.0, normalise="none")
 
@@ -72,12 +72,12 @@ def test_reads_records_in_any_order(folder: Path) -> None:
     archive = open_archive(folder)
     assert len(archive) == 7
     rows = [6, 0, 0, 4, 3]
-    np.testing.assert_allclose(archive.read(rows), draw(7)[rows], atol=5.1e-4)
-    assert archive.read([]).shape == (0, 2, 100)
+    np.testing.assert_allclose(archive.read(rows).signal, draw(7)[rows], atol=5.1e-4)
+    assert [part.shape for part in archive.read([])] == [(0, 2, 100), (0,), (0, 2)]
     record = archive[-1]
     assert (record["record_id"], record["patient_id"]) == ("r6", "p3")
     assert record["signal"].dtype == np.float32
-    np.testing.assert_array_equal(record["signal"], archive.read([6])[0])
+    np.testing.assert_array_equal(record["signal"], archive.read([6]).signal[0])
     assert archive.patient.tolist() == [0, 0, 1, 1, 2, 2, 3]
     assert (archive.leads, archive.sampling_rate, archive.samples) == (("I", "II"), 100, 100)
     assert archive.manifest["age"].notna().sum() == 4
@@ -86,11 +86,50 @@ def test_reads_records_in_any_order(folder: Path) -> None:
     archive.verify()
 
 
-@pytest.mark.parametrize("how", ["lead", "record"])
-def test_normalises_as_its_settings_say(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("how", ["lead", "record", "none"])
+def test_reads_millivolts_whatever_networks_make_of_them(tmp_path: Path, how: str) -> None:
     writer = ArchiveWriter(tmp_path, SignalSettings(**{**SETTINGS.to_dict(), "normalise": how}))
     writer.write_part(draw(3), manifest(0, 3))
-    np.testing.assert_allclose(writer.finish().read([2, 1]), normalise(draw(3)[[2, 1]], how), atol=2e-3)
+    np.testing.assert_allclose(writer.finish().read([2, 1]).signal, draw(3)[[2, 1]], atol=5.1e-4)
+
+
+def test_reads_what_was_recorded_with_the_signal(tmp_path: Path) -> None:
+    """A flat end or lead holds 0 like what was not recorded; the manifest tells them apart."""
+    signal = draw(4)
+    signal[:2, :, 60:] = 0
+    signal[2:, 1] = 0
+    writer = ArchiveWriter(tmp_path, SETTINGS)
+    table = manifest(0, 4).assign(recorded=[60, 100, 100, 100], leads=["I II", "I II", "I", "II I"])
+    archive = (writer.write_part(signal, table), writer.finish())[1]
+    read = archive.read([3, 0, 1, 2, 0])
+    np.testing.assert_allclose(read.signal, signal[[3, 0, 1, 2, 0]], atol=5.1e-4)
+    assert read.recorded.tolist() == [100, 60, 100, 100, 60]
+    assert (read.recorded.dtype, read.leads.dtype) == (np.int64, np.bool_)
+    assert read.leads.tolist() == [[True, True], [True, True], [True, True], [True, False], [True, True]]
+    assert (archive[0]["recorded"], archive[2]["leads"]) == (60, "I")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"recorded": 0}, "recorded=0 of 100 samples"),
+        ({"recorded": 101}, "recorded=101 of 100 samples"),
+        ({"leads": "I V1"}, "leads='I V1' of I II"),
+        ({"leads": ""}, "leads='' of I II"),
+        ({"recorded": None}, "lacks recorded"),
+        ({"leads": None}, "lacks leads"),
+    ],
+)
+def test_a_manifest_that_says_the_impossible_is_refused(folder: Path, wrong: dict[str, object], message: str) -> None:
+    (name, value), path = *wrong.items(), folder / "manifest.parquet"
+    table = pd.read_parquet(path)
+    if value is None:
+        table = table.drop(columns=name)
+    else:
+        table.loc[5, name] = value
+    table.to_parquet(path, index=False)
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
 
 
 def test_rows_by_record_id(folder: Path) -> None:
@@ -111,7 +150,8 @@ def test_can_be_sent_to_workers(folder: Path) -> None:
     archive.read([0])
     sent = pickle.dumps(archive)
     assert len(sent) < 10_000
-    np.testing.assert_array_equal(pickle.loads(sent).read(range(7)), archive.read(range(7)))
+    for part, same in zip(pickle.loads(sent).read(range(7)), archive.read(range(7)), strict=True):
+        np.testing.assert_array_equal(part, same)
 
 
 def test_grows_and_keeps_what_was_there(folder: Path) -> None:
@@ -120,7 +160,7 @@ def test_grows_and_keeps_what_was_there(folder: Path) -> None:
     assert len(open_archive(folder)) == 7
     archive = writer.finish()
     assert len(archive) == 9
-    np.testing.assert_allclose(archive.read(range(9)), np.concatenate([draw(7), draw(2, seed=1)]), atol=5.1e-4)
+    np.testing.assert_allclose(archive.read(range(9)).signal, np.concatenate([draw(7), draw(2, seed=1)]), atol=5.1e-4)
     assert archive.rejected.values.tolist() == [["bad.hea", "truncated signal"], ["worse.hea", "unreadable"]]
     archive.verify()
 
@@ -181,7 +221,8 @@ def test_missing_and_unfinished_archives_do_not_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 99}, "format version 99, this release reads version 1"),
+        ({"version": 1}, "format version 1, this release reads version 2"),
+        ({"version": 99}, "format version 99, this release reads version 2"),
         ({"format": "something"}, "not an archive of this package"),
         ({"settings": {"rate": 3}}, "rate=3: there is no such setting"),
         ({"parts": None}, "is damaged"),
@@ -237,4 +278,4 @@ def test_full_disk_keeps_committed_parts(tmp_path: Path, monkeypatch: pytest.Mon
     again = ArchiveWriter(tmp_path, SETTINGS)
     assert set(again.sources) == {"r0", "r1", "r2", "r3"}
     again.write_part(draw(7)[4:], manifest(4, 3))
-    np.testing.assert_allclose(again.finish().read(range(7)), draw(7), atol=5.1e-4)
+    np.testing.assert_allclose(again.finish().read(range(7)).signal, draw(7), atol=5.1e-4)
