@@ -88,7 +88,7 @@ class JEPA(nn.Module):
             update_momentum(self.backbone, self.teacher, self.momentum)
         patches = self.backbone.patchify(batch["signal"])
         present = present_tokens(self.backbone, batch, patches.shape[1])
-        mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device)
+        mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device, present)
         seen = take_present(present, mask.visible)
         visible = self.backbone.encode(self.backbone.embed(patches, mask.visible), seen)[:, self.backbone.extra :]
         prediction = self.predictor(visible, [], mask)

@@ -136,10 +136,10 @@ class MaskedAutoencoder(nn.Module):
         self.mask, self.ratio, self.normalise_targets = mask, ratio, normalise_targets
         self.decoder = GridDecoder(backbone, decoder_width, decoder_depth, decoder_heads, decode)
 
-    def draw_mask(self, patches: Tensor) -> Mask:
-        """Hide some of patches [B, N, V], in each record on its own."""
+    def draw_mask(self, patches: Tensor, present: Tensor | None = None) -> Mask:
+        """Hide some of patches [B, N, V], in each record on its own and of those ``present`` [B, N]; None: of all."""
         batch, tokens, rows = len(patches), patches.shape[1], self.backbone.rows
-        return grid_mask(self.mask, batch, rows, tokens // rows, self.ratio, patches.device)
+        return grid_mask(self.mask, batch, rows, tokens // rows, self.ratio, patches.device, present)
 
     def predict(self, patches: Tensor, mask: Mask, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Predict all patches [B, N, V] from the visible ones among those ``present``, bool [B, N] or None for all.
@@ -158,8 +158,8 @@ class MaskedAutoencoder(nn.Module):
             "loss"; "features" [B, D] pooled from the visible tokens, detached.
         """
         patches = self.backbone.patchify(batch["signal"])
-        mask = self.draw_mask(patches)
         present = present_tokens(self.backbone, batch, patches.shape[1])
+        mask = self.draw_mask(patches, present)
         prediction, visible = self.predict(patches, mask, present)
         target = normalise_patches(patches) if self.normalise_targets else patches
         scored = mask.masked if present is None else mask.masked & present
@@ -178,8 +178,9 @@ class MaskedAutoencoder(nn.Module):
             deviation of the original.
         """
         patches = self.backbone.patchify(batch["signal"])
-        mask = self.draw_mask(patches)
-        predicted = self.predict(patches, mask, present_tokens(self.backbone, batch, patches.shape[1]))[0].float()
+        present = present_tokens(self.backbone, batch, patches.shape[1])
+        mask = self.draw_mask(patches, present)
+        predicted = self.predict(patches, mask, present)[0].float()
         if self.normalise_targets:
             predicted = restore_patches(predicted, patches)
         hidden = mask.masked[..., None].expand_as(patches)

@@ -80,9 +80,10 @@ class Wav2Vec2(nn.Module):
             "loss"; "accuracy", the share of hidden patches that are recognised; "features" [B, D] of the partly hidden
             records, detached.
         """
-        patches = self.backbone.patchify(self.augment(batch["signal"]))
+        signal = self.augment(batch["signal"], batch.get("recorded"), batch.get("leads"))
+        patches = self.backbone.patchify(signal)
         present = present_tokens(self.backbone, batch, patches.shape[1])
-        mask = block_mask(len(patches), patches.shape[1], self.ratio, self.spans, patches.device)
+        mask = block_mask(len(patches), patches.shape[1], self.ratio, self.spans, patches.device, present)
         content = self.backbone.content(patches)
         # What stands at a hidden place knows where it is, as every token does.
         tokens = self.backbone.embed(patches) + mask.masked[..., None] * (self.mask_token - content)

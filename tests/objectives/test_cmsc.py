@@ -11,7 +11,8 @@ from ssl_ecg.views import adjacent_segments
 
 def batch(size: int = 6, leads: int = 12, samples: int = 200, seed: int = 0) -> dict[str, Tensor]:
     signal = torch.randn(size, leads, samples, generator=torch.Generator().manual_seed(seed))
-    return {"signal": signal, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
+    whole = {"recorded": torch.full((size,), samples), "leads": torch.ones(size, leads, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
 
 
 def small_cmsc(**options: object) -> nn.Module:
@@ -38,7 +39,7 @@ def test_keeps_the_contract() -> None:
 
 def test_without_augmentation_it_is_the_loss_of_the_projected_halves() -> None:
     objective, data = small_cmsc(temperature=0.2, reduction="pooled").eval(), batch()
-    first, second = adjacent_segments(data["signal"])
+    first, second = adjacent_segments(data["signal"], data["recorded"])[0]
     views = [objective.projector(objective.backbone(view)) for view in (first, second)]
     expected = patient_contrastive_loss(*views, data["patient"], 0.2, "pooled")
     torch.testing.assert_close(objective(data)["loss"], expected)
@@ -54,7 +55,7 @@ def test_with_positives_by_record_other_visits_are_negatives(leads: str) -> None
     data = batch(leads=2)
     views = [
         segment.flatten(0, 1)[:, None] if leads == "single" else segment
-        for segment in adjacent_segments(data["signal"])
+        for segment in adjacent_segments(data["signal"], data["recorded"])[0]
     ]
     embedded = [objective.projector(objective.network(view)) for view in views]
     # The leads of one recording stay together.

@@ -18,7 +18,8 @@ def small(name: str, in_leads: int = 3, **options: object) -> nn.Module:
 
 def batch() -> dict[str, Tensor]:
     signal = torch.randn(5, 3, 100, generator=torch.Generator().manual_seed(1))
-    return {"signal": signal, "patient": torch.tensor([4, 2, 4, 1, 2])}
+    whole = {"recorded": torch.full((5,), 100), "leads": torch.ones(5, 3, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.tensor([4, 2, 4, 1, 2])}
 
 
 @pytest.mark.parametrize(("name", "segments"), [("cmlc", 1), ("cmsmlc", 2), ("cmsmlc", 4)])
@@ -41,9 +42,11 @@ def test_every_lead_of_every_segment_is_a_view_and_the_loss_the_mean_over_all_pa
 
 def test_views_come_segment_by_segment_and_lead_by_lead() -> None:
     data = batch()
-    views, patient = small("cmsmlc").views(data)
+    views, recorded, leads, patient = small("cmsmlc").views(data)
     assert views.shape == (6, 5, 1, 50)
     assert torch.equal(patient, data["patient"])
+    assert torch.equal(recorded, torch.full((6, 5), 50))
+    assert leads.shape == (6, 5, 1)
     assert torch.equal(views[4, 2, 0], data["signal"][2, 1, 50:])
 
 
@@ -61,4 +64,5 @@ def test_the_encoder_of_all_leads_learns(name: str) -> None:
 def test_a_single_view_is_refused() -> None:
     with pytest.raises(ValueError, match="segments=1: with 1 lead there is one view"):
         small("cmlc", in_leads=1)
-    assert small("cmsmlc", in_leads=1)({**batch(), "signal": batch()["signal"][:, :1]})["loss"].isfinite()
+    one = {**batch(), "signal": batch()["signal"][:, :1], "leads": batch()["leads"][:, :1]}
+    assert small("cmsmlc", in_leads=1)(one)["loss"].isfinite()

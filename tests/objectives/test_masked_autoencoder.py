@@ -32,7 +32,7 @@ def batch(size: int = 4, leads: int = 4, samples: int = 200) -> dict[str, Tensor
 
 def hold(objective: MaskedAutoencoder, mask: Mask, prediction: Tensor | None = None) -> None:
     """Fix the mask and, if given, the prediction."""
-    objective.draw_mask = lambda patches: mask  # type: ignore[method-assign]
+    objective.draw_mask = lambda patches, present=None: mask  # type: ignore[method-assign]
     if prediction is not None:
         visible = torch.zeros(len(prediction), 1, objective.backbone.width)
         objective.predict = lambda patches, mask, present: (prediction, visible)  # type: ignore[method-assign]

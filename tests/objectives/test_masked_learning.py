@@ -14,13 +14,15 @@ from ssl_ecg.evaluation import macro_auroc
 from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.masked_loss import masked_loss
+from ssl_ecg.signals.normalisation import normalise
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import LinearProbe, create_task
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:
     archive = open_archive(synthesize(tmp_path, records=800, seed=1, duration=5, workers=1))
-    signals = torch.from_numpy(archive.read(np.arange(len(archive))))
+    read = map(torch.from_numpy, archive.read(np.arange(len(archive))))
+    signals = normalise(*read, how=archive.settings.normalise)
     labels = read_labels(tmp_path / "labels" / "conditions.csv", archive)
     splits = SplitSettings(seed=0).split(labels)
     train, test = (torch.from_numpy(labels.rows[index]) for index in (splits.train, splits.test))

@@ -33,7 +33,8 @@ every_case = pytest.mark.parametrize("case", FAMILY)
 
 def batch(size: int = 6, leads: int = 3, samples: int = 120, seed: int = 0) -> dict[str, Tensor]:
     signal = torch.randn(size, leads, samples, generator=torch.Generator().manual_seed(seed))
-    return {"signal": signal, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
+    whole = {"recorded": torch.full((size,), samples), "leads": torch.ones(size, leads, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
 
 
 def small(case: str, **options: object) -> nn.Module:
@@ -132,8 +133,8 @@ def test_views_are_augmented_anew_by_the_global_generator(case: str) -> None:
 
 @every_case
 def test_every_view_of_every_recording_has_an_augmentation_of_its_own(case: str) -> None:
-    plain, _ = small(case).views(batch())
-    views, _ = small(case, augment={"amplitude_scaling": 0.5}).views(batch())
+    plain = small(case).views(batch()).signal
+    views = small(case, augment={"amplitude_scaling": 0.5}).views(batch()).signal
     factor = views.norm(dim=3) / plain.norm(dim=3)  # [V, R, leads]
     assert ((factor - 1).abs() > 1e-4).all()
     assert len(factor.unique()) == factor.numel()
@@ -261,7 +262,7 @@ def test_gathering_in_one_process_changes_nothing() -> None:
 def double_batch() -> dict[str, Tensor]:
     data = batch(size=8)
     # Patient 0 has records in both processes, 1 in the second only, the rest one each.
-    return {"signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
+    return {**data, "signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
 
 
 def one_of_two(rank: int, folder: str) -> None:
