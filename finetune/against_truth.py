@@ -22,7 +22,7 @@ from scipy.stats import spearmanr
 import ssl_ecg
 from ssl_ecg.comparison.folder import data_identity
 from ssl_ecg.explain.style import LINE, STYLE, save_figure
-from ssl_ecg.report.figures import ARM_STYLES, METRIC_LABELS
+from ssl_ecg.report.figures import ARM_STYLES
 from ssl_ecg.tasks import Task, read_task
 
 TRUE_RISKS = ("true_risk_5y", "risk_5y", "true_probability", "low_lvef_probability")
@@ -46,7 +46,7 @@ def describe(task: Task, targets: NDArray[np.float32], risk: NDArray[np.float64]
     """Say how scores rank the outcomes, and how near their risk is to the true one."""
     predicted = predicted_risk(task, scores)
     return {
-        task.selection: task.metrics(targets, scores)[task.selection],
+        task.selection.name: task.evaluate(targets, scores)[task.selection.name],
         "rank_correlation": spearmanr(predicted, risk).statistic,
         "mean_predicted": predicted.mean(),
         "mean_true": risk.mean(),
@@ -92,8 +92,8 @@ def main() -> None:
     logging.info(
         "%s, %s of the truth %.3f\n%s",
         out,
-        METRIC_LABELS[task.selection],
-        rows[0][task.selection],
+        task.selection.label,
+        rows[0][task.selection.name],
         found.round(3).to_string(),
     )
     full = max(fraction for _, fraction in risks)

@@ -35,7 +35,7 @@ def killing(self, *arguments, **options):
         os.kill(os.getpid(), signal.SIGKILL)
     return original(self, *arguments, **options)
 {owner}.{method} = killing
-pretrain(open_archive({archive!r}), {out!r}, {settings!r}, progress=False)
+pretrain(open_archive({archive!r}), {out!r}, PretrainSettings(**{settings}), progress=False)
 """
 
 
@@ -45,7 +45,7 @@ def run_until_killed(
     code = KILLED.format(
         archive=str(archive.folder),
         out=str(out),
-        settings=settings,
+        settings=settings.to_dict(),
         module=module,
         owner=owner,
         method=method,

@@ -344,8 +344,9 @@ def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: Pret
     script.write_text(
         "from ssl_ecg.archive import open_archive\n"
         "from ssl_ecg.training import PretrainSettings, pretrain\n"
-        f"encoder = pretrain(open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / 'out')!r}, {settings!r},\n"
-        "                   progress=False)\n"
+        f"settings = PretrainSettings(**{settings.to_dict()})\n"
+        f"archive, out = open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / 'out')!r}\n"
+        "encoder = pretrain(archive, out, settings, progress=False)\n"
         "print('epochs run:', encoder.origin['epochs_run'])\n"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -409,7 +410,7 @@ def refuse(self, address, *rest):
 connect, socket.socket.connect = socket.socket.connect, refuse
 from ssl_ecg.archive import open_archive
 from ssl_ecg.training import PretrainSettings, pretrain
-settings = {tiny_pretraining!r}
+settings = PretrainSettings(**{tiny_pretraining.to_dict()})
 settings = PretrainSettings(**{{**vars(settings), "epochs": 1, "loggers": ("wandb",)}})
 pretrain(open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / "out")!r}, settings, progress=False)
 """
