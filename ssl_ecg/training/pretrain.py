@@ -58,20 +58,14 @@ class PretrainModule(pl.LightningModule):
         settings: PretrainSettings,
         steps: int,
         steps_per_epoch: int,
-        normalise: str,
         crop: int | None = None,
     ) -> None:
         super().__init__()
         self.objective = objective
         self.settings = settings
-        self.normalise = normalise
         self.crop = crop  # samples; None: whole records
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self._features: list[Tensor] = []
-
-    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Normalise whole records, on the device."""
-        return normalised(batch, self.normalise)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
@@ -238,9 +232,7 @@ def pretrain(
         sync_batchnorm=torch.cuda.device_count() > 1,
     )
     per_epoch = data.steps_per_epoch
-    module = PretrainModule(
-        objective, settings, settings.epochs * per_epoch, per_epoch, archive.settings.normalise, crop
-    )
+    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     # A run that diverged has no last weights worth keeping.
@@ -280,7 +272,7 @@ def pretrain(
             from ssl_ecg.explain.style import save_figure
 
             batch = data.validation_data[np.arange(min(RECORDS, len(validation_rows)))]
-            batch = first_samples(normalised(batch, module.normalise), crop)
+            batch = first_samples(normalised(batch, archive.settings.normalise), crop)
             batch = {name: values.to(module.device) for name, values in batch.items()}
             save_figure(draw_reconstruction(masked, batch, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
@@ -315,6 +307,10 @@ class PretrainData(pl.LightningDataModule):
         settings = self.settings
         batches = EpochBatches(len(data), settings.batch_size, seed, rank, world, patient, settings.per_patient)
         return batch_loader(data, batches, self.settings.workers)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Normalise whole records, on the device."""
+        return normalised(batch, self.train_data.archive.settings.normalise)
 
     def train_dataloader(self) -> Any:
         """Return shuffled batches, another order every epoch."""
