@@ -23,7 +23,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.explain import beat_shares, ecg_figure, grad_cam, r_peaks
 from ssl_ecg.records import LEADS
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.signals.filters import condition, normalise
+from ssl_ecg.signals.filters import condition
 from ssl_ecg.synthetic import draw_ecgs
 from ssl_ecg.tasks import create_task
 from ssl_ecg.tasks.classifier import Classifier
@@ -46,16 +46,16 @@ class Cohort:
 
     Attributes:
         millivolts: float32 [n, 12, T].
-        signal: [n, 12, T], as the network sees it.
+        signal: [n, 12, T], the same as a tensor.
         targets: [n, 2], of ``CLASSES``.
-        truth: a row a record.
+        truth: one row per record.
         peaks: R times of each record, samples.
     """
 
     def __init__(self, records: int, seed: int) -> None:
         ecgs = draw_ecgs(records, seed=seed, visits=(1, 1), conditions=["sinus_rhythm"])
         self.millivolts = np.stack([condition(signal, 100.0, SIGNAL) for signal in ecgs.signal])
-        self.signal = torch.from_numpy(normalise(self.millivolts, SIGNAL.normalise))
+        self.signal = torch.from_numpy(self.millivolts)
         self.truth = ecgs.truth
         positive = np.stack([self.truth["risk_5y"] > 0.25, self.truth["low_lvef"] == 1], axis=1)
         self.targets = torch.from_numpy(positive.astype(np.float32))
@@ -83,14 +83,15 @@ def untrained(seed: int) -> Classifier:
 def trained(cohort: Cohort) -> Classifier:
     """Train a network for both classes; half of each batch has a low LVEF, which one record in ten has."""
     model, rng = untrained(0).train(), np.random.default_rng(0)
+    signals = model.encoder.prepare(cohort.signal).signal
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
     low = cohort.targets[:, CLASSES.index("low_lvef")] == 1
     groups = [np.flatnonzero(low), np.flatnonzero(~low)]
     for _ in range(STEPS):
         rows = np.concatenate([rng.choice(group, BATCH // 2) for group in groups])
-        start = int(rng.integers(cohort.signal.shape[2] - CROP))
-        crop = cohort.signal[rows, :, start : start + CROP]
+        start = int(rng.integers(signals.shape[2] - CROP))
+        crop = signals[rows, :, start : start + CROP]
         loss = model.task.loss(model.head(model.encoder.backbone(crop)), cohort.targets[rows])
         optimiser.zero_grad()
         loss.backward()

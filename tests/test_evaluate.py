@@ -78,10 +78,10 @@ def test_what_was_fitted_predicts_what_is_written(home: Site, abroad: Site, mode
     pd.testing.assert_frame_equal(scores, written[scores.columns], atol=1e-5, check_dtype=False)
     other = probed.predict(str(abroad.archive.folder))
     assert other["record_id"].tolist() == abroad.archive.manifest["record_id"].tolist()
-    signal = abroad.archive.read([0, 5])
-    np.testing.assert_allclose(probed.model.predict(signal), other.loc[[0, 5], scores.columns[1:]], atol=1e-5)
+    signals = abroad.archive.read([0, 5])
+    np.testing.assert_allclose(probed.model.predict(*signals), other.loc[[0, 5], scores.columns[1:]], atol=1e-5)
     written = pd.read_csv(model / "predictions.csv")
-    kept = ssl_ecg.load_model(model).predict(home.archive.read(home.archive.rows(written["record_id"])))
+    kept = ssl_ecg.load_model(model).predict(*home.archive.read(home.archive.rows(written["record_id"])))
     np.testing.assert_allclose(kept, written[scores.columns[1:]], atol=1e-5)
 
 

@@ -140,7 +140,7 @@ class Encoder(nn.Module):
         """
         self.check_shape(signal)
         if recorded is None:
-            recorded = torch.full((len(signal),), self.samples, device=signal.device)
+            recorded = torch.full(signal.shape[:1], self.samples, device=signal.device)
         if leads is None:
             leads = torch.ones(signal.shape[:2], dtype=torch.bool, device=signal.device)
         return Signals(normalise(signal, recorded, leads, self.signal.normalise), recorded, leads)

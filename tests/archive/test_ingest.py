@@ -52,7 +52,7 @@ def test_signals_are_conditioned_and_kept(source: Path, tmp_path: Path, rate: in
     report = run(source, tmp_path / "a", settings=settings)
     assert (report.accepted, report.rejected, report.skipped) == (6, 0, 0)
     archive = report.archive
-    assert archive.read(range(6)).shape == (6, 12, 10 * rate)
+    assert archive.read(range(6)).signal.shape == (6, 12, 10 * rate)
     assert list(archive.manifest["record_id"]) == ["r0", "r2", "r4", "ward/r1", "ward/r3", "ward/r5"]
     for row, record_id in enumerate(archive.manifest["record_id"]):
         record = read_wfdb(source / record_id)
@@ -136,7 +136,7 @@ def test_second_source_adds_and_nothing_is_read_twice(source: Path, tmp_path: Pa
     assert report.archive.rejected.values.tolist() == [
         ["r0.hea", "duplicate record id: r0 is in the archive from clinic"]
     ]
-    np.testing.assert_array_equal(report.archive.read(range(6)), first.archive.read(range(6)))
+    np.testing.assert_array_equal(report.archive.read(range(6)).signal, first.archive.read(range(6)).signal)
     assert report.archive.manifest["record_id"].iloc[-1] == "new"
     report.archive.verify()
 

@@ -39,7 +39,7 @@ def test_saved_and_loaded_features_are_identical_bit_for_bit(encoder: Encoder, f
     loaded = ssl_ecg.load_encoder(folder)
     with torch.inference_mode():
         assert torch.equal(loaded(signal), encoder(signal))
-        assert torch.equal(loaded.forward_features(signal), encoder.forward_features(signal))
+        assert torch.equal(loaded.forward_steps(signal)[0], encoder.forward_steps(signal)[0])
     assert not any(module.training for module in loaded.modules())
     assert loaded.leads == ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
     assert (loaded.width, loaded.sampling_rate, loaded.samples) == (64, 100.0, 500)
@@ -103,7 +103,7 @@ def test_all_differences_are_named_at_once_and_equal_settings_pass(encoder: Enco
 
 @pytest.mark.parametrize("shape", [(12, 500), (2, 1, 500), (2, 12, 499), (2, 12, 1000), (2, 500, 12)])
 def test_signals_of_another_shape_are_refused(encoder: Encoder, shape: tuple[int, ...]) -> None:
-    for call in (encoder, encoder.forward_features):
+    for call in (encoder, encoder.forward_steps):
         with pytest.raises(ValueError, match=r"12 leads \(I, II, .*500 samples at 100 Hz") as error:
             call(torch.zeros(shape))
         assert str(shape) in str(error.value)

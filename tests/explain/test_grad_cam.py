@@ -61,7 +61,7 @@ def test_maps_of_every_backbone_are_of_the_samples_and_not_negative(name: str) -
 def test_with_mean_pooling_the_map_is_the_features_weighted_by_the_head() -> None:
     explained, signal = model(), torch.randn(2, 12, 500)
     with torch.no_grad():
-        steps = explained.encoder.forward_features(signal).numpy()  # [B, N, D']
+        steps = explained.encoder.forward_steps(signal)[0].numpy()  # [B, N, D']
     count = steps.shape[1]
     assert count == 16
     expected = np.maximum(steps @ explained.head.weight[1].detach().numpy() / count, 0)
@@ -116,13 +116,17 @@ def test_steps_lie_where_the_signal_moves_them(name: str) -> None:
     assert abs(np.mean(errors)) < 0.75 * stride
 
 
-def test_a_missing_lead_speaks_for_nothing() -> None:
-    for name in BY_LEAD:
-        signal = torch.randn(2, 12, 500)
-        signal[:, 6] = 0
-        heat = grad_cam(model(name), signal, "a", by_lead=True)
-        assert (heat[:, 6] == 0).all()
-        assert (heat.amax((1, 2)) > 0).all()
+def test_what_was_not_recorded_speaks_for_nothing() -> None:
+    for name in BACKBONES:
+        explained, signal = model(name), torch.randn(2, 12, 500)
+        explained.head.weight.data.abs_()
+        recorded, leads = torch.tensor([500, 300]), torch.ones(2, 12, dtype=torch.bool)
+        leads[:, 6] = False
+        heat = grad_cam(explained, signal, "a", by_lead=True, recorded=recorded, leads=leads)
+        assert not heat[1, :, 300:].any()
+        assert heat.max() > 0
+        if name in BY_LEAD:
+            assert not heat[:, 6].any()
 
 
 def test_the_sum_of_all_outputs_can_be_explained() -> None:

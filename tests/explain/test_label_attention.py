@@ -23,7 +23,7 @@ def test_maps_are_those_of_the_steps_at_their_times(model: Classifier) -> None:
     signal, targets = torch.randn(3, 12, 500), torch.tensor([[1, 0, 0], [1, 0, 1], [0, 0, 0]])
     attention, response = label_attention(model, signal, targets)
     assert attention.shape == response.shape == (3, 500)
-    steps, head = model.encoder.forward_features(signal).detach(), model.head.weight.detach()
+    steps, head = model.encoder.forward_steps(signal)[0].detach(), model.head.weight.detach()
     for record, classes in ((0, [0]), (1, [0, 2])):
         wanted = torch.stack([steps[record].abs().mean(1), (steps[record] @ head[classes].T).mean(1).clamp(min=0)])
         for found, expected in zip((attention, response), wanted, strict=True):
@@ -31,6 +31,14 @@ def test_maps_are_those_of_the_steps_at_their_times(model: Classifier) -> None:
             torch.testing.assert_close(found[record], at_samples)
     assert (response[2] == 0).all()
     assert not attention.requires_grad
+
+
+def test_nothing_is_found_where_nothing_was_recorded(model: Classifier) -> None:
+    signal, targets = torch.randn(2, 12, 500), torch.tensor([[1, 1, 1], [1, 1, 1]])
+    attention, response = label_attention(model, signal, targets, torch.tensor([500, 300]))
+    assert not attention[1, 300:].any()
+    assert not response[1, 300:].any()
+    assert (attention[0, 300:] > 0).all()
 
 
 def test_they_can_be_drawn(model: Classifier) -> None:
