@@ -127,8 +127,8 @@ def test_finetuned_model_gives_the_written_predictions(journey: Journey, model: 
     best = curve.loc[curve["validation_macro_auroc"].idxmax()]
     assert (metrics["step"], metrics["validation_macro_auroc"]) == pytest.approx((best["step"], best.iloc[-2]))
     assert curve["step"].tolist() == [0, 3, 6]
-    signals = [*map(torch.from_numpy, archive.read([0]))]
-    assert torch.equal(ssl_ecg.load_encoder(model)(*signals), classifier.encoder(*signals))
+    features = ssl_ecg.load_encoder(model)(torch.from_numpy(archive.read([0]).signal))
+    assert torch.equal(features, classifier.encoder(torch.from_numpy(archive.read([0]).signal)))
 
 
 def test_finetuned_encoder_may_not_be_tested_on_patients_it_learned_from(journey: Journey, model: Path, capsys) -> None:

@@ -78,10 +78,10 @@ def test_what_was_fitted_predicts_what_is_written(home: Site, abroad: Site, mode
     pd.testing.assert_frame_equal(scores, written[scores.columns], atol=1e-5, check_dtype=False)
     other = probed.predict(str(abroad.archive.folder))
     assert other["record_id"].tolist() == abroad.archive.manifest["record_id"].tolist()
-    signals = abroad.archive.read([0, 5])
-    np.testing.assert_allclose(probed.model.predict(*signals), other.loc[[0, 5], scores.columns[1:]], atol=1e-5)
+    signal = abroad.archive.read([0, 5]).signal
+    np.testing.assert_allclose(probed.model.predict(signal), other.loc[[0, 5], scores.columns[1:]], atol=1e-5)
     written = pd.read_csv(model / "predictions.csv")
-    kept = ssl_ecg.load_model(model).predict(*home.archive.read(home.archive.rows(written["record_id"])))
+    kept = ssl_ecg.load_model(model).predict(home.archive.read(home.archive.rows(written["record_id"])).signal)
     np.testing.assert_allclose(kept, written[scores.columns[1:]], atol=1e-5)
 
 
@@ -143,7 +143,8 @@ def test_ids_that_coincide_are_refused_with_two_ways_out(
     assert set(ids.iloc[scored]) == set(ids) - seen
     said = json.loads((tmp_path / "others" / "evaluation.json").read_text())
     assert (said["seen_patients"], said["records_of_seen_patients"]) == ("leave_out", ids.isin(seen).sum())
-    assert said["tested"] == {"records": len(scored), "patients": ids.nunique() - len(seen)}
+    tested = {"records": len(scored), "patients": ids.nunique() - len(seen), "patients_unknown": 0}
+    assert said["tested"] == tested
 
 
 def test_every_record_tests_and_nothing_is_tuned(model: Path, abroad: Site, tmp_path: Path) -> None:

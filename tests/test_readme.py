@@ -39,12 +39,13 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory, write_wfdb) -> Path:
-    """A folder with ``ecgs`` and ``labels.csv``, as README.md describes them."""
+    """A folder with ``ecgs``, ``patients.csv`` and ``labels.csv``, as README.md describes them."""
     folder = tmp_path_factory.mktemp("desk")
     ecgs = draw_ecgs(60, seed=2, sampling_rate=125)
     for signal, record_id in zip(ecgs.signal, ecgs.truth["record_id"], strict=True):
         patient, visit = record_id.split("/")
         write_wfdb(folder / "ecgs" / patient, visit, signal, 125)
+    ecgs.truth[["record_id", "patient_id", "recorded_at", "age", "sex"]].to_csv(folder / "patients.csv", index=False)
     labels = ecgs.truth[["record_id", "sinus_rhythm"]].assign(slow=ecgs.truth["sinus_bradycardia"].astype("Int64"))
     labels.loc[0, "slow"] = pd.NA
     labels.to_csv(folder / "labels.csv", index=False)
@@ -95,15 +96,16 @@ def test_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for verb, options in small.items():
         shrink(monkeypatch, verb, **options)
-    (code,) = blocks("python")
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), names)
     assert names["features"].shape == (2, names["encoder"].width)
-    assert names["logits"].shape == (1, 2)
+    assert names["scores"].shape == (1, 2)
     for name in ("probed", "finetuned"):
         assert 0 <= names[name].metrics["macro_auroc"] <= 1
-    assert names["scores"].columns.tolist() == ["record_id", "sinus_rhythm_score", "slow_score"]
-    assert len(names["scores"]) == len(names["archive"])
+    table = names["finetuned"].predict("archive")
+    assert table.columns.tolist() == ["record_id", "sinus_rhythm_score", "slow_score"]
+    assert len(table) == len(names["archive"])
     assert isinstance(names["summary"], pd.DataFrame)
 
 
@@ -111,7 +113,17 @@ def test_scripts_run(desk: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> Non
     monkeypatch.chdir(desk)
     shrink(monkeypatch, "pretrain", warmup_epochs=0, backbone={"name": "xresnet1d18", "width": 4})
     shrink(monkeypatch, "finetune", training={"steps": 4, "batch_size": 16, "evaluations": 2})
-    pretrain = ["ecgs", "archive", "scripts/encoder", "--holdout", "labels.csv", "--epochs", "1"]
+    pretrain = [
+        "ecgs",
+        "archive",
+        "scripts/encoder",
+        "--patients",
+        "patients.csv",
+        "--holdout",
+        "labels.csv",
+        "--epochs",
+        "1",
+    ]
     finetune = ["scripts/encoder", "archive", "labels.csv", "scripts/out"]
     for folder, arguments in (("pretrain", pretrain), ("finetune", finetune)):
         monkeypatch.setattr("sys.argv", ["run.py", *arguments])
