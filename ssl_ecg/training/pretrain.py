@@ -70,7 +70,7 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
         seed_step(self.settings.seed, self.global_step, self.global_rank)
-        parts = self.objective(self._prepared(batch))
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         loss = parts["loss"].detach()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True, sync_dist=True)
@@ -79,16 +79,14 @@ class PretrainModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Log the validation loss, with the same views every epoch so that epochs compare."""
         seed_step(self.settings.seed, batch_index, self.global_rank, stream=1)
-        parts = self.objective(self._prepared(batch))
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         for name, value in parts.items():
             if value.ndim == 0:
                 self.log(f"validation_{name}", value, batch_size=rows, prog_bar=name == "loss", sync_dist=True)
         self._features.append(parts["features"])
 
-    def _prepared(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Normalise whole records, on the device, and crop them."""
-        batch = normalised(batch, self.normalise)
+    def _cropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.crop is None:
             return batch
         signal, recorded = random_crop(batch["signal"], batch["recorded"], self.crop)
