@@ -23,6 +23,7 @@ import ssl_ecg
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.training.batches import normalised
 
 STEPS, ROUNDS = 3, 3
 
@@ -51,10 +52,11 @@ class Step:
     def __call__(self) -> None:
         """Run it."""
         rows = self.random.integers(len(self.archive), size=self.batch)
-        signal = torch.from_numpy(self.archive.read(rows))
+        read = {name: torch.from_numpy(part) for name, part in self.archive.read(rows)._asdict().items()}
+        batch = normalised(read, self.archive.settings.normalise)
         kernel = nullcontext() if self.fused else sdpa_kernel(SDPBackend.MATH)
         with kernel, torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
-            loss = self.objective({"signal": signal})["loss"]
+            loss = self.objective(batch)["loss"]
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

@@ -91,12 +91,21 @@ class BimodalMAE(nn.Module):
                 len(self.taps),
             )
 
-    def draw_masks(self, patches: Mapping[str, Tensor]) -> dict[str, Mask]:
-        """Hide patches at random, in each modality and record on its own."""
+    def draw_masks(self, patches: Mapping[str, Tensor], present: Tensor | None = None) -> dict[str, Mask]:
+        """Hide patches at random, in each modality and record on its own; of time those ``present`` [B, N]."""
         return {
-            name: random_mask(len(values), values.shape[1], self.mask_ratio[name], values.device)
+            name: random_mask(
+                len(values), values.shape[1], self.mask_ratio[name], values.device, present if name == "time" else None
+            )
             for name, values in patches.items()
         }
+
+    def _present(self, batch: Mapping[str, Tensor], patches: Mapping[str, Tensor]) -> Tensor | None:
+        """Tell which patches of time [B, N] were recorded; None: all."""
+        tokens = 1 + sum(values.shape[1] for values in patches.values())
+        present = self.backbone.present(batch["signal"].shape[2], tokens, batch.get("recorded"))
+        # The global token comes first.
+        return None if present is None else present[:, 1 : 1 + patches["time"].shape[1]]
 
     def predict(self, patches: dict[str, Tensor], masks: Mapping[str, Mask]) -> tuple[dict[str, Tensor], Encoded]:
         """Predict patches [B, N, L * P] by modality; also return what the encoder made of the visible ones."""
@@ -114,16 +123,15 @@ class BimodalMAE(nn.Module):
             "loss"; "time_loss" and "frequency_loss", unweighted; "features" [B, D] of the visible tokens, detached.
         """
         patches = self.backbone.patches(batch["signal"])
-        masks = self.draw_masks(patches)
+        present = self._present(batch, patches)
+        masks = self.draw_masks(patches, present)
         predictions, encoded = self.predict(patches, masks)
-        tokens = 1 + sum(values.shape[1] for values in patches.values())
-        present = self.backbone.present(batch["signal"].shape[2], tokens, batch.get("recorded"))
         losses = {}
         for name, values in patches.items():
             target = normalise_patches(values) if self.normalise_targets else values
             hidden = masks[name].masked
             if name == "time" and present is not None:
-                hidden = hidden & present[:, 1 : 1 + values.shape[1]]  # the global token comes first
+                hidden = hidden & present
             losses[name] = masked_loss(predictions[name], target, hidden)
         return {
             "loss": torch.stack([self.weight[name] * loss for name, loss in losses.items()]).sum(),
@@ -140,7 +148,7 @@ class BimodalMAE(nn.Module):
             True where hidden. With normalised targets each predicted patch gets the mean and deviation of the original.
         """
         patches = self.backbone.patches(batch["signal"])
-        masks = self.draw_masks(patches)
+        masks = self.draw_masks(patches, self._present(batch, patches))
         predictions, _ = self.predict(patches, masks)
         pictures = {}
         for name, values in patches.items():

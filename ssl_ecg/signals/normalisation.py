@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
-NORMALISATIONS = ("lead", "record", "none")
+from ssl_ecg.signals.settings import Normalisation
 
 
 def recorded_mask(signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None) -> Tensor:
@@ -41,8 +43,8 @@ def normalise(signal: Tensor, recorded: Tensor, leads: Tensor, how: str) -> Tens
     Raises:
         ValueError: an unknown ``how``.
     """
-    if how not in NORMALISATIONS:
-        raise ValueError(f"normalise={how!r}: unknown; choose one of {', '.join(NORMALISATIONS)}")
+    if how not in get_args(Normalisation):
+        raise ValueError(f"normalise={how!r}: unknown; choose one of {', '.join(get_args(Normalisation))}")
     with torch.autocast(signal.device.type, enabled=False):
         time, lead = recorded_mask(signal, recorded).float(), leads[..., None].float()  # [B, 1, T], [B, L, 1]
         signal = signal.float() * time

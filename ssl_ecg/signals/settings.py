@@ -38,7 +38,7 @@ class SignalSettings(Settings):
     )
     """frequency of the mains in Hz to be stopped, or null; above ``band`` it is hardly needed"""
     normalise: Normalisation = "lead"
-    """how signals are scaled when they are read: z-scored by lead or by record, or "none" (millivolts)"""
+    """how networks scale what was recorded: z-scored by lead or by record, or "none" (millivolts)"""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

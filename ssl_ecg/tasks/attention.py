@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssl_ecg.backbones.base import mean_of_present
+
 _EPSILON = 1e-3  # of the norm of a centred map: one that is flat has no shape to correlate, and no steep gradient
 
 
@@ -57,13 +59,14 @@ def label_map(responses: Tensor, targets: Tensor) -> Tensor:
     return (true[..., None] * responses).sum(1) / true.sum(1, keepdim=True).clamp(min=1)
 
 
-def attention_loss(steps: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
+def attention_loss(steps: Tensor, head: nn.Module, targets: Tensor, counted: Tensor | None = None) -> Tensor:
     """Return 1 - correlation of the attention map and the map of the labels, in float32.
 
     Args:
         steps: step features [B, N, D].
         head: linear, from the pooled steps [B, D] to C logits; gets no gradient.
         targets: [B, C], 1, 0 or NaN (unknown).
+        counted: bool [B, N], steps of what was recorded; None: all.
 
     Returns:
         The mean over records with a true class, between 0 and 2; 0 where there is none.
@@ -74,7 +77,9 @@ def attention_loss(steps: Tensor, head: nn.Module, targets: Tensor) -> Tensor:
     with torch.autocast(steps.device.type, enabled=False):
         steps = steps.float()
         goal = label_map(response_maps(steps, head), targets).detach()
-        attention, goal = (x - x.mean(1, keepdim=True) for x in (attention_map(steps), goal))
+        if counted is None:
+            counted = torch.ones_like(goal, dtype=torch.bool)
+        attention, goal = ((x - mean_of_present(x[..., None], counted)) * counted for x in (attention_map(steps), goal))
         alike = F.cosine_similarity(attention, goal, dim=1, eps=_EPSILON)
-        counted = (targets == 1).any(1)
-        return ((1 - alike) * counted).sum() / counted.sum().clamp(min=1)
+        labelled = (targets == 1).any(1)
+        return ((1 - alike) * labelled).sum() / labelled.sum().clamp(min=1)

@@ -79,14 +79,23 @@ class Classifier(nn.Module):
         crops, present = self._crops(signal, recorded, leads)
         return self.windows.reduce(self.encoder.backbone(*crops).unflatten(0, present.shape), present)
 
-    def steps(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the same to step features [B, W, N, D'] of W windows, or of one whole, and which are present [B, W]."""
-        crops, present = self._crops(signal, recorded, leads)
-        return self.encoder.backbone.forward_features(crops.signal, crops.leads).unflatten(0, present.shape), present
+    def steps(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Map the same to step features of W windows, or of one whole.
 
-    def pool(self, steps: Tensor, present: Tensor) -> Tensor:
-        """Pool step features [B, W, N, D'] of windows, present or not [B, W], to what the head sees, [B, D]."""
-        return self.windows.reduce(self.encoder.backbone.pool(steps.flatten(0, 1)).unflatten(0, present.shape), present)
+        Returns:
+            Step features [B, W, N, D']; bool [B, W, N], those of what was recorded; bool [B, W], windows that are
+            present.
+        """
+        crops, present = self._crops(signal, recorded, leads)
+        steps, counted = self.encoder.backbone.forward_steps(*crops)
+        if counted is None:
+            counted = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
+        return steps.unflatten(0, present.shape), counted.unflatten(0, present.shape), present
+
+    def pool(self, steps: Tensor, counted: Tensor, present: Tensor) -> Tensor:
+        """Pool what ``steps`` returns to what the head sees, [B, D]."""
+        pooled = self.encoder.backbone.pool(steps.flatten(0, 1), counted.flatten(0, 1))
+        return self.windows.reduce(pooled.unflatten(0, present.shape), present)
 
     def _crops(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Signals, Tensor]:
         windows = self.windows if self.windows.of_features else WindowSettings()

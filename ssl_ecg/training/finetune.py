@@ -138,8 +138,8 @@ class FinetuneModule(pl.LightningModule):
         signal, recorded = random_crop(signal, recorded, self.crop)
         signal = self.augment(signal, recorded, leads)
         if self.settings.attention:
-            steps, present = self.model.steps(signal, recorded, leads)
-            features = self.model.pool(steps, present)
+            steps, counted, present = self.model.steps(signal, recorded, leads)
+            features = self.model.pool(steps, counted, present)
         else:
             features = self.model.features(signal, recorded, leads)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])
@@ -147,7 +147,8 @@ class FinetuneModule(pl.LightningModule):
             attraction = supervised_contrastive_loss(features, batch["targets"])
             loss = loss + self.settings.supervised_contrastive * attraction
         if self.settings.attention:
-            apart = attention_loss(steps.flatten(1, 2), self.model.head, batch["targets"])
+            counted = (counted & present[..., None]).flatten(1)
+            apart = attention_loss(steps.flatten(1, 2), self.model.head, batch["targets"], counted)
             loss = loss + self.settings.attention * apart
         self._losses.append(loss.detach())
         return loss

@@ -58,13 +58,11 @@ class PretrainModule(pl.LightningModule):
         settings: PretrainSettings,
         steps: int,
         steps_per_epoch: int,
-        normalise: str,
         crop: int | None = None,
     ) -> None:
         super().__init__()
         self.objective = objective
         self.settings = settings
-        self.normalise = normalise
         self.crop = crop  # samples; None: whole records
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self._features: list[Tensor] = []
@@ -72,7 +70,7 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
         seed_step(self.settings.seed, self.global_step, self.global_rank)
-        parts = self.objective(self._prepared(batch))
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         loss = parts["loss"].detach()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True, sync_dist=True)
@@ -81,16 +79,14 @@ class PretrainModule(pl.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Log the validation loss, with the same views every epoch so that epochs compare."""
         seed_step(self.settings.seed, batch_index, self.global_rank, stream=1)
-        parts = self.objective(self._prepared(batch))
+        parts = self.objective(self._cropped(batch))
         rows = len(batch["signal"])
         for name, value in parts.items():
             if value.ndim == 0:
                 self.log(f"validation_{name}", value, batch_size=rows, prog_bar=name == "loss", sync_dist=True)
         self._features.append(parts["features"])
 
-    def _prepared(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Normalise whole records, on the device, and crop them."""
-        batch = normalised(batch, self.normalise)
+    def _cropped(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.crop is None:
             return batch
         signal, recorded = random_crop(batch["signal"], batch["recorded"], self.crop)
@@ -236,9 +232,7 @@ def pretrain(
         sync_batchnorm=torch.cuda.device_count() > 1,
     )
     per_epoch = data.steps_per_epoch
-    module = PretrainModule(
-        objective, settings, settings.epochs * per_epoch, per_epoch, archive.settings.normalise, crop
-    )
+    module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
     # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
     # A run that diverged has no last weights worth keeping.
@@ -278,7 +272,7 @@ def pretrain(
             from ssl_ecg.explain.style import save_figure
 
             batch = data.validation_data[np.arange(min(RECORDS, len(validation_rows)))]
-            batch = first_samples(normalised(batch, module.normalise), crop)
+            batch = first_samples(normalised(batch, archive.settings.normalise), crop)
             batch = {name: values.to(module.device) for name, values in batch.items()}
             save_figure(draw_reconstruction(masked, batch, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
@@ -313,6 +307,10 @@ class PretrainData(pl.LightningDataModule):
         settings = self.settings
         batches = EpochBatches(len(data), settings.batch_size, seed, rank, world, patient, settings.per_patient)
         return batch_loader(data, batches, self.settings.workers)
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Normalise whole records, on the device."""
+        return normalised(batch, self.train_data.archive.settings.normalise)
 
     def train_dataloader(self) -> Any:
         """Return shuffled batches, another order every epoch."""

@@ -73,7 +73,7 @@ def test_reads_records_in_any_order(folder: Path) -> None:
     assert len(archive) == 7
     rows = [6, 0, 0, 4, 3]
     np.testing.assert_allclose(archive.read(rows).signal, draw(7)[rows], atol=5.1e-4)
-    assert archive.read([]).signal.shape == (0, 2, 100)
+    assert [part.shape for part in archive.read([])] == [(0, 2, 100), (0,), (0, 2)]
     record = archive[-1]
     assert (record["record_id"], record["patient_id"]) == ("r6", "p3")
     assert record["signal"].dtype == np.float32
@@ -86,23 +86,50 @@ def test_reads_records_in_any_order(folder: Path) -> None:
     archive.verify()
 
 
-def test_reads_millivolts_whatever_normalisation_is_wanted(tmp_path: Path) -> None:
-    writer = ArchiveWriter(tmp_path, SignalSettings(**{**SETTINGS.to_dict(), "normalise": "lead"}))
+@pytest.mark.parametrize("how", ["lead", "record", "none"])
+def test_reads_millivolts_whatever_networks_make_of_them(tmp_path: Path, how: str) -> None:
+    writer = ArchiveWriter(tmp_path, SignalSettings(**{**SETTINGS.to_dict(), "normalise": how}))
     writer.write_part(draw(3), manifest(0, 3))
     np.testing.assert_allclose(writer.finish().read([2, 1]).signal, draw(3)[[2, 1]], atol=5.1e-4)
 
 
-def test_tells_what_was_recorded(tmp_path: Path) -> None:
+def test_reads_what_was_recorded_with_the_signal(tmp_path: Path) -> None:
+    """A flat end or lead holds 0 like what was not recorded; the manifest tells them apart."""
+    signal = draw(4)
+    signal[:2, :, 60:] = 0
+    signal[2:, 1] = 0
     writer = ArchiveWriter(tmp_path, SETTINGS)
-    signal = draw(3)
-    signal[1, :, 60:] = 0
-    signal[2, 0] = 0
-    writer.write_part(signal, manifest(0, 3).assign(recorded=[100, 60, 100], leads=["I II", "I II", "II"]))
-    archive = writer.finish()
-    read = archive.read([2, 1, 0])
-    assert (read.recorded.dtype, read.recorded.tolist()) == (np.int64, [100, 60, 100])
-    assert (read.leads.dtype, read.leads.tolist()) == (np.bool_, [[False, True], [True, True], [True, True]])
-    assert (archive[1]["recorded"], archive[2]["leads"]) == (60, "II")
+    table = manifest(0, 4).assign(recorded=[60, 100, 100, 100], leads=["I II", "I II", "I", "II I"])
+    archive = (writer.write_part(signal, table), writer.finish())[1]
+    read = archive.read([3, 0, 1, 2, 0])
+    np.testing.assert_allclose(read.signal, signal[[3, 0, 1, 2, 0]], atol=5.1e-4)
+    assert read.recorded.tolist() == [100, 60, 100, 100, 60]
+    assert (read.recorded.dtype, read.leads.dtype) == (np.int64, np.bool_)
+    assert read.leads.tolist() == [[True, True], [True, True], [True, True], [True, False], [True, True]]
+    assert (archive[0]["recorded"], archive[2]["leads"]) == (60, "I")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"recorded": 0}, "recorded=0 of 100 samples"),
+        ({"recorded": 101}, "recorded=101 of 100 samples"),
+        ({"leads": "I V1"}, "leads='I V1' of I II"),
+        ({"leads": ""}, "leads='' of I II"),
+        ({"recorded": None}, "lacks recorded"),
+        ({"leads": None}, "lacks leads"),
+    ],
+)
+def test_a_manifest_that_says_the_impossible_is_refused(folder: Path, wrong: dict[str, object], message: str) -> None:
+    (name, value), path = *wrong.items(), folder / "manifest.parquet"
+    table = pd.read_parquet(path)
+    if value is None:
+        table = table.drop(columns=name)
+    else:
+        table.loc[5, name] = value
+    table.to_parquet(path, index=False)
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
 
 
 def test_rows_by_record_id(folder: Path) -> None:
@@ -123,7 +150,8 @@ def test_can_be_sent_to_workers(folder: Path) -> None:
     archive.read([0])
     sent = pickle.dumps(archive)
     assert len(sent) < 10_000
-    np.testing.assert_array_equal(pickle.loads(sent).read(range(7)).signal, archive.read(range(7)).signal)
+    for part, same in zip(pickle.loads(sent).read(range(7)), archive.read(range(7)), strict=True):
+        np.testing.assert_array_equal(part, same)
 
 
 def test_grows_and_keeps_what_was_there(folder: Path) -> None:
@@ -193,6 +221,7 @@ def test_missing_and_unfinished_archives_do_not_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"version": 1}, "format version 1, this release reads version 2"),
         ({"version": 99}, "format version 99, this release reads version 2"),
         ({"format": "something"}, "not an archive of this package"),
         ({"settings": {"rate": 3}}, "rate=3: there is no such setting"),

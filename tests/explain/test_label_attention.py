@@ -33,6 +33,14 @@ def test_maps_are_those_of_the_steps_at_their_times(model: Classifier) -> None:
     assert not attention.requires_grad
 
 
+def test_nothing_is_found_where_nothing_was_recorded(model: Classifier) -> None:
+    signal, targets = torch.randn(2, 12, 500), torch.tensor([[1, 1, 1], [1, 1, 1]])
+    attention, response = label_attention(model, signal, targets, torch.tensor([500, 300]))
+    assert not attention[1, 300:].any()
+    assert not response[1, 300:].any()
+    assert (attention[0, 300:] > 0).all()
+
+
 def test_they_can_be_drawn(model: Classifier) -> None:
     signal = torch.randn(1, 12, 500)
     for heat in label_attention(model, signal, torch.tensor([[1, 1, 0]])):

@@ -18,7 +18,8 @@ def small(**options: object) -> nn.Module:
 
 def batch() -> dict[str, Tensor]:
     signal = torch.randn(6, 3, 100, generator=torch.Generator().manual_seed(1))
-    return {"signal": signal, "patient": torch.arange(6)}
+    whole = {"recorded": torch.full((6,), 100), "leads": torch.ones(6, 3, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(6)}
 
 
 def weights(module: nn.Module) -> list[Tensor]:

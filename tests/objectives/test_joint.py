@@ -24,7 +24,8 @@ def small(**weights: float) -> nn.Module:
 
 def batch() -> dict[str, Tensor]:
     signal = torch.randn(6, 3, 100, generator=torch.Generator().manual_seed(1))
-    return {"signal": signal, "patient": torch.arange(6) // 2}
+    whole = {"recorded": torch.full((6,), 100), "leads": torch.ones(6, 3, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(6) // 2}
 
 
 def test_is_the_weighted_sum_of_its_parts_which_it_names() -> None:

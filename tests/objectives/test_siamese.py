@@ -33,7 +33,8 @@ every_case = pytest.mark.parametrize("case", FAMILY)
 
 def batch(size: int = 6, leads: int = 3, samples: int = 120, seed: int = 0) -> dict[str, Tensor]:
     signal = torch.randn(size, leads, samples, generator=torch.Generator().manual_seed(seed))
-    return {"signal": signal, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
+    whole = {"recorded": torch.full((size,), samples), "leads": torch.ones(size, leads, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(size) // 2, "row": torch.arange(size)}
 
 
 def small(case: str, **options: object) -> nn.Module:
@@ -198,6 +199,59 @@ def test_single_lead_cmsc_has_a_row_for_every_lead_with_the_patient_of_its_recor
     torch.testing.assert_close(objective(data)["loss"], expected)
 
 
+def incomplete() -> dict[str, Tensor]:
+    """Lead 1 of record 0 and leads 0 and 2 of record 3 are missing; record 4 lasts 50 of 120 samples."""
+    data = batch()
+    data["leads"][0, 1] = data["leads"][3, 0] = data["leads"][3, 2] = False
+    data["recorded"][4] = 50
+    return data
+
+
+@every_case
+def test_what_was_not_recorded_is_neither_seen_nor_learned_from(case: str) -> None:
+    """Single leads that are missing receive no gradient, and nothing does that lies past the end of a record."""
+    data = incomplete()
+    data["signal"].requires_grad_()
+    loss = opened(small(case))(data)["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    gradient = data["signal"].grad.abs()
+    if case != "cmlc":  # its whole records are given as they are: past their end they hold 0
+        assert not gradient[4, :, 50:].any()
+    assert (gradient[[1, 2, 5]].amax(2) > 0).all()
+    if small(case).leads == "single":
+        assert torch.equal(gradient.amax(2) > 0, data["leads"])
+
+
+def test_the_rows_of_single_leads_are_those_that_were_recorded() -> None:
+    objective, data = small("cmsc-single").eval(), incomplete()
+    rows = [(record, lead) for record in range(6) for lead in range(3) if data["leads"][record, lead]]
+    assert len(rows) == 15
+
+    def embed(half: int) -> Tensor:
+        made = []
+        for record, lead in rows:
+            share = int(data["recorded"][record]) // 2
+            view = torch.zeros(1, 1, 60)
+            view[0, 0, :share] = data["signal"][record, lead, half * share : (half + 1) * share]
+            made.append(objective.backbone.single(view, torch.tensor([share])))
+        return objective.projector(torch.cat(made))
+
+    patient = torch.stack([data["patient"][record] for record, _ in rows])
+    expected = patient_contrastive_loss(embed(0), embed(1), patient, reduction="pooled")
+    torch.testing.assert_close(objective(data)["loss"], expected)
+
+
+def test_a_lead_that_is_masked_is_still_one_that_was_recorded() -> None:
+    data = incomplete()
+    views = small("cmsc", augment={"lead_masking": 0.9}).views(data)
+    shown = views.signal.abs().amax(3) > 0
+    assert torch.equal(views.leads, data["leads"].expand(2, -1, -1))
+    assert (views.leads & ~shown).any()
+    assert (views.leads & shown).any(2).all()  # one that was recorded stays
+    assert not (shown & ~views.leads).any()
+
+
 def nt_xent(a: np.ndarray, b: np.ndarray, temperature: float) -> float:
     """The definition of Chen et al. 2020, row by row: one positive, 2 B - 2 negatives."""
     rows = np.concatenate([a, b])
@@ -261,7 +315,7 @@ def test_gathering_in_one_process_changes_nothing() -> None:
 def double_batch() -> dict[str, Tensor]:
     data = batch(size=8)
     # Patient 0 has records in both processes, 1 in the second only, the rest one each.
-    return {"signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
+    return {**data, "signal": data["signal"].double(), "patient": torch.tensor([0, 5, 0, 6, 1, 1, 0, 8])}
 
 
 def one_of_two(rank: int, folder: str) -> None:

@@ -19,7 +19,8 @@ def small(seed: int = 0, **options: object) -> nn.Module:
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Tensor]:
     signal = torch.randn(size, 3, 200, generator=torch.Generator().manual_seed(seed))
-    return {"signal": signal, "patient": torch.arange(size)}
+    whole = {"recorded": torch.full((size,), 200), "leads": torch.ones(size, 3, dtype=torch.bool)}
+    return {"signal": signal, **whole, "patient": torch.arange(size)}
 
 
 def test_the_loss_is_the_cross_entropy_over_the_hidden_patches_of_the_record() -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import signal as scipy_signal
 
 from ssl_ecg.records import LEADS
-from ssl_ecg.signals import SignalSettings, bandpass, bandstop, condition, fix_length, normalise, resample
+from ssl_ecg.signals import SignalSettings, bandpass, bandstop, condition, fix_length, resample
 
 
 def sine(frequency: float, rate: float, seconds: float = 10.0) -> np.ndarray:
@@ -79,40 +77,6 @@ def test_fix_length_cuts_pads_and_refuses() -> None:
         fix_length(signal, 5, min_samples=4)
 
 
-@given(st.floats(-5, 5), st.floats(0.01, 10), st.integers(0, 100))
-def test_normalised_leads_have_zero_mean_and_unit_deviation(offset: float, scale: float, seed: int) -> None:
-    signal = (offset + scale * np.random.default_rng(seed).standard_normal((2, 3, 200))).astype(np.float32)
-    for how, axes in (("lead", (-1,)), ("record", (-2, -1))):
-        scaled = normalise(signal, how)
-        assert scaled.dtype == np.float32
-        np.testing.assert_allclose(scaled.mean(axis=axes), 0, atol=1e-3)
-        np.testing.assert_allclose(scaled.std(axis=axes), 1, atol=1e-3)
-
-
-@pytest.mark.parametrize("how", ["lead", "record"])
-def test_padding_counts_for_nothing(how: str) -> None:
-    signal = (3 + np.random.default_rng(0).standard_normal((3, 2, 300))).astype(np.float32)
-    signal[1, 0] = 0  # a missing lead, and padding after 200 samples
-    signal[1, :, 200:] = 0
-    signal[2] = 0
-    scaled = normalise(signal, how)
-    np.testing.assert_allclose(scaled[1, :, :200], normalise(signal[1, :, :200], how), atol=1e-5)
-    np.testing.assert_allclose(scaled[0], normalise(signal[0], how), atol=1e-5)
-    assert not scaled[1, 0].any()
-    assert not scaled[1, :, 200:].any()
-    assert not scaled[2].any()
-
-
-def test_constant_leads_become_zeros_and_none_changes_nothing() -> None:
-    signal = np.stack([np.full(1000, 1.2345, np.float32), sine(5, 100).astype(np.float32)])
-    scaled = normalise(signal, "lead")
-    assert not scaled[0].any()
-    assert scaled[1].std() == pytest.approx(1)
-    assert normalise(signal, "none") is signal
-    with pytest.raises(ValueError, match="how='max': choose one of lead, record, none"):
-        normalise(signal, "max")
-
-
 @pytest.mark.parametrize("rate", [100.0, 500.0])
 @pytest.mark.parametrize("original", [100.0, 257.0, 500.0, 1000.0])
 def test_condition_gives_the_wanted_length_at_every_rate(rate: float, original: float) -> None:
@@ -156,12 +120,3 @@ def test_settings_survive_a_round_trip() -> None:
     assert SignalSettings().leads == LEADS
     with pytest.raises(ValueError, match=r"lead=\['I'\]: there is no such setting; did you mean leads"):
         SignalSettings(lead=["I"])
-
-
-def test_a_lead_that_was_not_recorded_stays_zero() -> None:
-    signal = np.random.default_rng(0).standard_normal((3, 4, 50)) + 2
-    signal[1, 2] = 0
-    for how in ("lead", "record"):
-        scaled = normalise(signal, how)
-        assert not scaled[1, 2].any()
-        assert scaled[1, 1].any()

@@ -76,8 +76,8 @@ def test_limb_leads_agree_in_the_batch_that_the_network_sees(case: str, name: st
     objective = create_objective(settings.objective.name, encoder.backbone, 250.0, **settings.objective.options)
     seen: list[Tensor] = []
     objective.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    signal = torch.from_numpy(millivolts.read(np.arange(8)))
-    objective({"signal": signal, "patient": torch.arange(8)})
+    signal, recorded, leads = map(torch.from_numpy, millivolts.read(np.arange(8)))
+    objective({"signal": signal, "recorded": recorded, "leads": leads, "patient": torch.arange(8)})
     views = by_record(seen[0])
     assert views.shape[1] == 12
     length = views.shape[2]

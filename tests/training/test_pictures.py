@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from ssl_ecg.archive import Archive
+from ssl_ecg.objectives.bimodal_mae import BimodalMAE
 from ssl_ecg.training import PretrainSettings, pretrain
 
 
@@ -37,6 +39,20 @@ def test_a_masked_objective_leaves_a_picture_beside_the_encoder(
     events = EventAccumulator(str(tmp_path / "logged" / "tensorboard"))
     events.Reload()
     assert len(events.Images("reconstruction")) == 2
+
+
+def test_pictures_show_what_is_learned_from_the_normalised_signal(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    reconstruct = BimodalMAE.reconstruct
+    monkeypatch.setattr(
+        BimodalMAE, "reconstruct", lambda self, batch: (seen.append(batch["signal"]), reconstruct(self, batch))[1]
+    )
+    pretrain(tiny_archive, tmp_path / "out", masked(tiny_pretraining, loggers=("tensorboard",)), progress=False)
+    assert len(seen) == 3  # one each epoch, and the one beside the encoder
+    for signal in seen:
+        torch.testing.assert_close(signal.std(2, correction=0), torch.ones(signal.shape[:2]), rtol=1e-4, atol=1e-4)
 
 
 def test_other_objectives_leave_none(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:

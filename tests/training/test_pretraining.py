@@ -49,7 +49,7 @@ def test_leaves_an_encoder_folder_and_a_table(finished: Path, tiny_archive: Arch
     }
     encoder = load_encoder(finished)
     encoder.check(tiny_archive.settings)
-    features = encoder(torch.from_numpy(tiny_archive.read([0, 1, 2])))
+    features = encoder(*map(torch.from_numpy, tiny_archive.read([0, 1, 2])))
     assert features.shape == (3, encoder.width)
     assert features.isfinite().all()
     table = pd.read_csv(finished / "pretraining.csv")
@@ -205,9 +205,9 @@ def test_single_lead_pretraining_gives_an_encoder_of_all_leads(
     backbone = {"name": "lead_wise", "single": "xresnet1d10", "width": 4}
     settings = tiny_pretraining.replace(objective={"name": objective, **options}, backbone=backbone, epochs=2)
     encoder = run(tiny_archive, tmp_path / "out", settings)
-    loaded, signal = load_encoder(tmp_path / "out"), torch.from_numpy(tiny_archive.read([0, 1, 2]))
-    assert loaded(signal).shape == (3, encoder.width)
-    assert torch.equal(loaded(signal), encoder(signal))
+    loaded, signals = load_encoder(tmp_path / "out"), [*map(torch.from_numpy, tiny_archive.read([0, 1, 2]))]
+    assert loaded(*signals).shape == (3, encoder.width)
+    assert torch.equal(loaded(*signals), encoder(*signals))
     table = pd.read_csv(tmp_path / "out" / "pretraining.csv")
     assert table["train_loss"][1] < table["train_loss"][0]
 

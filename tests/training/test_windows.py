@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_windows_written_out(
     over: str,
 ) -> None:
     rows = labelled.test[0][:5]
-    signal = torch.from_numpy(labelled.archive.read(rows))
+    signal = model.encoder.prepare(torch.from_numpy(labelled.archive.read(rows).signal)).signal
     width = round(100 * seconds)
     with torch.inference_mode():
         features = torch.stack([model.encoder.backbone(signal[..., start : start + width]) for start in starts])
@@ -67,16 +67,17 @@ def test_scores_are_those_of_the_windows_written_out(
 @pytest.mark.parametrize("aggregate", ["max", "mean"])
 @pytest.mark.parametrize("over", ["scores", "features"])
 def test_short_records_have_fewer_windows(labelled: Labelled, model: Classifier, aggregate: str, over: str) -> None:
-    """Zeros pad them; the last window ends with the record."""
-    signal = torch.from_numpy(labelled.archive.read(labelled.test[0][:4]))
+    """The last window ends with what was recorded; one that is longer than the record counts its recorded steps."""
+    signal = torch.from_numpy(labelled.archive.read(labelled.test[0][:4]).signal)
     starts = {500: (0, 125, 250), 400: (0, 125, 150), 375: (0, 125), 100: (0,)}
-    for record, samples in zip(signal, starts, strict=True):
-        record[:, samples:] = 0
+    recorded = torch.tensor([*starts])
     cut = with_windows(model, WindowSettings(seconds=2.5, stride=1.25, aggregate=aggregate, over=over))
     with torch.inference_mode():
-        found = cut.scores(signal)
-        for record, scores, places in zip(signal, found, starts.values(), strict=True):
-            features = model.encoder.backbone(torch.stack([record[:, place : place + 250] for place in places]))
+        found = cut.scores(signal, recorded)
+        normalised = model.encoder.prepare(signal, recorded).signal
+        for record, scores, (samples, places) in zip(normalised, found, starts.items(), strict=True):
+            windows = torch.stack([record[:, place : place + 250] for place in places])
+            features = model.encoder.backbone(windows, torch.tensor([min(samples, 250)] * len(places)))
             each = features if over == "features" else torch.sigmoid(model.head(features))
             pooled = each.amax(0) if aggregate == "max" else each.mean(0)
             expected = torch.sigmoid(model.head(pooled)) if over == "features" else pooled
@@ -137,7 +138,7 @@ def test_windows_of_features_are_trained_on_and_chosen_on(
 
     # The head starts as the probe on the same features.
     def pooled(rows: np.ndarray) -> np.ndarray:
-        signal = torch.from_numpy(labelled.archive.read(rows))
+        signal = labelled.encoder.prepare(torch.from_numpy(labelled.archive.read(rows).signal)).signal
         with torch.inference_mode():
             each = [labelled.encoder.backbone(signal[..., start : start + 250]) for start in (0, 125, 250)]
         stacked = torch.stack(each)

@@ -134,32 +134,51 @@ def test_autocast_neither_rounds_the_signal_nor_changes_a_draw(name: str) -> Non
 @pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_a_missing_lead_stays_missing_and_what_is_there_does_not(name: str, named: bool) -> None:
-    there = torch.rand(64, 12, 100) + 1
-    missing = torch.rand(64, 12, 1) < 0.3
-    missing[0] = True
-    missing[1] = torch.arange(12)[:, None] == 3  # aVR, which a rotation would fill from the others
-    signal = there.masked_fill(missing, 0.0)
+    missing = torch.rand(64, 12) < 0.3
+    missing[:, 0] = False  # every record has a lead
+    missing[1] = torch.arange(12) == 3  # aVR, which a rotation would fill from the others
+    signal = (torch.rand(64, 12, 100) + 1).masked_fill(missing[..., None], 0.0)
     for strength in (0.3, 0.9):
         torch.manual_seed(0)
-        changed = Augment({name: strength}, RATE, LEADS if named or name == "vcg_rotation" else None)(signal)
-        empty = (changed == 0).all(2, keepdim=True)
+        augment = Augment({name: strength}, RATE, LEADS if named or name == "vcg_rotation" else None)
+        changed = augment(signal, leads=~missing)
+        empty = (changed == 0).all(2)
         assert empty[missing].all()
         if name == "lead_masking":  # the one that stays is not one of those that are missing
-            assert torch.equal(empty.all(1), missing.all(1))
+            assert not empty.all(1).any()
         else:
             assert torch.equal(empty, missing)
         assert not torch.equal(changed, signal)
 
 
+@pytest.mark.parametrize("name", sorted(NOISE))
+def test_a_flat_lead_that_was_recorded_gets_noise_as_any_other(name: str) -> None:
+    signal = torch.zeros(4, 12, 200)
+    torch.manual_seed(0)
+    changed = Augment({name: 0.5}, RATE, LEADS)(signal, torch.full((4,), 200), torch.ones(4, 12, dtype=torch.bool))
+    assert (changed != 0).any(2).all()
+
+
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_padding_stays_padding(name: str) -> None:
+def test_padding_stays_padding_and_never_reaches_what_was_recorded(name: str) -> None:
+    recorded = torch.tensor([130, 200]).repeat(16)
     signal = torch.rand(32, 12, 200) + 1
     signal[::2, :, 130:] = 0
     torch.manual_seed(0)
-    changed = Augment({name: 0.9}, RATE, LEADS)(signal)
+    changed = Augment({name: 0.9}, RATE, LEADS)(signal, recorded)
     assert not changed[::2, :, 130:].any()
     assert changed[1::2, :, 130:].any()
     assert not torch.equal(changed, signal)
+    signal[::2, :, 130:] = 1000
+    torch.manual_seed(0)
+    assert torch.equal(Augment({name: 0.9}, RATE, LEADS)(signal, recorded), changed)
+
+
+def test_time_masking_hides_its_share_of_what_was_recorded() -> None:
+    recorded = torch.tensor([100, 40, 7])
+    hidden = time_masking(torch.ones(3, 2, 100), 0.3, recorded)[:, 0] == 0
+    assert hidden.sum(1).tolist() == [30, 12, 2]
+    assert not (hidden & (torch.arange(100) >= recorded[:, None])).any()
 
 
 def limb_error(signal: torch.Tensor) -> float:
@@ -200,7 +219,7 @@ def test_noise_of_leads_without_names_is_independent_of_einthoven(name: str) -> 
 )
 def test_noise_of_named_leads_comes_from_shared_electrodes(leads: tuple[str, str], correlation: float) -> None:
     torch.manual_seed(0)
-    noise = Augment({"gaussian_noise": 0.5}, RATE, leads)(torch.ones(20, 2, 5000)) - 1  # leads of zeros are missing
+    noise = Augment({"gaussian_noise": 0.5}, RATE, leads)(torch.zeros(20, 2, 5000))
     unit = noise / noise.norm(dim=2, keepdim=True)
     assert float((unit[:, 0] * unit[:, 1]).sum(1).mean()) == pytest.approx(correlation, abs=0.02)
 
@@ -301,7 +320,8 @@ def test_chain_applies_the_named_ones_with_masks_last() -> None:
     assert torch.equal(chained, expected)
     assert (chained == 0).all(2).any()  # noise does not fill masked leads
     signal[:, 0] = 0
-    one_left = Augment({"lead_masking": 0.999, "gaussian_noise": 0.2}, RATE)(signal)
+    leads = (torch.arange(12) > 0).expand(8, -1)
+    one_left = Augment({"lead_masking": 0.999, "gaussian_noise": 0.2}, RATE)(signal, leads=leads)
     assert torch.equal((one_left != 0).any(2).sum(1), torch.ones(8, dtype=torch.long))
     assert (one_left[:, 0] == 0).all()
     assert torch.equal(Augment({}, RATE)(signal), signal)

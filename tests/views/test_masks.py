@@ -4,8 +4,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from ssl_ecg.views import block_mask, grid_mask, keep_smallest, random_mask, restore_tokens, take_tokens, visible_count
+from ssl_ecg.views import (
+    Mask,
+    block_mask,
+    grid_mask,
+    keep_smallest,
+    random_mask,
+    restore_tokens,
+    take_tokens,
+    visible_count,
+)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +156,63 @@ def test_blocks_that_cannot_be_are_refused(blocks: int) -> None:
 def test_a_mask_that_hides_nothing_is_refused(tokens: int, ratio: float) -> None:
     with pytest.raises(ValueError, match=f"hides none of {tokens} tokens"):
         random_mask(2, tokens, ratio)
+
+
+def kinds(batch: int, leads: int, patches: int, ratio: float, present: Tensor | None) -> dict[str, Mask]:
+    """Every kind of mask, each from the same draws."""
+    made = {}
+    for kind in ("random", "time", "lead"):
+        torch.manual_seed(1)
+        made[kind] = grid_mask(kind, batch, leads, patches, ratio, present=present)
+    torch.manual_seed(1)
+    made["tokens"] = random_mask(batch, leads * patches, ratio, present=present)
+    torch.manual_seed(1)
+    made["blocks"] = block_mask(batch, leads * patches, ratio, 3, present=present)
+    return made
+
+
+def test_where_everything_was_recorded_masks_are_what_they_are_without_saying_so() -> None:
+    without = kinds(50, 4, 12, 0.75, None)
+    for kind, mask in kinds(50, 4, 12, 0.75, torch.ones(50, 48, dtype=torch.bool)).items():
+        assert torch.equal(mask.masked, without[kind].masked), kind
+
+
+@given(ratio=st.sampled_from([0.25, 0.5, 0.75, 0.9]), seed=st.integers(0, 2**16))
+@settings(max_examples=30, deadline=None)
+def test_of_what_was_recorded_the_same_share_is_hidden_in_every_record(ratio: float, seed: int) -> None:
+    """Tokens that are absent fill the visible ones up, whose number is that of a whole record."""
+    tokens, count = 40, torch.randint(1, 41, (30,), generator=torch.Generator().manual_seed(seed))
+    present = torch.arange(tokens) < count[:, None]
+    torch.manual_seed(seed)
+    for mask in (random_mask(30, tokens, ratio, present=present), block_mask(30, tokens, ratio, 3, present=present)):
+        assert mask.visible.shape == (30, visible_count(tokens, ratio))
+        assert torch.equal(~mask.masked, torch.zeros_like(present).scatter(1, mask.visible, True))
+        seen = (~mask.masked & present).sum(1)
+        assert seen.tolist() == [max(1, int(n * (1 - ratio) + 1e-6)) for n in count.tolist()]
+
+
+def test_blocks_lie_within_what_was_recorded() -> None:
+    present = torch.arange(60) < torch.tensor([60, 30, 12])[:, None]
+    torch.manual_seed(0)
+    for _ in range(20):
+        masked = block_mask(3, 60, 0.5, 3, present=present).masked
+        for row, count, length in zip(masked, (60, 30, 12), (10, 5, 2), strict=True):
+            hidden = row[:count].int()
+            edges = torch.nn.functional.pad(hidden, (1, 1)).diff()
+            runs = (edges == -1).nonzero() - (edges == 1).nonzero()
+            assert int(hidden.sum()) == 3 * length
+            assert (runs % length == 0).all()  # blocks of one length, which may touch
+
+
+def test_grids_count_shares_of_the_leads_and_the_times_that_were_recorded() -> None:
+    """One record has 3 of 4 leads and the first 6 of 12 patches."""
+    present = torch.ones(2, 4, 12, dtype=torch.bool)
+    present[0, 2] = False
+    present[0, :, 6:] = False
+    masks = kinds(2, 4, 12, 0.5, present.flatten(1))
+    seen = {kind: (~mask.masked).unflatten(1, (4, 12)) & present for kind, mask in masks.items()}
+    assert seen["random"].sum(2).tolist() == [[3, 3, 0, 3], [6, 6, 6, 6]]
+    assert seen["time"].any(1).sum(1).tolist() == [3, 6]
+    assert seen["lead"].any(2).sum(1).tolist() == [1, 2]
+    for kind, mask in masks.items():
+        assert mask.visible.shape == (2, 24), kind
