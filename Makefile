@@ -19,15 +19,20 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# A killed demo continues where it stopped: finished pretraining and finished runs are not run again.
+# A killed demo continues where it stopped: finished pretraining and finished runs are not run again. The budget is that
+# of a demonstration, a few minutes on one core: both trained arms get 80 steps at one learning rate each, where a real
+# comparison lets validation choose. Two patients in five test, so that a difference of that size can be told from chance.
 demo: venv
-	$(BIN)/ssl-ecg synthesize $(DEMO)/archive records=1500
-	$(BIN)/ssl-ecg pretrain $(DEMO)/archive $(DEMO)/encoder holdout=$(LABELS) \
-	    backbone=xresnet1d10 backbone.width=16 epochs=30 batch_size=128
-	$(BIN)/ssl-ecg probe $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/probe
-	$(BIN)/ssl-ecg finetune $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/model training.steps=100
-	$(BIN)/ssl-ecg compare $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/comparison \
-	    'fractions=[0.02,0.1,1]' 'seeds=[0,1,2]' pretrained_finetune.steps=100 scratch.steps=100
+	$(BIN)/ssl-ecg synthesize $(DEMO)/archive records=2000
+	$(BIN)/ssl-ecg pretrain $(DEMO)/archive $(DEMO)/encoder holdout=$(LABELS) split.test=0.4 \
+	    backbone=xresnet1d10 backbone.width=16 epochs=20
+	$(BIN)/ssl-ecg finetune $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/model split.test=0.4 \
+	    training.steps=80 training.evaluations=4 training.learning_rate=0.0003 training.freeze_norm=true
+	$(BIN)/ssl-ecg compare $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/comparison split.test=0.4 \
+	    'fractions=[0.05,0.2]' 'pretrained_candidates=[{}]' 'scratch_candidates=[{}]' replicates=1000 \
+	    pretrained_finetune.steps=80 pretrained_finetune.evaluations=4 pretrained_finetune.learning_rate=0.0003 \
+	    pretrained_finetune.freeze_norm=true scratch.steps=80 scratch.evaluations=4 scratch.learning_rate=0.003
+	@echo "a finetuned model lies in $(DEMO)/model"
 
 # Two processes on two cores, so one thread each.
 test: venv

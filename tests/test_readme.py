@@ -174,7 +174,8 @@ def test_demo_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     recipe = re.search(r"^demo: venv\n((?:\t.*\n|    .*\n)+)", makefile, re.MULTILINE)
     assert recipe
-    commands = [shlex.split(expand(line)) for line in recipe[1].replace("\\\n", " ").splitlines()]
+    lines = [line.strip() for line in recipe[1].replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(expand(line)) for line in lines if not line.startswith("@echo")]
     called = []
 
     class Stop(ValueError):
