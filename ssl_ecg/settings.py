@@ -129,16 +129,26 @@ class Choice:
     """Something chosen by name, with all its options: ``{"name": "cmsc", "temperature": 0.1, ...}``.
 
     Attributes:
-        name: of what is chosen.
+        name: of what is chosen; of a thing of one's own, its class.
         options: keyword arguments of its constructor, none left out.
+        thing: of one's own, made already, in place of a name.
+        facts: what tells such a thing from others.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, options: Mapping[str, Any], thing: Any = None, facts: Mapping[str, Any] | None = None
+    ) -> None:
         self.name, self.options = name, dict(options)
+        self.thing, self.facts = thing, dict(facts or {})
+
+    @property
+    def given(self) -> Any:
+        """What was chosen: the thing of one's own, else the name."""
+        return self.name if self.thing is None else self.thing
 
     def to_dict(self) -> dict[str, Any]:
-        """Return name and options in one dict."""
-        return {"name": self.name, **self.options}
+        """Return name and options in one dict; of a thing of one's own what is known of it."""
+        return {"name": self.name, **self.options, **self.facts}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Choice) and self.to_dict() == other.to_dict()
@@ -150,11 +160,34 @@ class Choice:
         return f"Choice({self.to_dict()})"
 
 
-def chosen(group: str, known: Registry[Any], optional: bool = False) -> Any:
-    """Return the type of a field that chooses one of a registry, with its options: a name, or a dict with a name."""
+def chosen(
+    group: str,
+    known: Registry[Any],
+    optional: bool = False,
+    describe: Callable[[Any], dict[str, Any] | None] = lambda thing: None,
+) -> Any:
+    """Return the type of a field that chooses one of a registry, with its options: a name, or a dict with a name.
+
+    Args:
+        group: of recipes.
+        known: what can be chosen.
+        optional: whether nothing may be chosen.
+        describe: of a thing of one's own, which then stands in place of a name, ``name`` and what tells it from others;
+            None of anything else.
+    """
+
+    def choose(value: Any) -> Choice | None:
+        if optional and value is None:
+            return None
+        if isinstance(value, Choice) and value.thing is not None:
+            return value
+        if (facts := describe(value)) is not None:
+            return Choice(facts.pop("name"), {}, value, facts)
+        return _choose(group, known, value)
+
     return Annotated[
         Choice | None if optional else Choice,
-        BeforeValidator(lambda value: None if optional and value is None else _choose(group, known, value)),
+        BeforeValidator(choose),
         PlainSerializer(lambda choice: None if choice is None else choice.to_dict()),
         Group(group, known),
     ]

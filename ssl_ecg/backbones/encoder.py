@@ -192,17 +192,12 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
     return folder
 
 
-def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encoder:
-    """Load an encoder folder, in eval mode, on the CPU. Reads JSON and safetensors only, never a pickle.
-
-    Args:
-        folder: what ``save_encoder`` wrote.
-        backbone: a network of one's own, where the encoder was made with one: made anew; a copy takes the weights.
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Read the config of an encoder folder.
 
     Raises:
         FileNotFoundError: no encoder there.
-        ValueError: another format or version, a damaged config, weights that do not fit the network, a network that is
-            missing or one too many.
+        ValueError: another format or version, or a damaged config.
     """
     folder = Path(folder)
     path = folder / "config.json"
@@ -215,6 +210,23 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
         raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
     if made != (FORMAT, VERSION):
         raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
+    return dict(config)
+
+
+def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encoder:
+    """Load an encoder folder, in eval mode, on the CPU. Reads JSON and safetensors only, never a pickle.
+
+    Args:
+        folder: what ``save_encoder`` wrote.
+        backbone: a network of one's own, where the encoder was made with one: made anew; a copy takes the weights.
+
+    Raises:
+        FileNotFoundError: no encoder there.
+        ValueError: another format or version, a damaged config, weights that do not fit the network, a network that is
+            missing or one too many.
+    """
+    folder, config = Path(folder), read_config(folder)
+    path = folder / "config.json"
     kind = config["backbone"].get("class") if isinstance(config.get("backbone"), dict) else None
     if kind is not None and backbone is None:
         raise ValueError(

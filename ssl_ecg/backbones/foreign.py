@@ -9,6 +9,8 @@ vector: so it has heat maps, and short recordings leave steps out. To choose mor
 from __future__ import annotations
 
 import copy
+import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +72,14 @@ def class_path(network: nn.Module) -> str:
     """Return the class of a network, or of the one that is a backbone in an adapter, as "package.module:Class"."""
     kind = type(network.network if isinstance(network, ForeignBackbone) else network)
     return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def describe(network: object) -> dict[str, Any] | None:
+    """Return the class of a network of one's own, and a hash of the shapes of its parameters; None of anything else."""
+    if not isinstance(network, nn.Module):
+        return None
+    shapes = repr([(name, tuple(parameter.shape)) for name, parameter in network.named_parameters()])
+    return {"name": class_path(network), "shapes": hashlib.sha256(shapes.encode()).hexdigest()[:16]}
 
 
 def reset(network: nn.Module) -> nn.Module:

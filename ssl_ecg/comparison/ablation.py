@@ -229,7 +229,7 @@ def _encoder(bench: Bench, variant: Variant, seed: int, folder: Path) -> tuple[E
     archive, test_rows = bench.archive, bench.labels.rows[bench.splits.test]
     backbone = settings.backbone
     if not variant.pretrained:
-        encoder = random_encoder(Encoder(backbone.name, backbone.options, archive.settings), seed)
+        encoder = random_encoder(Encoder(backbone.given, backbone.options, archive.settings), seed)
         return encoder, {"backbone": backbone.name, "parameters": _parameters(encoder)}
     encoder = pretrain(archive, folder / "encoder", settings, test_rows, progress=False, split=bench.splits.how)
     check_unseen(encoder, archive, test_rows)

@@ -95,7 +95,7 @@ def check_variants(variants: Sequence[Variant], reference: str | None, signal: S
     for variant in variants:
         backbone, objective = variant.pretrain.backbone, variant.pretrain.objective
         try:
-            encoder = Encoder(backbone.name, backbone.options, signal)
+            encoder = Encoder(backbone.given, backbone.options, signal)
             create_objective(objective.name, encoder.backbone, signal.sampling_rate, **objective.options)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {variant.name}: {error}") from error

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, normalised
@@ -192,7 +193,7 @@ def pretrain(
         logger.info("%s: this run is finished already", out)
         if _is_first():
             run.clear()  # a kill right after the encoder was written
-        return load_encoder(out)
+        return load_encoder(out, settings.backbone.thing)
 
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
     incomplete = {
@@ -210,7 +211,7 @@ def pretrain(
 
     seed_step(settings.seed, 0, stream=2)
     network, learned = settings.backbone, settings.objective
-    encoder = Encoder(network.name, network.options, archive.settings)
+    encoder = Encoder(network.given, network.options, archive.settings)
     objective = create_objective(learned.name, encoder.backbone, archive.sampling_rate, **learned.options)
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
@@ -324,7 +325,7 @@ class PretrainData(pl.LightningDataModule):
 def _prepare(run: Run, settings: PretrainSettings, identity: dict[str, Any]) -> str | None:
     """Make the folder ready and return the checkpoint to continue from, if any."""
     finished = (run.folder / "config.json").is_file()
-    earlier = load_encoder(run.folder).origin if finished else run.identity
+    earlier = read_config(run.folder).get("origin", {}) if finished else run.identity
     checkpoint = str(run.last) if goes_on(run.folder, earlier, identity, settings.resume) else None
     if not finished and _is_first():
         run.begin(identity)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Ge, Gt, Lt
 from pydantic import model_validator
 
+from ssl_ecg.backbones.foreign import describe
 from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.objectives.registry import OBJECTIVES
 from ssl_ecg.settings import Settings, chosen
@@ -19,7 +20,7 @@ class PretrainSettings(Settings):
 
     objective: chosen("objective", OBJECTIVES) = "cmsc"  # type: ignore[valid-type]
     """what is learned"""
-    backbone: chosen("backbone", BACKBONES) = "xresnet1d18"  # type: ignore[valid-type]
+    backbone: chosen("backbone", BACKBONES, describe=describe) = "xresnet1d18"  # type: ignore[valid-type]
     """the network"""
     epochs: Annotated[int, Gt(0)] = 16
     """at most; early stopping may end before"""

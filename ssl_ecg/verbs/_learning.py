@@ -15,6 +15,7 @@ from rich.table import Table
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
+from ssl_ecg.backbones.foreign import describe
 from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.comparison import check_unseen, recognised
 from ssl_ecg.labels.splits import Splits, SplitSettings
@@ -44,7 +45,7 @@ class LearnSettings(LabelSettings):
 
     task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
     """what is learned"""
-    backbone: chosen("backbone", BACKBONES, optional=True) = None  # type: ignore[valid-type]
+    backbone: chosen("backbone", BACKBONES, optional=True, describe=describe) = None  # type: ignore[valid-type]
     """the new network, where there is no encoder; that of pretrain by default"""
     subgroups: tuple[str, ...] = ()
     """columns of the label table, or of the archive's manifest, for ``subgroups.csv``; they are no classes unless
@@ -122,7 +123,7 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
     if encoder is None or no_encoder(encoder):
         assert backbone is not None
         seed_step(seed, 0, stream=2)
-        return Encoder(backbone.name, backbone.options, archive.settings)
+        return Encoder(backbone.given, backbone.options, archive.settings)
     if backbone is not None:
         raise ValueError(
             f"backbone={backbone.name!r}: the encoder has a network of its own; leave backbone out, or give none (None "
