@@ -110,8 +110,9 @@ class _Watch(TorchFunctionMode):
 def _weights(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *rest: Any, **options: Any
 ) -> Tensor:
-    """Return the heads' mean attention [B, N, N] that fused attention of [B, heads, N, D / heads] computes with."""
+    """Return the mean attention [B, N, N] of the heads, if there are any, of fused attention [B, (heads,) N, width]."""
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     if attn_mask is not None:
         scores = scores.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
-    return scores.softmax(-1).nan_to_num().mean(1)  # where nothing may be attended to, nothing is
+    weights = scores.softmax(-1).nan_to_num()  # where nothing may be attended to, nothing is
+    return weights.mean(1) if weights.ndim == 4 else weights

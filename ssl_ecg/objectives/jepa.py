@@ -18,9 +18,9 @@ from ssl_ecg.objectives.masked_decoder import MaskedDecoder
 from ssl_ecg.objectives.masked_loss import (
     check_ratio,
     check_tokens,
+    encode_visible,
     mean_of_masked,
     present_tokens,
-    take_present,
 )
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import block_mask
@@ -89,8 +89,8 @@ class JEPA(nn.Module):
         patches = self.backbone.patchify(batch["signal"])
         present = present_tokens(self.backbone, batch, patches.shape[1])
         mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device, present)
-        seen = take_present(present, mask.visible)
-        visible = self.backbone.encode(self.backbone.embed(patches, mask.visible), seen)[:, self.backbone.extra :]
+        encoded, seen = encode_visible(self.backbone, patches, mask, present)
+        visible = encoded[:, self.backbone.extra :]
         prediction = self.predictor(visible, [], mask)
         target = self.targets(batch)
         distance = F.smooth_l1_loss(prediction.float(), target, reduction="none").mean(2)

@@ -29,6 +29,7 @@ from ssl_ecg.objectives.masked_loss import (
     check_normalised,
     check_ratio,
     check_tokens,
+    encode_visible,
     masked_loss,
     normalise_patches,
     present_tokens,
@@ -147,8 +148,7 @@ class MaskedAutoencoder(nn.Module):
         Returns:
             The prediction, and the encoder's visible tokens [B, K, D].
         """
-        tokens = self.backbone.embed(patches, mask.visible)
-        encoded = self.backbone.encode(tokens, take_present(present, mask.visible))
+        encoded, _ = encode_visible(self.backbone, patches, mask, present)
         return self.decoder(encoded, mask), encoded[:, self.backbone.extra :]
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_ecg.backbones import TokenBackbone
 from ssl_ecg.backbones.transformer import EPSILON
+from ssl_ecg.views import Mask
 
 
 def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
@@ -42,6 +44,27 @@ def present_tokens(backbone: TokenBackbone, batch: Mapping[str, Tensor], tokens:
 def take_present(present: Tensor | None, index: Tensor) -> Tensor | None:
     """Return which of the tokens at positions ``index`` [B, K] are present, bool [B, K]; None: all."""
     return None if present is None else present.gather(1, index)
+
+
+def encode_visible(
+    backbone: TokenBackbone, patches: Tensor, mask: Mask, present: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Encode the visible patches; what was not recorded is told to nobody.
+
+    Args:
+        backbone: the encoder.
+        patches: all [B, N, V].
+        mask: which are visible.
+        present: bool [B, N], which were recorded; None: all.
+
+    Returns:
+        Extra and visible tokens [B, extra + K, D], 0 where not recorded; which visible ones are present, bool [B, K].
+    """
+    seen = take_present(present, mask.visible)
+    encoded = backbone.encode(backbone.embed(patches, mask.visible), seen)
+    if seen is not None:
+        encoded = encoded.masked_fill(~F.pad(seen, (backbone.extra, 0), value=True)[..., None], 0)
+    return encoded, seen
 
 
 def check_ratio(name: str, ratio: float) -> None:

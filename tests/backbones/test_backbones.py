@@ -70,6 +70,36 @@ def test_forward_is_the_pooled_features_for_any_leads_and_length(name: str) -> N
 
 
 @every_backbone
+def test_only_steps_of_what_was_recorded_are_pooled(name: str) -> None:
+    samples = 2000  # so that clocs has more than 4 steps
+    backbone = settled(small(name), samples)
+    signal, recorded = torch.randn(2, 12, samples), torch.tensor([samples, 900])
+    with torch.inference_mode():
+        features, present = backbone.forward_steps(signal, recorded)
+        times = backbone.step_times(samples, features.shape[1])
+        assert torch.equal(present, ~(times >= recorded[:, None]))
+        assert present[0].all()
+        assert 0.3 < present[1].float().mean() < (0.7 if times.isfinite().all() else 1)
+        pooled = backbone.pool(features, present)
+        torch.testing.assert_close(pooled, backbone(signal, recorded))
+        torch.testing.assert_close(pooled[1:], backbone.pool(features[1:, present[1]]), rtol=1e-4, atol=1e-5)
+        elsewhere = features.masked_fill(present[..., None], 0) * 1e3 + features * present[..., None]
+        torch.testing.assert_close(backbone.pool(elsewhere, present), pooled)
+        whole = backbone(signal, torch.tensor([samples, samples]), torch.ones(2, 12, dtype=torch.bool))
+        torch.testing.assert_close(whole, backbone(signal), rtol=1e-4, atol=1e-5)
+
+
+@every_backbone
+def test_a_record_of_which_next_to_nothing_was_recorded_has_finite_features(name: str) -> None:
+    backbone = settled(small(name))
+    recorded, leads = torch.tensor([1, 1]), torch.tensor([[False] * 12, [True] + [False] * 11])
+    features = backbone(torch.randn(2, 12, SAMPLES), recorded, leads)
+    features.square().sum().backward()
+    assert features.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters() if p.grad is not None)
+
+
+@every_backbone
 def test_every_lead_and_the_whole_length_reach_the_features(name: str) -> None:
     backbone = settled(small(name))
     signal = torch.randn(1, 12, SAMPLES, requires_grad=True)
