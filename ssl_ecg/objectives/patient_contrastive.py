@@ -101,12 +101,17 @@ def check_reduction(reduction: str) -> None:
 
 
 class _Cells(NamedTuple):
-    """Weights w_ij of every -p_ij, whose mirror image is those of -q_ij; together they sum to 1.
+    """How much every pair of recordings counts in the loss, without a table of all pairs.
+
+    Think of a table [B, B]: cell (i, j) compares recording i of one view with recording j of the other, and counts
+    w_ij for -p_ij and w_ji for -q_ij. All weights sum to 1. Only pairs of one patient have any, and those differ in
+    nothing but whether i is j. So four numbers stand for the whole table.
 
     Attributes:
         code: patient of every row, counted from 0 [B].
-        reach: sum_j w_ij of every row [B].
-        own, shared: w_ij + w_ji is ``shared`` where i and j are of one patient, and ``own`` more where i = j.
+        reach: what a row's cells count together, sum_j w_ij [B].
+        shared: w_ij + w_ji of two rows of one patient; a scalar.
+        own: what a row's pair with itself (i = j) counts beyond ``shared``; a scalar.
     """
 
     code: Tensor
@@ -116,7 +121,17 @@ class _Cells(NamedTuple):
 
 
 def _cells(patient: Tensor, reduction: str) -> _Cells:
-    """Weigh the cells [B, B] without making them, and without a synchronisation."""
+    """Weigh all pairs of recordings by counting how many rows each patient has.
+
+    With the rows sorted by patient, those of a patient stand together: how many they are, and how many come after a
+    given one, can be read from their places. For "clocs" a row pairs with itself and with the later rows of its patient
+    (the pairs above the diagonal; those below are the same, seen from the other view). For "pooled" every pair of one
+    patient counts the same. No number is read back from the device, which would make it wait.
+
+    Args:
+        patient: patient code of every row [B], any integers.
+        reduction: as in ``patient_contrastive_loss``.
+    """
     rows = len(patient)
     ordered, order = patient.sort(stable=True)
     place = torch.arange(rows, device=patient.device)
