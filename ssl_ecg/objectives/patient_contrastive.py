@@ -116,7 +116,17 @@ class _Cells(NamedTuple):
 
 
 def _cells(patient: Tensor, reduction: str) -> _Cells:
-    """Weigh the cells [B, B] without making them, and without a synchronisation."""
+    """Say how much each pair of rows (i, j) of the same patient weighs in the loss, for all views at once.
+
+    The loss is a weighted sum over the cells of a [B, B] matrix. The weights of a row's own cell (i, i) differ from
+    those of the patient's other rows, and the four terms of CLOCS count each of these once in each direction; so four
+    numbers or vectors per patient are enough, and the matrix is never made. What decides them is how many rows each
+    patient has, which is counted by sorting, without waiting for the device.
+
+    Args:
+        patient: patient code of every row [B].
+        reduction: as in ``patient_contrastive_loss``.
+    """
     rows = len(patient)
     ordered, order = patient.sort(stable=True)
     place = torch.arange(rows, device=patient.device)
