@@ -94,10 +94,10 @@ def ablate(
 ) -> pd.DataFrame:
     """Run every variant, and the random weights of every backbone, with every seed; write what came out.
 
-    Writes into ``out``: ``runs/VARIANT-SEED/`` with the encoder and a folder a probe or finetuning, ``results.csv`` (a
-    row a probe or finetuning), ``summary.csv`` (means, intervals, paired differences from the reference and from random
-    weights), ``per_class.csv``, ``curves.csv``, ``pretraining.csv`` (a row an epoch) and ``ablation.md``. What is
-    finished is not run again; variants, seeds and fractions can be added later.
+    Writes into ``out``: ``runs/VARIANT-SEED/`` with the encoder and one folder per probe or finetuning,
+    ``results.csv`` (one row per probe or finetuning), ``summary.csv`` (means, intervals, paired differences from the
+    reference and from random weights), ``per_class.csv``, ``curves.csv``, ``pretraining.csv`` (one row per epoch) and
+    ``ablation.md``. What is finished is not run again; variants, seeds and fractions can be added later.
 
     Args:
         variants: what to compare.

@@ -30,7 +30,7 @@ def group_by(column: pd.Series) -> pd.Categorical:
     """Group records by a column; the column called ``age`` is in years.
 
     Args:
-        column: [n], a value a record, or blank.
+        column: [n], one value per record, or blank.
 
     Returns:
         The group of each record, [n], with the groups in order: ages and numbers upwards, "unknown" (blank) last. With

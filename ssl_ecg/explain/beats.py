@@ -42,7 +42,7 @@ def beat_shares(
         heat: [B, T], not negative.
         peaks: R times of each record in samples, B arrays (see ``r_peaks``).
         sampling_rate: Hz.
-        limits: a row a record with ``p_onset``, ``p_end``, ``qrs_onset``, ``qrs_end``, ``t_onset``, ``t_end`` in
+        limits: one row per record with ``p_onset``, ``p_end``, ``qrs_onset``, ``qrs_end``, ``t_onset``, ``t_end`` in
             seconds from the R time (NaN: no such wave), as in the truth of the synthetic archive; ST lies between QRS
             and T. None: ``SEGMENTS``.
 

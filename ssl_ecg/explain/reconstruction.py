@@ -34,7 +34,7 @@ def reconstruction_figure(
         records: how many of the B records to draw.
 
     Returns:
-        A figure: a row a record and lead, a column for the signal and one for the spectrum.
+        A figure: one row per record and lead, one column for the signal and one for the spectrum.
     """
     rows = [leads.index(name) for name in shown if name in leads] or list(range(min(len(leads), len(shown))))
     records = min(records, len(pictures["signal"]["original"]))

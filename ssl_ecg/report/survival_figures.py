@@ -25,7 +25,7 @@ _SHOWN = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def kaplan_meier_figure(table: pd.DataFrame, path: str | Path) -> None:
-    """Observed share without the event over time, a curve a group of predicted risk, with numbers at risk below.
+    """Observed share without the event over time, one curve per group of predicted risk, with numbers at risk below.
 
     Args:
         table: ``group`` from the lowest risk upwards, ``time``, ``at_risk``, ``survival``, ``low``, ``high``.
@@ -89,7 +89,7 @@ def survival_curves_figure(predictions: pd.DataFrame, path: str | Path) -> None:
 
 
 def risk_calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
-    """Observed against predicted risk at the horizon, a point a group of records of like risk, with intervals.
+    """Observed against predicted risk at the horizon, one point per group of records of like risk, with intervals.
 
     Args:
         table: ``predicted``, ``observed``, ``low``, ``high``, ``records``, ``at_risk``. A point is hollow where nobody

@@ -1,4 +1,8 @@
-"""Batches of an archive, drawn so that (seed, epoch) alone decides what comes when."""
+"""Batches of an archive: which records make up each batch of an epoch, and what a batch holds.
+
+The order of records in an epoch follows from the seed and the number of the epoch alone. A run that was killed and
+continued therefore sees the same batches as one that never stopped, without remembering a state of any generator.
+"""
 
 from __future__ import annotations
 

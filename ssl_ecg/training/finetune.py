@@ -42,7 +42,7 @@ class Finetuned:
 
     Attributes:
         model: the classifier of the best evaluation, in eval mode, on the CPU.
-        curve: a row an evaluation: step, train_loss, validation_loss and the task's validation metrics.
+        curve: one row per evaluation: step, train_loss, validation_loss and the task's validation metrics.
         best: the chosen row of ``curve``.
     """
 

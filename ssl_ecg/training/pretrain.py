@@ -155,7 +155,7 @@ def pretrain(
 
     Args:
         archive: the unlabelled archive.
-        out: encoder folder; also holds ``pretraining.csv`` (a row an epoch), of a masked objective
+        out: encoder folder; also holds ``pretraining.csv`` (one row per epoch), of a masked objective
             ``reconstruction.svg``, and, until the run is finished, checkpoints.
         settings: how.
         holdout: archive rows whose patients must not be seen.
