@@ -18,6 +18,8 @@ from ssl_ecg.report.figures import ARM_STYLES
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import read_task
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 SCRIPT = Path(__file__).parents[1] / "finetune" / "against_truth.py"
 TABLES = {"af_survival": ("af_survival", "risk_5y"), "cardiomyopathy": ("low_lvef", "low_lvef_probability")}
 

@@ -24,6 +24,8 @@ from ssl_ecg.labels import read_labels
 from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash, predict_scores
 
+pytestmark = pytest.mark.slow
+
 CLASSES = "classes=[sinus_rhythm,sinus_bradycardia]"
 SPLIT = ("split.validation=0.25", "split.test=0.3", "split.seed=1")
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4")

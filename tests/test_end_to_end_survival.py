@@ -19,6 +19,8 @@ from ssl_ecg.training import predict_scores
 from ssl_ecg.verbs import results
 from ssl_ecg.verbs._clinical import read_clinical
 
+pytestmark = pytest.mark.slow
+
 SPLIT = ("split.validation=0.3", "split.test=0.35", "split.seed=1")
 DRAWN = SplitSettings(validation=0.3, test=0.35, seed=1)
 TASK = ("task=af_survival", "task.horizon_days=1460", "task.bins=10")

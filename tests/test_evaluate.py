@@ -21,6 +21,8 @@ from ssl_ecg.cli import main
 from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash, predict_scores
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["sinus_rhythm", "sinus_bradycardia"]
 
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 # Says who imports a drawing library. Lightning's torchmetrics does so by itself, which nothing here can change.
 _WATCH = """
 import sys

@@ -16,6 +16,8 @@ from ssl_ecg.cli import main
 from ssl_ecg.synthetic import draw_ecgs
 from ssl_ecg.verbs import VERBS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

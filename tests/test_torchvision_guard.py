@@ -13,6 +13,8 @@ import torch
 from ssl_ecg import _torchvision
 from ssl_ecg._torchvision import OPERATORS, declare_missing_operators, operators_load
 
+pytestmark = pytest.mark.process
+
 # Before ssl_ecg is imported nothing may be declared, so the file is loaded by itself.
 ALONE = f"""
 import importlib.util, torch

@@ -16,6 +16,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels import SplitSettings, read_labels
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("sinus_rhythm", "sinus_bradycardia")
 SPLIT = SplitSettings(validation=0.25, test=0.35, seed=1)
 BUDGET = {"steps": 8, "batch_size": 32, "evaluations": 4, "crop": None, "precision": "32-true", "learning_rate": 0.01}

@@ -17,6 +17,8 @@ from ssl_ecg.comparison.arms import random_encoder
 from ssl_ecg.tasks import load_model
 from ssl_ecg.training import patient_hash
 
+pytestmark = pytest.mark.slow
+
 NETWORK = ("backbone=xresnet1d10", "backbone.width=4")
 SHORT = ("training.steps=1", "training.batch_size=16", "training.evaluations=1", "training.precision=32-true")
 

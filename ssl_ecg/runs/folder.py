@@ -75,7 +75,8 @@ def lock(folder: str | Path, name: str = "out", wait: bool = False) -> Iterator[
 
 def _holder(path: Path) -> str:
     """Return the process id in a lock file, for a message; nothing where it cannot be read."""
-    with suppress(OSError, ValueError):
+    # Some releases of filelock empty the file when they try to take it.
+    with suppress(OSError, ValueError, IndexError):
         return f" (pid {int(path.read_text(encoding='ascii').split()[0])})"
     return ""
 

@@ -18,6 +18,8 @@ from ssl_ecg.archive import ArchiveError, ingest
 from ssl_ecg.records import LEADS, READERS, Reader, Record, RecordError, read_records, read_wfdb
 from ssl_ecg.sources import SOURCES, Entry, Source
 
+pytestmark = pytest.mark.process
+
 room = sys.modules["ssl_ecg.archive.ingest"]
 
 

@@ -24,6 +24,8 @@ from ssl_ecg.records import LEADS, READERS, QualityLimits, read_wfdb
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.signals import SignalSettings, condition
 
+pytestmark = pytest.mark.process
+
 room = sys.modules["ssl_ecg.archive.ingest"]
 
 

@@ -12,6 +12,8 @@ from ssl_ecg.backbones import Encoder, save_encoder
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import load_model
 
+pytestmark = pytest.mark.slow
+
 
 class Plain(nn.Module):
     """[B, L, T] -> [B, D], and it knows nothing of this package."""

@@ -19,6 +19,8 @@ from ssl_ecg.runs import lock
 from ssl_ecg.tasks import create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
+pytestmark = pytest.mark.slow
+
 FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
 SCRATCH = FINETUNE.replace(head="zero", layer_decay=1.0)
 SETTINGS = AblateSettings(seeds=(3, 4), probe_fractions=(0.3, 1.0), finetune_fractions=(0.3,), replicates=50)

@@ -21,6 +21,8 @@ from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.training import FinetuneSettings, patient_hash
 
+pytestmark = pytest.mark.slow
+
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
 module = importlib.import_module("ssl_ecg.comparison.compare")
 arms = importlib.import_module("ssl_ecg.comparison.arms")

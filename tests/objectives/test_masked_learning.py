@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ from ssl_ecg.objectives.masked_loss import masked_loss
 from ssl_ecg.signals.normalisation import normalise
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import LinearProbe, create_task
+
+pytestmark = pytest.mark.slow
 
 
 def test_predicts_better_than_the_mean_and_probes_better_than_random_weights(tmp_path: Path) -> None:

@@ -350,6 +350,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, di
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.process
 @every_case
 def test_two_processes_give_the_loss_and_gradients_of_one_on_the_joined_batch(
     case: str, two_processes: list[dict[str, dict]]
@@ -369,6 +370,7 @@ def test_two_processes_give_the_loss_and_gradients_of_one_on_the_joined_batch(
             torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.process
 @every_case
 def test_a_single_record_in_each_process_trains(case: str, two_processes: list[dict[str, dict]]) -> None:
     for theirs in two_processes:

@@ -16,6 +16,8 @@ import pytest
 
 from ssl_ecg.runs import sha256, whole_folder, write_atomically, write_csv, write_json
 
+pytestmark = pytest.mark.process
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

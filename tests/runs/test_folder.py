@@ -15,6 +15,8 @@ import pytest
 
 from ssl_ecg.runs import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 
+pytestmark = pytest.mark.process
+
 SPAWN = multiprocessing.get_context("spawn")
 
 

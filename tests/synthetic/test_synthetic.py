@@ -25,6 +25,8 @@ from ssl_ecg.synthetic.electrocardiogram import fibrillatory_waves
 from ssl_ecg.synthetic.morphology import ECTOPIC
 from ssl_ecg.synthetic.rhythm import bring_forward, conduct, ectopic_beats
 
+pytestmark = pytest.mark.slow
+
 RATE = 500
 BEFORE, AFTER = 0.4, 0.5  # seconds around R
 

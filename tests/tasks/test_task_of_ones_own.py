@@ -23,6 +23,8 @@ from ssl_ecg.tasks import Task, create_task, read_task, register
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import FinetuneSettings, finetune
 
+pytestmark = pytest.mark.slow
+
 # What importing an extension registers is for this module alone.
 with pytest.MonkeyPatch.context() as _patch:
     _patch.setattr(TASKS, "_things", dict(TASKS._things))

@@ -19,6 +19,8 @@ from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Labelled
 

@@ -20,6 +20,8 @@ from ssl_ecg.backbones import load_encoder
 from ssl_ecg.training import PretrainSettings, pretrain
 from ssl_ecg.training.pretrain import PretrainModule, split_patients
 
+pytestmark = [pytest.mark.slow, pytest.mark.process]
+
 training = sys.modules["ssl_ecg.training.pretrain"]  # the package's attribute of this name is the function
 
 # A process that kills itself as a power cut would, at the n-th call of a method.

@@ -16,6 +16,8 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier, WindowSettings
 from ssl_ecg.training import FinetuneSettings, PretrainSettings, extract_features, finetune, predict_scores, pretrain
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Labelled
 

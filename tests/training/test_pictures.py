@@ -9,6 +9,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.objectives.bimodal_mae import BimodalMAE
 from ssl_ecg.training import PretrainSettings, pretrain
 
+pytestmark = pytest.mark.slow
+
 
 def masked(tiny_pretraining: PretrainSettings, **changes: object) -> PretrainSettings:
     return tiny_pretraining.replace(

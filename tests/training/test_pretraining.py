@@ -20,6 +20,8 @@ from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.training import PretrainSettings, patient_hash, pretrain
 from ssl_ecg.training.pretrain import PretrainData, split_patients
 
+pytestmark = pytest.mark.slow
+
 
 def run(archive: Archive, out: Path, settings: PretrainSettings, **options: Any) -> Encoder:
     return pretrain(archive, out, settings, progress=False, **options)

@@ -17,6 +17,8 @@ from ssl_ecg.evaluation import best_thresholds
 from ssl_ecg.tasks import Classifier, WindowSettings, create_task, load_model
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from conftest import Labelled
 
