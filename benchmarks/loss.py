@@ -125,7 +125,7 @@ def step(objective_name: str, leads: int, batch: int, embedding: int) -> Callabl
     torch.manual_seed(0)
     backbone = create_backbone("lead_wise", in_leads=leads)
     single = {"leads": "single"} if objective_name == "cmsc" else {}
-    objective = create_objective(objective_name, backbone, 250.0, embedding=embedding, **single)
+    objective = create_objective(objective_name, backbone, 250.0, embedding=embedding, augment={}, **single)
     optimizer = torch.optim.Adam(objective.parameters(), lr=1e-4)
     data = {"signal": torch.randn(batch, leads, SAMPLES), "patient": torch.arange(batch) // 2}
 

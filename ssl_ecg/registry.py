@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def nearest(name: str, known: list[str]) -> str:
@@ -34,6 +38,7 @@ class Registry(Generic[T]):
         self.kind, self.group = kind, group
         self._things: dict[str, T] = {}
         self._installed: dict[str, EntryPoint] | None = None
+        self._broken: set[str] = set()
 
     def register(self, name: str, thing: T) -> None:
         """Make a thing available by name.
@@ -73,6 +78,19 @@ class Registry(Generic[T]):
         if name not in self._things:
             raise ValueError(f"{self.kind}={name!r}: unknown; {nearest(str(name), self.names())}")
         return self._things[name]
+
+    def usable(self) -> Iterator[tuple[str, T]]:
+        """Yield all by name, in order; what cannot be imported is left out, and named in the log once."""
+        for name in self.names():
+            if name in self._broken:
+                continue
+            try:
+                thing = self[name]
+            except ValueError as error:
+                self._broken.add(name)
+                log.warning("%s", error)
+            else:
+                yield name, thing
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         if self._installed is None:

@@ -90,8 +90,8 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
             reasons[path] = str(error)
     known = _Known(source, sampling_rate, readers)
     for folder, names in folders.items():
-        for name in SOURCES.names():
-            known.ask(name, SOURCES[name], folder, frozenset(names))
+        for name, data_set in SOURCES.usable():
+            known.ask(name, data_set, folder, frozenset(names))
 
     beside = (_companions(source, files, readers) | known.others) - known.listed.keys() | known.tables
     jobs = {path: Job(path, reason=reason) for path, reason in reasons.items() if path not in beside}

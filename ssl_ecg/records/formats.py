@@ -55,8 +55,7 @@ def reader_of(path: Path) -> Reader:
             head = file.read(HEAD)
     except OSError as error:
         raise RecordError("unreadable", str(error.strerror)) from error
-    for name in READERS.names():
-        reader = READERS[name]
+    for name, reader in READERS.usable():
         try:
             if reader.sniff(path, head):
                 return reader

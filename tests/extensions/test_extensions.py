@@ -64,12 +64,23 @@ def test_whole_way_with_entry_points(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_broken_package_says_so_and_hurts_nobody_else(tmp_path: Path) -> None:
-    installed = install(tmp_path / "installed", {"backbones": {"broken": "nowhere:Network"}})
+    groups = ("backbones", "readers", "sources")
+    installed = install(tmp_path / "installed", {group: {"broken": "nowhere:Thing"} for group in groups})
     code = (
+        "import ssl_ecg, pathlib\n"
         "from ssl_ecg.backbones import create_backbone, list_backbones\n"
         "assert 'broken' in list_backbones()\n"
         "create_backbone('xresnet1d10', width=4)\n"
+        "head = 'r 1 100 1000\\nr.dat 16 1000(0)/mV 16 0 0 0 0 I\\n'\n"
+        "pathlib.Path('ward').mkdir()\n"
+        "pathlib.Path('ward/r.hea').write_text(head)\n"
+        "pathlib.Path('ward/r.dat').write_bytes(b''.join(n.to_bytes(2, 'little') for n in range(1000)))\n"
+        "report = ssl_ecg.ingest('ward', 'archive', leads=['I'], workers=1, progress=False)\n"
+        "print(report.accepted, 'accepted')\n"
         "create_backbone('broken')"
     )
     done = python(code, installed, cwd=tmp_path)
-    assert "backbone='broken': nowhere:Network cannot be imported (No module named 'nowhere')" in done.stderr
+    assert "1 accepted" in done.stdout, done.stderr
+    for kind in ("backbone", "reader", "source"):
+        line = f"{kind}='broken': nowhere:Thing cannot be imported (No module named 'nowhere')"
+        assert done.stderr.count(line) == 1, (kind, done.stderr)

@@ -17,7 +17,9 @@ def by_record(signal: np.ndarray, recorded: list[int], leads: list[list[bool]], 
         rows = np.flatnonzero(there)
         for group in [[row] for row in rows] if how == "lead" else [rows]:
             real = signal[record][group, :samples].astype(np.float64)
-            if real.size and np.ptp(real):
+            if how == "none":
+                scaled[record][group, :samples] = real
+            elif real.size and np.ptp(real):
                 scaled[record][group, :samples] = (real - real.mean()) / real.std()
     return scaled
 
@@ -26,14 +28,15 @@ def by_record(signal: np.ndarray, recorded: list[int], leads: list[list[bool]], 
     offset=st.floats(-5, 5),
     scale=st.floats(0.01, 10),
     seed=st.integers(0, 100),
-    how=st.sampled_from(["lead", "record"]),
+    recorded=st.lists(st.just(1) | st.integers(8, 200), min_size=4, max_size=4),
+    how=st.sampled_from(["lead", "record", "none"]),
 )
 def test_every_record_is_scaled_as_numpy_scales_what_was_recorded(
-    offset: float, scale: float, seed: int, how: str
+    offset: float, scale: float, seed: int, recorded: list[int], how: str
 ) -> None:
     rng = np.random.default_rng(seed)
     signal = (offset + scale * rng.standard_normal((4, 3, 200))).astype(np.float32)
-    recorded, leads = [200, 120, 1, 200], [[True] * 3, [True, False, True], [True] * 3, [False, False, True]]
+    leads = [[True] * 3, [True, False, True], [True] * 3, [False, False, True]]
     scaled = normalise(torch.from_numpy(signal), torch.tensor(recorded), torch.tensor(leads), how)
     assert scaled.dtype == torch.float32
     np.testing.assert_allclose(scaled.numpy(), by_record(signal, recorded, leads, how), atol=2e-5 * (1 + 5 / scale))

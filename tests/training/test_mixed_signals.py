@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+import ssl_ecg
 from ssl_ecg.archive import Archive, ArchiveWriter
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier, WindowSettings
@@ -112,6 +113,24 @@ def test_finetuning_learns_from_all_of_them(
     assert np.isfinite([row["validation_loss"] for row in finished.curve]).all()
     scores = predict_scores(finished.model, archive, labelled.test[0])
     assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_a_probe_learns_from_all_of_them(labelled: Labelled, tmp_path: Path) -> None:
+    archive = cut(labelled.archive, tmp_path / "mixed")
+    table = labelled.archive.folder / "labels" / "conditions.csv"
+    split = ssl_ecg.SplitSettings(seed=4, validation=0.25, test=0.25)
+    given = {"classes": list(labelled.task.classes), "split": split}
+    probed = ssl_ecg.probe(labelled.encoder, archive, table, tmp_path / "out", **given)
+    rows = archive.rows(pd.read_csv(tmp_path / "out" / "predictions.csv")["record_id"])
+    assert sorted(rows) == sorted(labelled.test[0])
+    signals = [torch.from_numpy(part) for part in archive.read(rows)]
+    assert (signals[1] < archive.samples).any()
+    assert not signals[2].all()
+    with torch.inference_mode():
+        expected = torch.sigmoid(probed.model.head(labelled.encoder(*signals))).numpy()
+    np.testing.assert_allclose(probed.predict(archive, rows).iloc[:, 1:], expected, atol=1e-5)
+    whole = ssl_ecg.probe(labelled.encoder, labelled.archive, table, **given)
+    assert whole.metrics != probed.metrics
 
 
 @pytest.mark.parametrize("backbone", ["xresnet1d10", "vit1d", "vit1d_lead", "lead_wise"])

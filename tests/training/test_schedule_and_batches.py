@@ -12,6 +12,7 @@ from torch import nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.tasks import Classifier
 from ssl_ecg.training import PretrainSettings, finetune
 from ssl_ecg.training.finetune import FinetuneModule
 from ssl_ecg.training.pretrain import PretrainData, PretrainModule
@@ -45,6 +46,24 @@ def test_beta2_and_weight_decay_reach_adamw() -> None:
     assert {group["betas"] for group in optimizer.param_groups} == {(0.9, 0.9)}
     assert sorted({group["weight_decay"] for group in optimizer.param_groups}) == [0.0, 0.07]
     assert isinstance(optimizer, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "onecycle"])
+def test_finetuning_warms_up_and_ends_at_zero(schedule: str, labelled: Any, tiny_finetuning: Any) -> None:
+    settings = tiny_finetuning.replace(steps=20, warmup=0.4, schedule=schedule, learning_rate=0.01, layer_decay=0.5)
+    made = dict(FinetuneModule(Classifier(labelled.encoder, labelled.task), settings).configure_optimizers())
+    rates = []
+    for _ in range(20):
+        rates.append([group["lr"] for group in made["optimizer"].param_groups])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    head, slowest = np.array(rates)[:, -1], np.array(rates).min(axis=1)
+    assert int(np.argmax(head)) == 7  # the last of 8 steps of warm-up
+    assert head[0] < 0.2 * head.max() == pytest.approx(0.002)
+    assert np.all(np.diff(head[:8]) > 0)
+    assert np.all(np.diff(head[8:]) < 0)
+    assert head[-1] < 1e-3 * head.max()
+    assert slowest.max() == pytest.approx(0.5**4 * 0.01)
 
 
 def test_pretraining_validates_on_every_record_in_order(

@@ -1,7 +1,7 @@
 """Every run behind this page, two at a time, an hour on two cores: ``python run.py ARCHIVE OUT``.
 
-A killed run continues where it stopped. Fold 9 tests, 8 chooses, the others train. PTB-XL has folds; patients of CPSC
-2018, of LUDB and of the synthetic archive are drawn with seed 0.
+A killed run continues where it stopped. Fold 9 tests, 8 chooses, the others train. PTB-XL has folds; patients of the
+synthetic archive, and records of CPSC 2018 and of LUDB, which name no patients, are drawn with seed 0.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ FINETUNE = Path(__file__).parents[3] / "finetune"
 
 def folds(archive: Archive, labels: LabelTable, validation: float) -> pd.Series:
     """Draw a fold for every record of a label table: 9, 8 or 0."""
-    splits = SplitSettings(validation=validation, test=0.2).split(labels)
+    splits = SplitSettings(validation=validation, test=0.2, patients="unknown").split(labels)
     fold = pd.Series(0, index=archive.manifest["record_id"].iloc[labels.rows].to_numpy())
     fold.iloc[splits.validation] = 8
     fold.iloc[splits.test] = 9
