@@ -45,6 +45,11 @@ class Encoded(NamedTuple):
     joint: dict[str, list[Tensor]]
 
 
+def _of_heads(attended: Tensor | None) -> Tensor | None:
+    """Return bool [B, N], tokens that may be attended to, as attention takes it: [B, 1, 1, N]."""
+    return None if attended is None else attended[:, None, None]
+
+
 class Stream(nn.Module):
     """One modality: patches to tokens, and the blocks that only it goes through."""
 
@@ -55,8 +60,13 @@ class Stream(nn.Module):
         self.blocks = transformer_blocks(width, depth, heads, drop_path=(0.0, drop_path))
         self.norm = layer_norm(width)
 
-    def forward(self, patches: Tensor, visible: Tensor | None, global_token: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Map patches [B, N, L * P], or the ``visible`` [B, K] of them, to [B, 1 + K, D], and the blocks' outputs."""
+    def forward(
+        self, patches: Tensor, visible: Tensor | None, global_token: Tensor, attended: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Map patches [B, N, L * P], or the ``visible`` [B, K] of them, to [B, 1 + K, D], and the blocks' outputs.
+
+        ``attended`` bool [B, 1 + K] says which tokens may be attended to, the global one first; None: all.
+        """
         position = positions(self.position, patches.shape[1])
         if visible is not None:
             patches = take_tokens(patches, visible)
@@ -65,7 +75,7 @@ class Stream(nn.Module):
         x = torch.cat([global_token.to(x.dtype).expand(x.shape[0], -1, -1), x], dim=1)
         outputs = []
         for block in self.blocks:
-            x = block(x)
+            x = block(x, attn_mask=_of_heads(attended))
             outputs.append(x[:, 1:])
         return self.norm(x), outputs
 
@@ -125,18 +135,33 @@ class BimodalViT(Backbone):
             made["frequency"] = patchify(magnitude_spectrum(signal), self.patch)
         return made
 
-    def encode(self, patches: dict[str, Tensor], visible: dict[str, Tensor] | None = None) -> Encoded:
-        """Encode patches [B, N, L * P] by modality, or those at positions ``visible`` [B, K] alone."""
+    def encode(
+        self, patches: dict[str, Tensor], visible: dict[str, Tensor] | None = None, present: Tensor | None = None
+    ) -> Encoded:
+        """Encode patches [B, N, L * P] by modality.
+
+        Args:
+            patches: by modality.
+            visible: positions [B, K] of those that are encoded, by modality; None: all.
+            present: bool [B, N], patches of time that were recorded, to which alone others attend; None: all.
+        """
         outputs, specific = {}, {}
+        attended: dict[str, Tensor | None] = dict.fromkeys(self.modalities)
         for name in self.modalities:
             shown = None if visible is None else visible[name]
-            outputs[name], specific[name] = getattr(self, name)(patches[name], shown, self.global_token)
+            if present is not None:
+                there = present if name == "time" else present.new_ones(patches[name].shape[:2])
+                attended[name] = F.pad(there if shown is None else there.gather(1, shown), (1, 0), value=True)
+            stream = getattr(self, name)
+            outputs[name], specific[name] = stream(patches[name], shown, self.global_token, attended[name])
         global_token = torch.stack([output[:, :1] for output in outputs.values()]).sum(0)
         x = torch.cat([global_token, *(output[:, 1:] for output in outputs.values())], dim=1)
         counts = [1, *(output.shape[1] - 1 for output in outputs.values())]
         joint: dict[str, list[Tensor]] = {name: [] for name in self.modalities}
+        counted = [there[:, 1:] for there in attended.values() if there is not None]
+        together = F.pad(torch.cat(counted, dim=1), (1, 0), value=True) if counted else None
         for block in self.joint:
-            x = block(x)
+            x = block(x, attn_mask=_of_heads(together))
             for name, part in zip(self.modalities, x.split(counts, dim=1)[1:], strict=True):
                 joint[name].append(part)
         return Encoded(x, specific, joint)
@@ -144,6 +169,16 @@ class BimodalViT(Backbone):
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to tokens [B, 1 + N, D]: global, time, frequency; nothing is masked."""
         return self.encode(self.patches(signal)).tokens
+
+    def forward_steps(
+        self, signal: Tensor, recorded: Tensor | None = None, leads: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map signal [B, L, T] to tokens [B, 1 + N, D]; no token attends to time that was not recorded."""
+        patches = self.patches(signal)
+        tokens = 1 + sum(values.shape[1] for values in patches.values())
+        present = self.present(signal.shape[2], tokens, recorded)
+        of_time = None if present is None else present[:, 1 : 1 + patches["time"].shape[1]]
+        return self.encode(patches, present=of_time).tokens, present
 
     def forward_intermediates(self, signal: Tensor) -> list[Tensor]:
         """Return the tokens [B, N, D] after every block, from the first to the last, without the global token.

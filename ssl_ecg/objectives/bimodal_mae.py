@@ -21,6 +21,7 @@ from ssl_ecg.objectives.masked_loss import (
     check_ratio,
     masked_loss,
     normalise_patches,
+    recorded_values,
     restore_patches,
 )
 from ssl_ecg.objectives.registry import register
@@ -107,9 +108,17 @@ class BimodalMAE(nn.Module):
         # The global token comes first.
         return None if present is None else present[:, 1 : 1 + patches["time"].shape[1]]
 
-    def predict(self, patches: dict[str, Tensor], masks: Mapping[str, Mask]) -> tuple[dict[str, Tensor], Encoded]:
-        """Predict patches [B, N, L * P] by modality; also return what the encoder made of the visible ones."""
-        encoded = self.backbone.encode(patches, {name: mask.visible for name, mask in masks.items()})
+    def predict(
+        self, patches: dict[str, Tensor], masks: Mapping[str, Mask], present: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Encoded]:
+        """Predict patches [B, N, L * P] by modality; also return what the encoder made of the visible ones.
+
+        Args:
+            patches: by modality.
+            masks: which of them are visible, by modality.
+            present: bool [B, N], patches of time that were recorded; None: all.
+        """
+        encoded = self.backbone.encode(patches, {name: mask.visible for name, mask in masks.items()}, present)
         predictions = {}
         for name, mask in masks.items():
             taps = [getattr(encoded, kind)[name][block] for kind, block in self.taps]
@@ -125,14 +134,14 @@ class BimodalMAE(nn.Module):
         patches = self.backbone.patches(batch["signal"])
         present = self._present(batch, patches)
         masks = self.draw_masks(patches, present)
-        predictions, encoded = self.predict(patches, masks)
+        predictions, encoded = self.predict(patches, masks, present)
         losses = {}
         for name, values in patches.items():
             target = normalise_patches(values) if self.normalise_targets else values
             hidden = masks[name].masked
             if name == "time" and present is not None:
                 hidden = hidden & present
-            losses[name] = masked_loss(predictions[name], target, hidden)
+            losses[name] = masked_loss(predictions[name], target, hidden, recorded_values(batch, values.shape[2]))
         return {
             "loss": torch.stack([self.weight[name] * loss for name, loss in losses.items()]).sum(),
             **{f"{name}_loss": loss.detach() for name, loss in losses.items()},
@@ -148,8 +157,9 @@ class BimodalMAE(nn.Module):
             True where hidden. With normalised targets each predicted patch gets the mean and deviation of the original.
         """
         patches = self.backbone.patches(batch["signal"])
-        masks = self.draw_masks(patches, self._present(batch, patches))
-        predictions, _ = self.predict(patches, masks)
+        present = self._present(batch, patches)
+        masks = self.draw_masks(patches, present)
+        predictions, _ = self.predict(patches, masks, present)
         pictures = {}
         for name, values in patches.items():
             predicted = predictions[name].float()

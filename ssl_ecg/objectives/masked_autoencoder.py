@@ -33,6 +33,7 @@ from ssl_ecg.objectives.masked_loss import (
     masked_loss,
     normalise_patches,
     present_tokens,
+    recorded_values,
     restore_patches,
     take_present,
 )
@@ -163,8 +164,9 @@ class MaskedAutoencoder(nn.Module):
         prediction, visible = self.predict(patches, mask, present)
         target = normalise_patches(patches) if self.normalise_targets else patches
         scored = mask.masked if present is None else mask.masked & present
+        recorded = None if self.backbone.by_lead else recorded_values(batch, patches.shape[2])
         return {
-            "loss": masked_loss(prediction, target, scored),
+            "loss": masked_loss(prediction, target, scored, recorded),
             "features": self.backbone.pool(visible, take_present(present, mask.visible)).detach(),
         }
 

@@ -14,18 +14,23 @@ from ssl_ecg.backbones.transformer import EPSILON
 from ssl_ecg.views import Mask
 
 
-def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor) -> Tensor:
+def masked_loss(prediction: Tensor, target: Tensor, masked: Tensor, recorded: Tensor | None = None) -> Tensor:
     """Return the mean squared error of masked patches: per record over its masked positions, then over the batch.
 
     Args:
         prediction: patches [B, N, P].
         target: patches [B, N, P].
         masked: bool [B, N]; visible positions cost nothing. A record without a masked position counts 0.
+        recorded: bool [B, P], values of a patch that are of leads that were recorded (``recorded_values``); None: all.
 
     Returns:
         A float32 scalar.
     """
-    return mean_of_masked((prediction.float() - target.float()).square().mean(2), masked)
+    error = (prediction.float() - target.float()).square()
+    if recorded is None:
+        return mean_of_masked(error.mean(2), masked)
+    of_patch = (error * recorded[:, None]).sum(2) / recorded.sum(1, keepdim=True).clamp(min=1)
+    return mean_of_masked(of_patch, masked)
 
 
 def mean_of_masked(error: Tensor, masked: Tensor) -> Tensor:
@@ -39,6 +44,12 @@ def present_tokens(backbone: TokenBackbone, batch: Mapping[str, Tensor], tokens:
     ``recorded`` [B] and ``leads`` [B, L] of the batch say so; without them everything was.
     """
     return backbone.present(batch["signal"].shape[2], tokens, batch.get("recorded"), batch.get("leads"))
+
+
+def recorded_values(batch: Mapping[str, Tensor], values: int) -> Tensor | None:
+    """Tell bool [B, P] which of the P values of a patch over all leads are of leads that were recorded; None: all."""
+    leads = batch.get("leads")
+    return None if leads is None else leads.repeat_interleave(values // leads.shape[1], dim=1)
 
 
 def take_present(present: Tensor | None, index: Tensor) -> Tensor | None:

@@ -6,6 +6,7 @@ continued therefore sees the same batches as one that never stopped, without rem
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,6 +19,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.signals.normalisation import normalise
 
 Indices = NDArray[np.int64]
+
+log = logging.getLogger(__name__)
 
 
 class EpochBatches(Sampler[Indices]):
@@ -173,3 +176,22 @@ def batch_loader(data: ArchiveBatches, batches: EpochBatches, workers: int = 0) 
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def count_incomplete(archive: Archive, rows: NDArray[np.int64]) -> dict[str, int]:
+    """Count, and name in the log, records that are shorter than the archive's or lack some of its leads.
+
+    Returns:
+        "short_records" and "records_lacking_leads" among ``rows``.
+    """
+    short = int((archive.recorded[rows] < archive.samples).sum())
+    lacking = int((~archive.recorded_leads[rows]).any(1).sum())
+    if short or lacking:
+        log.warning(
+            "%d of %d records are shorter than %g s, %d lack leads; what was not recorded counts for nothing",
+            short,
+            len(rows),
+            archive.settings.duration,
+            lacking,
+        )
+    return {"short_records": short, "records_lacking_leads": lacking}

@@ -22,7 +22,7 @@ from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, normalised
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, count_incomplete, normalised
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.engine import (
     EarlyStop,
@@ -196,18 +196,7 @@ def pretrain(
         return load_encoder(out, settings.backbone.thing)
 
     train_rows, validation_rows = split_patients(archive, rows, settings.validation, settings.seed)
-    incomplete = {
-        "short_records": int((archive.recorded[rows] < archive.samples).sum()),
-        "records_lacking_leads": int((~archive.recorded_leads[rows]).any(1).sum()),
-    }
-    if any(incomplete.values()):
-        logger.warning(
-            "%d of %d records are shorter than %g s, %d lack leads; what was not recorded counts for nothing",
-            incomplete["short_records"],
-            len(rows),
-            archive.settings.duration,
-            incomplete["records_lacking_leads"],
-        )
+    incomplete = count_incomplete(archive, rows)
 
     seed_step(settings.seed, 0, stream=2)
     network, learned = settings.backbone, settings.objective

@@ -23,6 +23,7 @@ from ssl_ecg.settings import Choice, Settings, chosen, recipe
 from ssl_ecg.tasks import Classifier, Task, read_task
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import PretrainSettings, predict_scores
+from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs.results import Tested, tested
@@ -138,6 +139,7 @@ def read_labels(
     """Return the task, the split (that of the encoder's holdout, where it has one), and the records that test."""
     task = settings.task
     table, created = read_task(task.name, labels, archive, settings.classes, task.options, settings.subgroups)
+    count_incomplete(archive, table.rows)
     splits = settings.split.split(table, encoder.origin.get("split"))
     return created, splits, tested(archive, labels, table, splits.test, settings.subgroups)
 

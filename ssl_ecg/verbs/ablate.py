@@ -14,6 +14,7 @@ from ssl_ecg.comparison.arms import candidate_settings
 from ssl_ecg.settings import Settings, recipe
 from ssl_ecg.tasks import read_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
+from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import LabelSettings
 from ssl_ecg.verbs.verb import VERBS, console, verb
@@ -106,6 +107,7 @@ def ablate(
     variants = variants_of(settings.ablation)
     settings = settings.replace(reference=settings.reference or settings.ablation.reference)
     table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
+    count_incomplete(archive, table.rows)
     splits = settings.split.split(table)
     summary = run(variants, archive, table, splits, out, settings.part(AblateSettings), command)
     draw_ablation(out)

@@ -12,6 +12,7 @@ from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.comparison import CompareSettings
 from ssl_ecg.comparison import compare as run
 from ssl_ecg.tasks import read_task
+from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import EncoderLike, LabelSettings
 from ssl_ecg.verbs.verb import console, verb
@@ -71,6 +72,7 @@ def compare(
     folder = None if isinstance(encoder, Encoder) else Path(encoder)
     encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, opened(archive)
     table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
+    count_incomplete(archive, table.rows)
     splits = settings.split.split(table, encoder.origin.get("split"))
     summary = run(encoder, archive, table, splits, out, settings.part(CompareSettings), progress, command)
     for name in ("pretraining.csv", "reconstruction.svg"):

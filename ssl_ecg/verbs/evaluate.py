@@ -69,6 +69,7 @@ def evaluate(
     from ssl_ecg.comparison import check_unseen, recognised
     from ssl_ecg.tasks import load_model, read_task
     from ssl_ecg.training import predict_scores
+    from ssl_ecg.training.batches import count_incomplete
 
     records, seen_patients = settings.records, settings.seen_patients
     classifier, archive, out = load_model(model), opened(archive), Path(out)
@@ -77,6 +78,7 @@ def evaluate(
     classifier.encoder.check(archive.settings)
     task = classifier.task
     table, _ = read_task(task.name, labels, archive, task.classes, task.options)
+    count_incomplete(archive, table.rows)
     index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
     seen = recognised(classifier.encoder, archive, table.rows[index])
     if seen_patients == "leave_out":

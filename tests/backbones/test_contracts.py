@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones import Backbone, create_backbone, list_backbones, register
 from ssl_ecg.backbones.base import interpolate
+from ssl_ecg.backbones.bimodal_vit import BimodalViT
 from ssl_ecg.backbones.foreign import ForeignBackbone, reset
 
 
@@ -85,6 +86,24 @@ def test_clocs_pools_a_short_record_as_if_its_signal_ended_there(count: int) -> 
     pooled = backbone.pool(features, present)
     torch.testing.assert_close(pooled[:1], backbone.pool(features[:1]))
     torch.testing.assert_close(pooled[1:], backbone.pool(features[1:, : int(present[1].sum())]))
+
+
+def test_what_lies_beyond_the_recorded_patches_of_time_is_attended_to_by_no_token_of_the_bimodal_transformer() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("bimodal_vit", in_leads=2, width=12, depth=1, joint_depth=1, samples=200).eval()
+    assert isinstance(backbone, BimodalViT)
+    patches = {name: torch.randn(2, count, 20) for name, count in (("time", 20), ("frequency", 10))}
+    present = torch.arange(20) < torch.tensor([[12], [20]])
+    short = {"time": patches["time"][:1, :12], "frequency": patches["frequency"][:1]}
+    keep = {"time": torch.arange(12)[None], "frequency": torch.arange(10)[None]}
+    with torch.inference_mode():
+        tokens = backbone.encode(patches, present=present).tokens
+        torch.testing.assert_close(tokens[1:], backbone.encode(patches).tokens[1:])
+        alone = backbone.encode({name: patches[name][:1] for name in short}, keep).tokens
+        torch.testing.assert_close(torch.cat([tokens[:1, :13], tokens[:1, 21:]], dim=1), alone)
+        signal, recorded = torch.randn(2, 2, 200), torch.tensor([120, 200])
+        torch.testing.assert_close(backbone(signal, recorded), backbone.pool(*backbone.forward_steps(signal, recorded)))
+        assert (backbone(signal, recorded) - backbone(signal))[0].abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", ["vit1d", "vit1d_lead"])

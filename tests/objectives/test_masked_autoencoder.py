@@ -68,6 +68,20 @@ def test_names_differ_in_what_they_hide_and_how_they_decode(name: str) -> None:
         assert bool((by_lead == by_lead[..., :1]).all()) == (name == "mlae")
 
 
+def test_a_lead_that_was_not_recorded_costs_nothing_where_patches_cover_all() -> None:
+    objective = small("mae")
+    given = {**batch(2), "leads": torch.tensor([[True, True, True, False], [True] * 4])}
+    patches = objective.backbone.patchify(given["signal"])
+    mask = objective.draw_mask(patches)
+    prediction = torch.randn_like(patches)
+    hold(objective, mask, prediction)
+    loss = objective(given)["loss"]
+    error = (prediction - patches).square().unflatten(2, (4, 10))  # [B, N, L, P]
+    hidden = mask.masked
+    expected = [error[0, hidden[0], :3].mean(), error[1, hidden[1]].mean()]
+    torch.testing.assert_close(loss, torch.stack(expected).mean())
+
+
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_only_hidden_patches_cost(name: str, normalise: bool) -> None:
