@@ -9,9 +9,12 @@ import argparse
 import logging
 import re
 import shlex
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -48,6 +51,28 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
+class _Stopped(SystemExit):
+    """A signal asks the process to end."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Raise ``_Stopped`` where the block gets Ctrl-C or the signal with which schedulers end a job."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise _Stopped(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; errors that a user can mend are one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -67,14 +92,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         verb = VERBS[options.words[0]]
         name = f"ssl-ecg {verb.name}"
-        _run(verb, options, shlex.join(["ssl-ecg", *arguments]))
+        with _stopped_by_signals():
+            _run(verb, options, shlex.join(["ssl-ecg", *arguments]))
     except (ValueError, OSError) as error:
         logger.debug("failed", exc_info=True)
-        message = " ".join(str(error).split())
-        errors = Console(stderr=True, soft_wrap=True)
-        errors.print(f"{name}: {message}", style="red", markup=False, highlight=False)
+        _complain(f"{name}: {' '.join(str(error).split())}")
         return 2
+    except _Stopped as stopped:
+        _complain(f"{name}: stopped; the same command goes on from what is written")
+        return int(stopped.code or 0)
     return 0
+
+
+def _complain(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
 
 
 def _run(verb: Verb, options: argparse.Namespace, command: str) -> None:

@@ -1,9 +1,9 @@
 """A folder that continues: identity, lock, atomic files, results, the model card. Knows no ECG."""
 
 from ssl_ecg.runs.card import Table, markdown_table, model_card
-from ssl_ecg.runs.files import sha256, whole_folder, write_atomically, write_csv, write_json
+from ssl_ecg.runs.files import previous_of, sha256, whole_folder, write_atomically, write_csv, write_json
 from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
-from ssl_ecg.runs.results import write_result
+from ssl_ecg.runs.results import read_metrics, write_result
 
 __all__ = [
     "FolderInUseError",
@@ -16,6 +16,8 @@ __all__ = [
     "locked",
     "markdown_table",
     "model_card",
+    "previous_of",
+    "read_metrics",
     "sha256",
     "whole_folder",
     "write_atomically",

@@ -41,6 +41,11 @@ def write_atomically(path: str | Path, content: bytes | memoryview | str) -> Non
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+def previous_of(path: Path) -> Path:
+    """Return where the file that lay at ``path`` before is kept, of those of which one before is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically."""
     write_atomically(path, json.dumps(content, indent=1) + "\n")

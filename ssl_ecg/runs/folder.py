@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from ssl_ecg.runs.files import write_json
+from ssl_ecg.runs.files import previous_of, write_json
 
 LOCK = ".lock"
 PACKAGES = ("ssl_ecg", "torch", "pytorch-lightning", "scikit-learn", "numpy")
@@ -85,7 +85,7 @@ def locked(argument: str, when: Callable[[], bool] = lambda: True) -> Callable[[
     """Decorate a function so that it keeps the folder that it works in.
 
     Args:
-        argument: of the function that names the folder.
+        argument: of the function that names the folder; None where it works in none.
         when: whether this process is the one to keep it, of several that work together.
     """
 
@@ -94,8 +94,10 @@ def locked(argument: str, when: Callable[[], bool] = lambda: True) -> Callable[[
 
         @functools.wraps(function)
         def keeping(*args: P.args, **kwargs: P.kwargs) -> T:
-            folder = signature.bind(*args, **kwargs).arguments[argument]
-            with lock(folder, argument) if when() else nullcontext():
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            folder = bound.arguments[argument]
+            with lock(folder, argument) if when() and folder is not None else nullcontext():
                 return function(*args, **kwargs)
 
         return keeping
@@ -196,10 +198,37 @@ class Run:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint, the last one or the one before it."""
+        return self.last.is_file() or previous_of(self.last).is_file()
+
+    @property
     def identity(self) -> dict[str, Any] | None:
         """What an unfinished run is about; None where there is none."""
         memory = self.folder / "run.json"
-        return _read(memory) if self.last.is_file() and memory.is_file() else None
+        return _read(memory) if self.begun and memory.is_file() else None
+
+    def is_finished(self, identity: Mapping[str, Any], marker: str) -> bool:
+        """Tell whether the result of this very run lies here, and begin it where nothing does.
+
+        Args:
+            identity: what the run is about; ``run.json`` keeps it.
+            marker: file that is written last.
+
+        Raises:
+            ValueError: the folder holds an archive, an encoder or a result of something else.
+        """
+        memory, out = self.folder / "run.json", f"out={str(self.folder)!r}"
+        if (self.folder / "archive.json").is_file():
+            raise ValueError(f"{out}: holds an archive; choose another folder")
+        finished = (self.folder / marker).is_file()
+        if finished and not memory.is_file():
+            raise ValueError(f"{out}: holds a result of another command; choose another folder")
+        if finished or self.begun:
+            goes_on(self.folder, _read(memory), identity)
+        else:
+            self.begin(identity)
+        return finished
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Remember what the run is about."""
@@ -208,11 +237,15 @@ class Run:
 
     def clear(self) -> None:
         """Remove what a run needs to go on."""
+        self.clear_checkpoints()
+        (self.folder / "run.json").unlink(missing_ok=True)
+
+    def clear_checkpoints(self) -> None:
+        """Remove the checkpoints."""
         for path in self.checkpoints.glob("*.ckpt"):
             path.unlink()
         if self.checkpoints.is_dir():
             self.checkpoints.rmdir()
-        (self.folder / "run.json").unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:

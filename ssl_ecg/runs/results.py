@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -41,3 +42,9 @@ def write_result(
         write_json(part / "metrics.json", {k: None if math.isnan(value) else value for k, value in metrics.items()})
         write_json(part / "meanings.json", meanings)
         return draw(part)
+
+
+def read_metrics(folder: str | Path) -> dict[str, float]:
+    """Read the metrics that ``write_result`` wrote."""
+    metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+    return {name: math.nan if value is None else value for name, value in metrics.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -131,6 +132,33 @@ def group_patients(patient: Indices, size: int, rng: np.random.Generator) -> Ind
     return sorted_by_patient[np.argsort(shuffled[group], kind="stable")]
 
 
+class EveryStep(Sampler[Indices]):
+    """The training batches of one epoch after the other, from a step on, as one long epoch.
+
+    So what a run that continues still has to do is a shorter run, and nothing has to be skipped.
+
+    Args:
+        batches: of one rank, of all epochs.
+        steps: of the whole run.
+        done: steps that an earlier process took.
+    """
+
+    def __init__(self, batches: EpochBatches, steps: int, done: int = 0) -> None:
+        self.batches, self.steps, self.done = batches, steps, done
+
+    def __len__(self) -> int:
+        return self.steps - self.done
+
+    def __iter__(self) -> Iterator[Indices]:
+        step = self.done
+        while step < self.steps:
+            epoch, first = divmod(step, len(self.batches))
+            self.batches.set_epoch(epoch)
+            for batch in islice(self.batches, first, first + self.steps - step):
+                yield batch
+                step += 1
+
+
 class ArchiveBatches(Dataset[dict[str, Tensor]]):
     """Whole batches of an archive as dicts of tensors; indexed by an array, so nothing happens per record.
 
@@ -166,7 +194,7 @@ def normalised(batch: dict[str, Tensor], how: str) -> dict[str, Tensor]:
     return {**batch, "signal": normalise(batch["signal"], batch["recorded"], batch["leads"], how)}
 
 
-def batch_loader(data: ArchiveBatches, batches: EpochBatches, workers: int = 0) -> DataLoader[dict[str, Tensor]]:
+def batch_loader(data: ArchiveBatches, batches: Sampler[Indices], workers: int = 0) -> DataLoader[dict[str, Tensor]]:
     """Return a loader of whole batches; ``workers`` processes read ahead (0: none, best on few cores)."""
     return DataLoader(
         data,

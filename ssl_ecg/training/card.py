@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import Table, model_card
 from ssl_ecg.tasks import Classifier
 
-if TYPE_CHECKING:
-    from ssl_ecg.training.finetune_settings import FinetuneSettings
-
 UNKNOWN = "patients unknown: records are counted"
 
 _LIMITS = """\
@@ -24,7 +21,7 @@ No label was used, and nothing here says what these features are worth for a cli
 your own labels before use. The signals of other leads, rates, lengths or filters are refused. The weights may remember
 the patients they were trained on; `config.json` keeps hashes of their ids so that testing on them can be refused."""
 
-_FINETUNED_LIMITS = """\
+_CLASSIFIER_LIMITS = """\
 These numbers hold for records from where the test records come from. The scores were not calibrated afterwards.
 Thresholds, where the task has any, were tuned on validation. This is not a medical device."""
 
@@ -68,16 +65,16 @@ def pretraining_card(encoder: Encoder) -> str:
     )
 
 
-def finetuning_card(
+def classifier_card(
     model: Classifier,
-    settings: FinetuneSettings,
+    settings: Mapping[str, Any],
     metrics: Mapping[str, float],
     labels: LabelTable,
     splits: Splits,
-    scratch: bool,
+    start: str,
     figures: Sequence[str] = (),
 ) -> str:
-    """Return the model card of a finetuned classifier, as Markdown.
+    """Return the model card of a classifier, as Markdown.
 
     Args:
         model: what was made.
@@ -85,7 +82,7 @@ def finetuning_card(
         metrics: of the test records; an interval lies under the names with ``_low`` and ``_high``.
         labels: for the counts.
         splits: of them.
-        scratch: whether it started from random weights.
+        start: what it began with, such as "from random weights".
         figures: names of the figures beside the card.
     """
     encoder = model.encoder
@@ -105,7 +102,7 @@ def finetuning_card(
     return model_card(
         f"ECG classifier: {model.task.name}, {encoder.name}",
         [
-            f"Made by `ssl_ecg` {'from random weights' if scratch else 'from a pretrained encoder'}. Load it with "
+            f"Made by `ssl_ecg` {start}. Load it with "
             f"`ssl_ecg.load_model(folder)`: signals [batch, {len(encoder.leads)} leads, {encoder.samples} "
             "samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives "
             "its encoder alone.",
@@ -116,14 +113,20 @@ def finetuning_card(
             ),
             f"Records ({UNKNOWN if unknown else 'patients'}): {', '.join(counts)}."
             + (f" **{seen:.0f} test records have ids of patients that the encoder had learned from.**" if seen else "")
-            + f" The evaluation with the best validation score was kept (step {metrics['step']:.0f}); test was scored "
-            "once, with that one.",
+            + f" {_chosen(metrics)}; test was scored once, with that one.",
             Table(("test metric", "value", f"95 % interval over {'records' if unknown else 'patients'}"), intervals),
         ],
-        _FINETUNED_LIMITS,
-        {**settings.to_dict(), "task": dict(model.task.options)},
+        _CLASSIFIER_LIMITS,
+        {**settings, "task": dict(model.task.options)},
         figures,
     )
+
+
+def _chosen(metrics: Mapping[str, float]) -> str:
+    """Say what validation chose."""
+    if "step" in metrics:
+        return f"The evaluation with the best validation score was kept (step {metrics['step']:.0f})"
+    return f"Of the strengths of regularisation that with the best validation score was kept (C = {metrics['C']:g})"
 
 
 def _interval(low: float, high: float) -> str:

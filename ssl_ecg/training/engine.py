@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.runs import write_csv
+from ssl_ecg.training.checkpoints import WholeFiles
 
 LOGGERS = ("tensorboard", "wandb")
 
@@ -123,27 +124,6 @@ class EpochTable(pl.Callback):
         write_csv(self.path, pd.DataFrame(self.rows))
 
 
-class EpochCheckpoint(ModelCheckpoint):
-    """One file, rewritten after every epoch, or after those with the lowest value of ``monitor`` so far.
-
-    Args:
-        folder: where to write; may be moved between a kill and the run that continues.
-        name: of the file, without ``.ckpt``.
-        monitor: name of a logged value.
-    """
-
-    def __init__(self, folder: Path, name: str, monitor: str | None = None) -> None:
-        super().__init__(folder, name, monitor=monitor, enable_version_counter=False)
-        self.path = folder / f"{name}.ckpt"
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best value so far; Lightning forgets it, and so the best weights, where the folder has moved."""
-        path = str(self.path.resolve())
-        best = dict(zip([path], state_dict["best_k_models"].values()))
-        moved = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path, "best_k_models": best}
-        super().load_state_dict({**state_dict, **moved})
-
-
 class EarlyStop(EarlyStopping):
     """Stop after ``patience`` epochs without a lower value; a run that had stopped does not go on when continued."""
 
@@ -232,5 +212,6 @@ def make_trainer(
         enable_model_summary=False,
         use_distributed_sampler=False,
         log_every_n_steps=10,
+        plugins=[WholeFiles()],
         **options,
     )

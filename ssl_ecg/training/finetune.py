@@ -9,8 +9,9 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,14 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Backbone, Encoder
+from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader
+from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import Augment, random_crop
 
 EVALUATION_BATCH = 256
@@ -102,10 +106,25 @@ def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str
 
 
 class FinetuneModule(pl.LightningModule):
-    """The engine's view of a classifier."""
+    """The engine's view of a classifier.
 
-    def __init__(self, model: Classifier, settings: FinetuneSettings) -> None:
+    Args:
+        model: what is trained.
+        settings: how.
+        state: of a run that continues, as it was after its last evaluation.
+        path: file for the state after every evaluation, if wanted.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        settings: FinetuneSettings,
+        state: Mapping[str, Any] | None = None,
+        path: Path | None = None,
+    ) -> None:
         super().__init__()
+        self.state, self.path = state, path
+        self.done = 0 if state is None else int(state["step"])
         self.model = model
         self.settings = settings
         encoder = model.encoder
@@ -113,8 +132,10 @@ class FinetuneModule(pl.LightningModule):
         self.crop = encoder.samples
         if settings.crop is not None and not settings.windows.of_features:
             self.crop = min(encoder.samples, round(settings.crop * encoder.sampling_rate))
-        self.curve: list[dict[str, float]] = []
-        self.best_state: dict[str, Tensor] = {}
+        self.curve: list[dict[str, float]] = [] if state is None else list(state["curve"])
+        self.best_state: dict[str, Tensor] = {} if state is None else state["best_state"]
+        if state is not None:
+            model.load_state_dict(state["model"])
         self._losses: list[Tensor] = []
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
@@ -126,7 +147,7 @@ class FinetuneModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed the step, and keep the batch norms' statistics where wanted."""
-        seed_step(self.settings.seed, self.global_step)
+        seed_step(self.settings.seed, self.done + self.global_step)
         if self.settings.freeze_norm:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -164,10 +185,10 @@ class FinetuneModule(pl.LightningModule):
         self._outputs.clear()
         metrics = self.model.task.evaluate(targets.numpy(), self.model.task.scores(logits).numpy())
         row = {
-            "step": float(self.global_step),
+            "step": float(self.done + self.global_step),
             "train_loss": float(torch.stack(self._losses).mean()) if self._losses else float("nan"),
             "validation_loss": float(self.model.task.loss(logits, targets)),
-            **{f"validation_{name}": value for name, value in metrics.items()},
+            **{f"validation_{name}": float(value) for name, value in metrics.items()},
         }
         self._losses.clear()
         self.curve.append(row)
@@ -175,12 +196,29 @@ class FinetuneModule(pl.LightningModule):
             self.best_state = copy.deepcopy(self.model.state_dict())
         name = f"validation_{self.model.task.selection}"
         self.log(name, row[name], prog_bar=True)
+        if self.path is not None and self.trainer.optimizers:  # not before the first step
+            write_state(self._state(), self.path)
+
+    def _state(self) -> dict[str, Any]:
+        """Return all that the steps after this one depend on."""
+        return {
+            "step": self.done + self.global_step,
+            "model": self.model.state_dict(),
+            "optimizer": self.trainer.optimizers[0].state_dict(),
+            "schedule": self.trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "curve": self.curve,
+            "best_state": self.best_state,
+        }
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with layer-wise learning rates and the schedule, by steps."""
         settings = self.settings
         optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=settings.learning_rate)
-        return SCHEDULES[settings.schedule](optimizer, settings.steps, round(settings.warmup * settings.steps))
+        made = SCHEDULES[settings.schedule](optimizer, settings.steps, round(settings.warmup * settings.steps))
+        if self.state is not None:
+            optimizer.load_state_dict(self.state["optimizer"])
+            made["lr_scheduler"]["scheduler"].load_state_dict(self.state["schedule"])  # type: ignore[index,typeddict-item]
+        return made
 
 
 def finetune(
@@ -191,6 +229,7 @@ def finetune(
     validation: tuple[Rows, Targets],
     settings: FinetuneSettings,
     progress: bool = False,
+    run: Run | None = None,
 ) -> Finetuned:
     """Train an encoder and a head with labels; the test set is not seen here.
 
@@ -203,10 +242,12 @@ def finetune(
         validation: the same for the records that choose the best evaluation.
         settings: how.
         progress: show a progress bar.
+        run: folder in which the state is kept after every evaluation, and from which a killed run goes on; its caller
+            has made sure that it is about the same, and clears it.
 
     Raises:
-        ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, or a setting
-            that the task has no use for or the records do not allow.
+        ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, a setting that
+            the task has no use for or the records do not allow, a loss that is not finite, or too little memory.
     """
     encoder.check(archive.settings)
     for name in ("supervised_contrastive", "attention"):
@@ -219,7 +260,8 @@ def finetune(
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
     model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows)
-    if settings.head == "probe":
+    state = read_state(run.last) if run is not None and run.begun else None
+    if settings.head == "probe" and state is None:
         start_as_probe(model, archive, train, validation)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
@@ -229,17 +271,17 @@ def finetune(
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
     if settings.epochs is not None:
         settings = settings.replace(steps=settings.epochs * len(batches))
-    module = FinetuneModule(model, settings)
+    module = FinetuneModule(model, settings, state, None if run is None else run.last)
     loaders = (
-        batch_loader(data[0], batches),
+        batch_loader(data[0], EveryStep(batches, settings.steps, module.done)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
     )
     trainer = make_trainer(
         folder=archive.folder,
-        epochs=-(-settings.steps // len(batches)),
-        max_steps=settings.steps,
+        epochs=1,
+        max_steps=settings.steps - module.done,
         precision=settings.precision,
-        callbacks=[],
+        callbacks=[FiniteLoss(archive, None if run is None else run.folder, settings.learning_rate)],
         devices=1,
         progress=progress,
         val_check_interval=max(1, settings.steps // settings.evaluations),
@@ -247,9 +289,12 @@ def finetune(
         num_sanity_val_steps=0,
         enable_checkpointing=False,
     )
-    trainer.validate(module, loaders[1], verbose=False)
-    module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are
-    trainer.fit(module, *loaders)
+    with told_of_memory(settings.batch_size):
+        if state is None:
+            trainer.validate(module, loaders[1], verbose=False)
+        module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are
+        if module.done < settings.steps:
+            trainer.fit(module, *loaders)
     model.load_state_dict(module.best_state)
     return Finetuned(model.cpu().eval(), module.curve, module.best)
 

@@ -24,9 +24,9 @@ from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, count_incomplete, normalised
 from ssl_ecg.training.card import pretraining_card
+from ssl_ecg.training.checkpoints import EpochCheckpoint, read_state
 from ssl_ecg.training.engine import (
     EarlyStop,
-    EpochCheckpoint,
     EpochTable,
     Throughput,
     decay_groups,
@@ -45,6 +45,7 @@ from ssl_ecg.training.pictures import (
     reconstructing,
 )
 from ssl_ecg.training.pretrain_settings import PretrainSettings
+from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import random_crop
 
 logger = logging.getLogger(__name__)
@@ -207,7 +208,8 @@ def pretrain(
     best = EpochCheckpoint(run.checkpoints, "best", monitor="validation_loss")
     # After the best weights, so that the state to continue from knows them.
     last = EpochCheckpoint(run.checkpoints, "last")
-    callbacks = [Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
+    finite = FiniteLoss(archive, out, settings.learning_rate)
+    callbacks = [finite, Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
     if (masked := reconstructing(objective)) is not None:
         callbacks.append(ReconstructionPictures(masked, encoder, settings.seed))
     trainer = make_trainer(
@@ -223,13 +225,12 @@ def pretrain(
     )
     per_epoch = data.steps_per_epoch
     module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
-    # weights_only=False: the checkpoint is this run's own, written into the folder the user named as output.
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=False)
+    with told_of_memory(settings.batch_size):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     # A run that diverged has no last weights worth keeping.
     keep_last = settings.keep == "last" and math.isfinite(table.rows[-1]["validation_loss"])
     kept = last if keep_last else best
-    state = torch.load(kept.path, map_location="cpu", weights_only=False)["state_dict"]
-    module.load_state_dict(state)
+    module.load_state_dict(read_state(kept.path, fall_back=False)["state_dict"])
     trainer.strategy.barrier()  # every process has read the checkpoint before the first removes it
 
     chosen = table.rows[-1] if keep_last else min(table.rows, key=lambda row: row["validation_loss"])

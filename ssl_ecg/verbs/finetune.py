@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ssl_ecg.comparison.arms import random_encoder
-from ssl_ecg.runs import write_atomically, write_csv
+from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
-from ssl_ecg.tasks import save_classifier
-from ssl_ecg.training import FinetuneSettings, patient_hash, predict_scores
-from ssl_ecg.training import finetune as run
-from ssl_ecg.training.card import finetuning_card
+from ssl_ecg.training import FinetuneSettings, predict_scores
+from ssl_ecg.training import finetune as train_model
 from ssl_ecg.verbs._clinical import read_clinical
+from ssl_ecg.verbs._folder import identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import (
     EncoderLike,
@@ -24,13 +21,13 @@ from ssl_ecg.verbs._learning import (
     LearnSettings,
     encoder_for,
     imply_network,
-    learned,
     named,
     no_encoder,
     print_metrics,
     read_labels,
     seen_metrics,
 )
+from ssl_ecg.verbs._model import found, remember, write_model
 from ssl_ecg.verbs.verb import console, verb
 
 
@@ -57,6 +54,7 @@ def show(finetuned: Fitted, encoder: str, archive: str, labels: str, out: str) -
 
 
 @verb(VerbSettings, show, imply)
+@locked("out")
 def finetune(
     encoder: EncoderLike | None,
     archive: ArchiveLike,
@@ -73,7 +71,8 @@ def finetune(
         labels: label table.
         out: folder of the model (``ssl_ecg.load_model`` and ``ssl_ecg.load_encoder`` read it), with ``metrics.json``,
             ``predictions.csv`` (one row per test record), other tables of the task, figures, ``curve.csv`` and a model
-            card. The task that it keeps has its decisions tuned on validation.
+            card. The task that it keeps has its decisions tuned on validation. A killed run goes on from its last
+            evaluation; the same call on a finished model returns it.
         settings: all settings at once, in place of single ones by name.
         progress: show a progress bar.
 
@@ -92,16 +91,16 @@ def finetune(
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)
-    table = test.labels
+    table, run = test.labels, Run(out)
+    about = identity("finetune", encoder, archive, table, splits.parts, settings)
+    if (earlier := found(run, about, encoder)) is not None:
+        return earlier
     if settings.scratch:
         encoder = random_encoder(encoder, training.seed)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
-    finished = run(encoder, task, archive, train, validation, training, progress)
+    finished = train_model(encoder, task, archive, train, validation, training, progress, run)
     model = finished.model
-    # What this encoder has learned from must not test it later, under whatever split.
-    patients = archive.manifest["patient_id"].iloc[np.concatenate([train[0], validation[0]])]
-    model.encoder.patients |= frozenset(map(patient_hash, patients.unique()))
-    model.encoder.origin["split"] = dict(splits.how)
+    remember(model, archive, splits, test)
     validated = predict_scores(model, archive, validation[0])
     task = model.task = task.tuned(validation[1], validated)
     scores = predict_scores(model, archive, test.rows)
@@ -109,9 +108,8 @@ def finetune(
     added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, scores)
     metrics |= added | seen
     random = settings.scratch or (new and not starting)
-    card = partial(finetuning_card, model, training, metrics, table, splits, random)
-    save_classifier(model, out, card())
-    write_csv(out / "curve.csv", pd.DataFrame(finished.curve))
-    figures = test.write(out, task, scores, metrics, learned(splits), further)
-    write_atomically(out / "README.md", card(figures))
+    start = "from random weights" if random else "from a pretrained encoder"
+    curve = pd.DataFrame(finished.curve)
+    write_model(out, model, test, scores, metrics, splits, training.to_dict(), start, further, curve)
+    run.clear_checkpoints()
     return Fitted(metrics, model)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ssl_ecg.comparison.arms import FeatureCache, run_probe
+from ssl_ecg.runs import Run, locked
 from ssl_ecg.tasks import Classifier, Probe
 from ssl_ecg.verbs._clinical import read_clinical
+from ssl_ecg.verbs._folder import identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import (
     EncoderLike,
@@ -17,11 +20,11 @@ from ssl_ecg.verbs._learning import (
     LearnSettings,
     encoder_for,
     imply_network,
-    learned,
     print_metrics,
     read_labels,
     seen_metrics,
 )
+from ssl_ecg.verbs._model import found, remember, write_model
 from ssl_ecg.verbs.verb import console, verb
 
 
@@ -33,6 +36,7 @@ def show(probed: Fitted, encoder: str, archive: str, labels: str, out: str | Non
 
 
 @verb(LearnSettings, show, imply_network)
+@locked("out")
 def probe(
     encoder: EncoderLike | None,
     archive: ArchiveLike,
@@ -47,7 +51,9 @@ def probe(
         encoder: the encoder, or its folder; none (None in Python): random weights of seed 0, what features must beat.
         archive: the archive, or its folder.
         labels: label table.
-        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, and figures, if wanted.
+        out: folder of the model (``ssl_ecg.load_model`` reads it), if wanted, with ``metrics.json``,
+            ``predictions.csv``, the other tables of the task, figures and a card; the same call on a finished one
+            returns it.
         settings: all settings at once, in place of single ones by name.
 
     Returns:
@@ -62,7 +68,10 @@ def probe(
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
     clinical = None if column is None else read_clinical(column, labels, task, splits, test)
-    table = test.labels
+    table, run = test.labels, None if out is None else Run(Path(out))
+    about = identity("probe", encoder, archive, table, splits.parts, settings)
+    if run is not None and (earlier := found(run, about, encoder)) is not None:
+        return earlier
     features = FeatureCache(archive, table.rows).get("encoder", encoder)
     outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task)
     assert outcome.probe is not None
@@ -72,11 +81,13 @@ def probe(
     metrics |= {f"validation_{task.selection}": outcome.validation, "C": outcome.chosen["C"]}
     added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, outcome.scores)
     metrics |= added | seen
-    if out is not None:
-        test.write(Path(out), task, outcome.scores, metrics, learned(splits), further)
-    model = Classifier(encoder, task)
+    model = Classifier(copy.deepcopy(encoder), task).eval()
     model.head = _as_head(outcome.probe)
-    return Fitted(metrics, model.eval())
+    remember(model, archive, splits, test)
+    if run is not None:
+        start = "as a linear probe on a frozen encoder"
+        write_model(run.folder, model, test, outcome.scores, metrics, splits, settings.to_dict(), start, further)
+    return Fitted(metrics, model)
 
 
 def _as_head(probe: Probe) -> nn.Linear:

@@ -199,7 +199,7 @@ def test_a_kill_between_the_two_checkpoints_of_an_epoch_is_survived_too(
     assert best > 0
     call = 2 * best + 2
     run_until_killed(
-        tiny_archive, out, settings, "ssl_ecg.training.engine", "EpochCheckpoint", "on_train_epoch_end", call
+        tiny_archive, out, settings, "ssl_ecg.training.checkpoints", "EpochCheckpoint", "on_train_epoch_end", call
     )
     assert len(table(out)) == best + 1
     pretrain(tiny_archive, out, settings, progress=False)

@@ -16,8 +16,9 @@ import torch
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
-from ssl_ecg.runs import FolderInUseError, lock
+from ssl_ecg.runs import FolderInUseError, Run, lock
 from ssl_ecg.training import PretrainSettings, patient_hash, pretrain
+from ssl_ecg.training.checkpoints import read_state
 from ssl_ecg.training.pretrain import PretrainData, split_patients
 
 pytestmark = pytest.mark.slow
@@ -327,17 +328,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(
 
     monkeypatch.setattr(PretrainModule, "training_step", break_down)
     settings = tiny_pretraining.replace(epochs=5)
-    if broken_epoch == 0:
-        with pytest.raises(ValueError, match=r"learning_rate=0\.001: the validation loss is not finite"):
-            run(tiny_archive, tmp_path / "out", settings)
-        # Nothing is left that would stand in the way of another try.
-        assert [path.name for path in (tmp_path / "out").iterdir()] == ["pretraining.csv"]
-        return
-    # What was good before is kept.
-    encoder = run(tiny_archive, tmp_path / "out", settings)
-    assert encoder.origin["epoch"] < broken_epoch
-    assert encoder.origin["epochs_run"] == broken_epoch + 1
-    assert all(value.isfinite().all() for value in encoder.state_dict().values())
+    with pytest.raises(ValueError, match=r"learning_rate=0\.001: the training loss is nan .*lower the learning rate"):
+        run(tiny_archive, tmp_path / "out", settings)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    if broken_epoch == 0:  # nothing is left that would stand in the way of another try
+        assert left == {"not_finite.csv", "run.json"}
+        monkeypatch.setattr(PretrainModule, "training_step", original)
+        run(tiny_archive, tmp_path / "out", settings.replace(epochs=1, learning_rate=1e-4))
+    else:  # what was good before is kept
+        assert left == {"not_finite.csv", "run.json", "checkpoints", "pretraining.csv"}
+        assert read_state(Run(tmp_path / "out").last)["epoch"] == broken_epoch - 1
 
 
 def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""The folder of a verb's result: the same call finds what is there, another one is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import sha256
+from ssl_ecg.settings import Settings
+
+
+def identity(
+    verb: str,
+    encoder: Encoder,
+    archive: Archive,
+    labels: LabelTable,
+    parts: dict[str, NDArray[np.int64]],
+    settings: Settings,
+) -> dict[str, Any]:
+    """Return what a result is about: the verb, its settings, and hashes of all that it learns from and is tested on.
+
+    Args:
+        verb: name.
+        encoder: with its weights.
+        archive: whose ``archive.json`` holds the hashes of all its parts.
+        labels: label table.
+        parts: by name of a split, where its records stand in ``labels``.
+        settings: of the verb.
+    """
+    learned = hashlib.sha256(labels.rows.tobytes() + np.ascontiguousarray(labels.targets).tobytes())
+    for name, index in parts.items():
+        learned.update(name.encode() + index.tobytes())
+    return {
+        "verb": verb,
+        "settings": settings.to_dict(),
+        "encoder": _weights(encoder),
+        "archive": sha256(archive.folder / "archive.json")[:16],
+        "labels": learned.hexdigest()[:16],
+    }
+
+
+def _weights(encoder: Encoder) -> str:
+    """Return a hash of a network's name and weights."""
+    digest = hashlib.sha256(encoder.name.encode())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
