@@ -8,19 +8,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.foreign import as_backbone, class_path
-from ssl_ecg.backbones.registry import create_backbone
+from ssl_ecg.backbones.registry import BACKBONES, create_backbone
+from ssl_ecg.backbones.untrusted import (
+    MAX_NUMBER,
+    check_options,
+    check_shapes,
+    finite_weights,
+    no_larger_than,
+    read_json,
+    shapes_of,
+)
 from ssl_ecg.runs import whole_folder, write_atomically, write_json
 from ssl_ecg.signals import Signals, SignalSettings
 from ssl_ecg.signals.normalisation import normalise
@@ -203,14 +210,16 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"folder={str(folder)!r}: no config.json, so this is not an encoder folder")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        made = (config["format"], config["version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged encoder config ({error!r})") from error
+    config = read_json(path, "encoder config")
+    made = (config.get("format"), config.get("version"))
     if made != (FORMAT, VERSION):
         raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
-    return dict(config)
+    for name, kind in (("backbone", dict), ("signal", dict), ("origin", dict), ("patients", list)):
+        if not isinstance(config.get(name), kind):
+            raise ValueError(f"{path}: damaged encoder config: {name} is no {'list' if kind is list else 'object'}")
+    if not all(isinstance(patient, str) for patient in config["patients"]):
+        raise ValueError(f"{path}: damaged encoder config: patients holds what is no text")
+    return config
 
 
 def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encoder:
@@ -227,7 +236,7 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
     """
     folder, config = Path(folder), read_config(folder)
     path = folder / "config.json"
-    kind = config["backbone"].get("class") if isinstance(config.get("backbone"), dict) else None
+    kind = config["backbone"].get("class")
     if kind is not None and backbone is None:
         raise ValueError(
             f"folder={str(folder)!r}: this encoder's network is {kind}; make one and give it: load_encoder(folder, "
@@ -235,18 +244,27 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
         )
     if kind is None and backbone is not None:
         raise ValueError(f"backbone={class_path(backbone)}: the encoder in {folder} has a network; leave backbone out")
+    weights = folder / "model.safetensors"
+    shapes = shapes_of(weights)
     try:
-        encoder = Encoder(
-            config["backbone"]["name"] if backbone is None else backbone,
-            config["backbone"]["options"] if backbone is None else {},
-            SignalSettings(**config["signal"]),
-            config["origin"],
-            frozenset(config["patients"]),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        signal = SignalSettings(**config["signal"])
+        if signal.samples > MAX_NUMBER:
+            raise ValueError(f"signals of {signal.samples:,} samples")
+        network: str | nn.Module = config["backbone"]["name"] if backbone is None else backbone
+        options = check_options(path, config["backbone"]["options"]) if backbone is None else {}
+        if backbone is None:
+            # What a network starts from, such as weights of a hub, is no part of one that is trained.
+            factory = BACKBONES[config["backbone"]["name"]]
+            if starting := set(options) & set(getattr(getattr(factory, "func", factory), "starting", ())):
+                raise ValueError(f"backbone.options.{min(starting)}: is for new networks alone")
+            with no_larger_than(shapes):
+                sketch = Encoder(network, options, signal)
+            check_shapes(weights, sketch.backbone, shapes)
+        encoder = Encoder(network, options, signal, config["origin"], frozenset(config["patients"]))
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith(str(folder)):
+            raise
         raise ValueError(f"{path}: no encoder can be built from this config ({error!r})") from error
-    try:
-        encoder.backbone.load_state_dict(load_file(folder / "model.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder / 'model.safetensors'}: the weights do not fit the config: {error}") from error
+    check_shapes(weights, encoder.backbone, shapes)
+    encoder.backbone.load_state_dict(finite_weights(weights))
     return encoder.eval()

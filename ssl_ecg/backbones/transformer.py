@@ -76,7 +76,7 @@ def transformer_blocks(
 
     if width % heads:
         raise ValueError(f"width={width}, heads={heads}: choose a width that the heads can share")
-    rates = torch.linspace(*drop_path, depth).tolist()
+    rates = torch.linspace(*drop_path, depth, device="cpu").tolist()
     blocks = [
         Block(width, heads, mlp_ratio, qkv_bias=True, drop_path=rate, norm_layer=layer_norm, attn_layer=FusedAttention)
         for rate in rates

@@ -8,17 +8,16 @@ The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.backbones.untrusted import check_shapes, finite_weights, read_json, shapes_of
 from ssl_ecg.runs import whole_folder, write_json
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks.registry import create_task
@@ -141,7 +140,11 @@ def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classif
         raise FileNotFoundError(f"folder={str(folder)!r}: no task.json, so this is not a finetuned model")
     path = folder / "task.json"
     try:
-        created = json.loads(path.read_text(encoding="utf-8"))
+        created = read_json(path, "task")
+        if not isinstance(created.get("classes"), list) or not all(
+            isinstance(name, str) for name in created["classes"]
+        ):
+            raise ValueError("classes: is no list of names")
         task = create_task(created["task"], created["classes"], **created.get("options", {}))
         windows = WindowSettings(**created.get("windows", {}))
     except (KeyError, TypeError, ValueError) as error:
@@ -151,8 +154,7 @@ def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classif
         model = Classifier(encoder, task, windows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    try:
-        model.head.load_state_dict(load_file(folder / "head.safetensors"))
-    except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder / 'head.safetensors'}: the weights do not fit the task: {error}") from error
+    head = folder / "head.safetensors"
+    check_shapes(head, model.head, shapes_of(head))
+    model.head.load_state_dict(finite_weights(head))
     return model.eval()

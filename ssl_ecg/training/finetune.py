@@ -217,7 +217,7 @@ class FinetuneModule(pl.LightningModule):
         made = SCHEDULES[settings.schedule](optimizer, settings.steps, round(settings.warmup * settings.steps))
         if self.state is not None:
             optimizer.load_state_dict(self.state["optimizer"])
-            made["lr_scheduler"]["scheduler"].load_state_dict(self.state["schedule"])  # type: ignore[index,typeddict-item]
+            made["lr_scheduler"]["scheduler"].load_state_dict(self.state["schedule"])  # type: ignore[index]
         return made
 
 
