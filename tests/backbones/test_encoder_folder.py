@@ -134,7 +134,7 @@ def edit(change: Callable[[dict], object]) -> Callable[[Path], None]:
         (edit(lambda config: config.update(format="other")), r"other version 1, this release reads ssl_ecg-encoder"),
         (
             edit(lambda config: config["backbone"]["options"].update(width=16)),
-            r"config\.json: .*than the .* values that the weights",
+            r"more than the .* the weights have",
         ),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"12"), r"model\.safetensors: damaged"),
         (lambda folder: os.truncate(folder / "model.safetensors", 5000), r"model\.safetensors: damaged"),
