@@ -11,7 +11,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from ssl_ecg._torchvision import declare_missing_operators
+from ssl_ecg._torchvision import guard
 
 __version__ = "0.2.0.dev0"
 
@@ -49,4 +49,4 @@ def _rooms() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
 
 
-declare_missing_operators()
+guard()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import sys
 from pathlib import Path
 
 OPERATORS = {
@@ -49,6 +50,22 @@ def declare_missing_operators() -> list[str]:
             declared.append(name)
     _KEEP_ALIVE.append(library)
     return declared
+
+
+class _BeforeTorchvision:
+    """Declares what is missing when torchvision is about to be imported; until then not even torch is needed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Find nothing; see the class."""
+        if name == "torchvision" and self in sys.meta_path:
+            sys.meta_path.remove(self)
+            declare_missing_operators()
+
+
+def guard() -> None:
+    """Have the operators declared before anybody imports torchvision from here on."""
+    if not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _BeforeTorchvision())  # type: ignore[arg-type]
 
 
 # A torch Library removes its operators when it is collected.

@@ -76,7 +76,9 @@ def test_what_was_fitted_predicts_what_is_written(home: Site, abroad: Site, mode
     assert probed.metrics == json.loads((tmp_path / "metrics.json").read_text())
     written = pd.read_csv(tmp_path / "predictions.csv")
     scores = probed.predict(home.archive, home.archive.rows(written["record_id"]))
-    assert scores.columns.tolist() == ["record_id", *(f"{name}_score" for name in CLASSES)]
+    parts = [f"{name}_{part}" for name in CLASSES for part in ("score", "decision")]
+    assert scores.columns.tolist() == ["record_id", *parts]
+    scores = scores[["record_id", *(f"{name}_score" for name in CLASSES)]]
     pd.testing.assert_frame_equal(scores, written[scores.columns], atol=1e-5, check_dtype=False)
     other = probed.predict(str(abroad.archive.folder))
     assert other["record_id"].tolist() == abroad.archive.manifest["record_id"].tolist()

@@ -27,6 +27,7 @@ SMALL = {
     "ingest": ("workers=1",),
     "pretrain": ("epochs=1", "backbone.width=4", "warmup_epochs=0"),
     "probe": (),
+    "predict": ("workers=1",),
     "finetune": tuple(f"training.{step}" for step in STEPS),
     "compare": (
         *(f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS),
@@ -106,7 +107,8 @@ def test_python_calls_run(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("probed", "finetuned"):
         assert 0 <= names[name].metrics["macro_auroc"] <= 1
     table = names["finetuned"].predict("archive")
-    assert table.columns.tolist() == ["record_id", "sinus_rhythm_score", "slow_score"]
+    parts = [f"{name}_{part}" for name in ("sinus_rhythm", "slow") for part in ("score", "decision")]
+    assert table.columns.tolist() == ["record_id", *parts]
     assert len(table) == len(names["archive"])
     assert isinstance(names["summary"], pd.DataFrame)
 

@@ -59,6 +59,19 @@ assert there() == []
     )
 
 
+def test_the_package_itself_imports_neither_torch_nor_torchvision_until_they_are_needed() -> None:
+    run(
+        """
+import sys, ssl_ecg, ssl_ecg.cli
+assert not {"torch", "torchvision", "pandas", "scipy"} & set(sys.modules), sorted(sys.modules)
+finders = len(sys.meta_path)
+import torchvision
+assert len(sys.meta_path) == finders - 1
+import timm, lightly
+"""
+    )
+
+
 def test_after_the_package_torchvision_and_its_users_import() -> None:
     import lightly.loss
     import timm.optim

@@ -8,7 +8,9 @@ The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,11 +63,46 @@ class Classifier(nn.Module):
 
     @torch.inference_mode()
     def predict(
-        self, signal: ArrayLike, recorded: ArrayLike | None = None, leads: ArrayLike | None = None
+        self,
+        signal: ArrayLike | str | Path,
+        recorded: ArrayLike | None = None,
+        leads: ArrayLike | Sequence[str] | None = None,
+        sampling_rate: float | None = None,
     ) -> NDArray[np.float32]:
-        """Return the task's scores, float32 [B, S], of records, as the encoder takes them but as arrays."""
+        """Return the task's scores, float32 [n, S], of a file, of one ECG of any rate, or of a batch of an archive.
+
+        Args:
+            signal: path of a file in any format that is read, all of whose records are scored; or one ECG [leads,
+                samples] in millivolts, with its ``sampling_rate`` and ``leads``; or a batch [B, L, T] as the encoder
+                takes it.
+            recorded: int64 [B], of a batch: samples of each that were recorded; None: all T.
+            leads: names of the leads of one ECG; or bool [B, L], leads of a batch that were recorded; None: all L.
+            sampling_rate: of one ECG, in Hz.
+
+        Raises:
+            RecordError: an ECG that cannot be scored, such as one that lacks a lead.
+        """
+        if isinstance(signal, str | Path) or sampling_rate is not None:
+            signal, recorded, leads = self._prepared(signal, leads, sampling_rate)
         given = (None if part is None else torch.as_tensor(part) for part in (recorded, leads))
         return self.scores(torch.as_tensor(signal, dtype=torch.float32), *given).float().numpy()
+
+    def _prepared(
+        self, given: ArrayLike | str | Path, leads: Any, sampling_rate: float | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+        """Bring files and arrays into the form of the archive that the model was trained on."""
+        from ssl_ecg.archive.prepared import prepare_record
+        from ssl_ecg.records import Record, read_records
+
+        if isinstance(given, str | Path):
+            records = list(read_records(given))
+        else:
+            assert sampling_rate is not None
+            names = self.encoder.leads if leads is None else tuple(map(str, leads))
+            records = [Record(np.asarray(given, np.float32), sampling_rate, names)]
+        parts = [prepare_record(record, self.encoder.signal) for record in records]
+        signal, recorded, there = map(np.concatenate, zip(*parts))
+        return signal, recorded, there
 
     def features(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> Tensor:
         """Map normalised records, or crops of them in training, to what the head sees, [B, D].

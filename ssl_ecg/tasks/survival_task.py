@@ -189,20 +189,25 @@ class Survival(Task):
 
     def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
         """Return "predictions", "per_class", and of the risk at the horizon "calibration" and the like."""
-        curve = scores[:, self._first :]
-        predictions = {**dict(zip(self.classes, np.asarray(targets).T)), "risk_at_horizon": 1 - curve[:, -1]}
-        if self._first:
-            predictions["prevalent_score"] = 1 - scores[:, 0]
-        predictions |= {f"survival_{day:g}": curve[:, j] for j, day in enumerate(self.breaks[1:])}
+        known = pd.DataFrame(dict(zip(self.classes, np.asarray(targets).T)))
         time, event, curve, _ = self.tested(targets, scores)
         risk = 1 - curve[:, -1]
         return {
-            "predictions": pd.DataFrame(predictions),
+            "predictions": known.join(self.predictions(scores)),
             "per_class": self.per_class(targets, scores),
             "calibration": calibration_at(time, event, risk, self.horizon),
             "kaplan_meier": kaplan_meier_by_group(time, event, risk_groups(risk), self.breaks),
             "decision_curve": decision_curve_at(time, event, risk, self.horizon),
         }
+
+    def predictions(self, scores: NDArray[Any]) -> pd.DataFrame:
+        """Return the risk at the horizon and the survival at every break, and whether the event was before the ECG."""
+        curve = scores[:, self._first :]
+        columns = {"risk_at_horizon": 1 - curve[:, -1]}
+        if self._first:
+            columns["prevalent_score"] = 1 - scores[:, 0]
+        columns |= {f"survival_{day:g}": curve[:, j] for j, day in enumerate(self.breaks[1:])}
+        return pd.DataFrame(columns)
 
     def fit_probe(
         self,

@@ -159,6 +159,10 @@ class Task(ABC):
             columns |= {name: targets[:, c], f"{name}_score": scores[:, c]}
         return {"predictions": pd.DataFrame(columns)}
 
+    def predictions(self, scores: NDArray[Any]) -> pd.DataFrame:
+        """Return what scores [n, S] say of records without labels, one row per record; NaN where scores are."""
+        return pd.DataFrame({f"{name}_score": scores[:, c] for c, name in enumerate(self.classes)})
+
     def fit_probe(
         self,
         train_x: NDArray[Any],

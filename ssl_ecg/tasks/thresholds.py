@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.tasks.task import Task
@@ -57,3 +58,13 @@ class Thresholds(Task):
         if self.thresholds is None:
             raise ValueError("thresholds=None: tune them on validation with tuned(targets, scores)")
         return np.asarray(scores) >= self.thresholds
+
+    def predictions(self, scores: NDArray[Any]) -> pd.DataFrame:
+        """Return each class's score and, where there are thresholds, its decision: 1 where it is named, else 0."""
+        columns: dict[str, Any] = {}
+        for c, name in enumerate(self.classes):
+            columns[f"{name}_score"] = scores[:, c]
+            if self.thresholds is not None:
+                decided = pd.Series(scores[:, c] >= self.thresholds[c], dtype="Int64")
+                columns[f"{name}_decision"] = decided.mask(np.isnan(scores[:, c]))
+        return pd.DataFrame(columns)

@@ -71,22 +71,12 @@ class Fitted:
     model: Classifier
 
     def predict(self, archive: ArchiveLike, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
-        """Return ``record_id`` and the task's scores, one row per record of an archive, or of some of its rows."""
+        """Return ``record_id`` and what the task predicts, one row per record of an archive, or of some of its rows."""
         archive = opened(archive)
         rows = np.arange(len(archive)) if rows is None else np.asarray(rows, np.int64)
-        scores = predict_scores(self.model, archive, rows)
-        table = pd.DataFrame(scores, columns=_score_names(self.model.task, scores.shape[1]))
+        table = self.model.task.predictions(predict_scores(self.model, archive, rows))
         table.insert(0, "record_id", archive.manifest["record_id"].iloc[rows].to_numpy())
         return table
-
-
-def _score_names(task: Task, scores: int) -> list[str]:
-    """Return what a task's scores are called in ``predictions.csv``."""
-    breaks = getattr(task, "breaks", None)
-    if breaks is None:
-        return [f"{name}_score" for name in task.classes]
-    days = [f"survival_{day:g}" for day in breaks[1:]]
-    return ["not_prevalent_score", *days][-scores:]
 
 
 def no_encoder(encoder: Any) -> bool:

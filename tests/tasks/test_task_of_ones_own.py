@@ -138,7 +138,8 @@ def test_probe_writes_what_there_is(archive: Archive, ids: pd.DataFrame, encoder
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     assert found["mae"] == pytest.approx((predictions["age"] - predictions["age_score"]).abs().mean(), rel=1e-4)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *("metrics.json", "meanings.json", "predictions.csv", "subgroups.csv", "subgroups.svg")
+        *("metrics.json", "meanings.json", "predictions.csv", "subgroups.csv", "subgroups.svg"),
+        *("model.safetensors", "head.safetensors", "config.json", "task.json", "run.json", "README.md"),
     }
     assert "mean absolute error, 95 % interval" in (tmp_path / "subgroups.svg").read_text()
 
