@@ -65,7 +65,7 @@ class _BeforeTorchvision:
 def guard() -> None:
     """Have the operators declared before anybody imports torchvision from here on."""
     if not any(isinstance(finder, _BeforeTorchvision) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _BeforeTorchvision())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _BeforeTorchvision())
 
 
 # A torch Library removes its operators when it is collected.
