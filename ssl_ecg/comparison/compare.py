@@ -80,7 +80,7 @@ class CompareSettings(Settings):
     """how random weights are trained; for as long"""
     pretrained_candidates: tuple[dict[str, Any], ...] = (
         {"learning_rate": 3e-4},
-        AUGMENTED,
+        {"learning_rate": 1e-4},
         {**AUGMENTED, "head": "zero", "layer_decay": 1.0},
     )
     """changes to ``pretrained_finetune`` that validation chooses from, at each fraction with the first seed; the other

@@ -9,6 +9,7 @@ from. A randomly initialised encoder goes through the same code as the supervise
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import Augment, random_crop
 
 EVALUATION_BATCH = 256
+
+logger = logging.getLogger(__name__)
 SCHEDULES = {"cosine": warmup_cosine, "onecycle": one_cycle}
 
 Rows = NDArray[np.int64]
@@ -148,7 +151,7 @@ class FinetuneModule(pl.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed the step, and keep the batch norms' statistics where wanted."""
         seed_step(self.settings.seed, self.done + self.global_step)
-        if self.settings.freeze_norm:
+        if self.settings.norms_kept:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
@@ -296,6 +299,10 @@ def finetune(
         if module.done < settings.steps:
             trainer.fit(module, *loaders)
     model.load_state_dict(module.best_state)
+    if settings.head == "probe" and not module.best["step"]:
+        logger.warning(
+            "finetuning never beat the probe on validation: the model is the probe; try a lower training.learning_rate"
+        )
     return Finetuned(model.cpu().eval(), module.curve, module.best)
 
 

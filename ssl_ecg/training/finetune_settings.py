@@ -33,8 +33,9 @@ class FinetuneSettings(Settings):
     """share of the steps with a rising learning rate"""
     head: Literal["probe", "zero"] = "probe"
     """"probe" starts the head as the linear probe on the encoder's features, "zero" at zero"""
-    freeze_norm: bool = False
-    """keep the batch norms' running statistics instead of those of small batches"""
+    freeze_norm: bool | None = None
+    """keep the batch norms' running statistics instead of those of small batches; null: with a probe head, which was
+    fitted to features made with them"""
     crop: Annotated[float, Gt(0)] | None = 2.5
     """seconds of a random crop during training, or null for whole records"""
     windows: WindowSettings = WindowSettings()
@@ -57,6 +58,11 @@ class FinetuneSettings(Settings):
     """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true"""
     seed: Annotated[int, Ge(0)] = 0
     """of everything random"""
+
+    @property
+    def norms_kept(self) -> bool:
+        """Whether the batch norms' running statistics are kept."""
+        return self.head == "probe" if self.freeze_norm is None else self.freeze_norm
 
     @property
     def budget(self) -> str:

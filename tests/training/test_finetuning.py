@@ -17,7 +17,7 @@ from ssl_ecg.backbones import Backbone, Encoder
 from ssl_ecg.tasks import Classifier, LinearProbe, WindowSettings, create_task, read_task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
-from ssl_ecg.training.finetune import FinetuneModule, layer_groups
+from ssl_ecg.training.finetune import FinetuneModule, layer_groups, start_as_probe
 
 pytestmark = pytest.mark.slow
 
@@ -233,6 +233,25 @@ def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
     assert int(np.argmax([rate for _, rate in seen])) == 1
     assert seen[1][1] == pytest.approx(settings.learning_rate)
     assert seen[5][1] < 1e-3 * settings.learning_rate
+
+
+def test_training_begins_where_the_probe_is(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = FinetuneSettings(steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9)
+    apart = {}
+    for frozen in (None, False):
+        first = run(labelled, settings.replace(freeze_norm=frozen)).curve[:2]
+        probe = Classifier(copy.deepcopy(labelled.encoder), labelled.task).eval()
+        start_as_probe(probe, labelled.archive, labelled.train, labelled.validation)
+        with torch.inference_mode():
+            signals = map(torch.from_numpy, labelled.archive.read(labelled.train[0]))
+            evaluated = float(labelled.task.loss(probe(*signals), torch.from_numpy(labelled.train[1])))
+        apart[frozen] = abs(first[1]["train_loss"] - evaluated)
+    assert apart[None] < 0.1 * evaluated
+    assert apart[False] > 3 * apart[None]
+    assert "finetuning never beat the probe on validation" in caplog.text
+    assert not settings.replace(head="zero").norms_kept
 
 
 def test_the_test_set_cannot_be_seen(
