@@ -3,7 +3,7 @@
 from ssl_ecg.comparison.ablation import AblateSettings, ablate
 from ssl_ecg.comparison.arms import ARMS
 from ssl_ecg.comparison.compare import CompareSettings, compare
-from ssl_ecg.comparison.seen_patients import check_unseen, recognised
+from ssl_ecg.comparison.seen_patients import check_unseen, recognised, remember
 from ssl_ecg.comparison.variants import Variant
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "check_unseen",
     "compare",
     "recognised",
+    "remember",
 ]

@@ -1,4 +1,4 @@
-"""The four arms of the comparison: what is trained, from where, and what validation chooses."""
+"""The arms of the comparison: what is trained, from where, and what validation chooses."""
 
 from __future__ import annotations
 
@@ -20,9 +20,16 @@ from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 
-Arm = Literal["random_probe", "pretrained_probe", "scratch", "pretrained_finetune"]
+Arm = Literal[
+    "random_probe", "pretrained_probe", "scratch", "scratch_ensemble", "pretrained_finetune", "pretrained_blend"
+]
 ARMS: tuple[Arm, ...] = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
 TRAINED = ("scratch", "pretrained_finetune")
+BLENDS: dict[str, tuple[str, str]] = {
+    "scratch_ensemble": ("scratch", "scratch"),
+    "pretrained_blend": ("pretrained_probe", "pretrained_finetune"),
+}
+"""what a blended arm is made of; two of the same name are of different seeds"""
 
 
 def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -44,6 +51,7 @@ class Outcome:
 
     Attributes:
         scores: float32 [n, C] on the test records, computed once, after every choice.
+        validation_scores: float32 [m, C] on the validation records, of what was chosen.
         validation: the task's selection metric on validation, of what was chosen.
         chosen: what validation chose (regularisation, candidate settings, step).
         curve: one row per evaluation during training, of the chosen candidate.
@@ -53,6 +61,7 @@ class Outcome:
     """
 
     scores: NDArray[np.float32]
+    validation_scores: NDArray[np.float32]
     validation: float
     chosen: dict[str, Any]
     curve: list[dict[str, float]]
@@ -101,10 +110,11 @@ def run_probe(
     probe = task.fit_probe(features[train], targets[train], features[validation], targets[validation])
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
+        validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=_undetermined(task, targets[train]),
+        undetermined=undetermined(task, targets[train]),
         probe=probe,
     )
 
@@ -134,6 +144,7 @@ def run_trained(
     settings = candidates[index]
     outcome = Outcome(
         scores=predict_scores(best.model, archive, test_rows),
+        validation_scores=predict_scores(best.model, archive, validation[0]),
         validation=tried[index],
         chosen={
             "learning_rate": settings.learning_rate,
@@ -142,13 +153,14 @@ def run_trained(
             "candidate_validation": tried,
         },
         curve=best.curve,
-        undetermined=_undetermined(task, train[1]),
+        undetermined=undetermined(task, train[1]),
         model=best.model,
     )
     return outcome, index
 
 
-def _undetermined(task: Task, targets: NDArray[np.float32]) -> list[int]:
+def undetermined(task: Task, targets: NDArray[np.float32]) -> list[int]:
+    """Return the indices of outcomes that these targets cannot teach."""
     return np.flatnonzero(undefined_classes(task.outcome(targets))).tolist()
 
 

@@ -27,6 +27,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import (
     ARMS,
+    BLENDS,
     TRAINED,
     Arm,
     FeatureCache,
@@ -37,8 +38,11 @@ from ssl_ecg.comparison.arms import (
     random_encoder,
     run_probe,
     run_trained,
+    undetermined,
 )
+from ssl_ecg.comparison.blend import WEIGHTS, blend
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
+from ssl_ecg.comparison.models import MODEL, keep_best_models, write_run_model
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import summarise
 from ssl_ecg.evaluation import undefined_classes
@@ -58,7 +62,13 @@ PAIRS = (
     ("pretrained_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
+    ("pretrained_blend", "scratch"),
+    ("pretrained_blend", "scratch_ensemble"),
+    ("pretrained_blend", "pretrained_finetune"),
 )
+
+OTHER = 1000
+"""added to the seed of an ensemble's second network"""
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +79,8 @@ class CompareSettings(Settings):
     task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
     """what is learned"""
     arms: tuple[Arm, ...] = ARMS
-    """what is compared"""
+    """what is compared: linear probes of frozen features; networks trained from random and from pretrained weights; and
+    means of two models, of which ``scratch_ensemble`` is what ``pretrained_blend`` must beat"""
     fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
     """shares of the training patients whose labels are used"""
     seeds: Seeds = (0, 1, 2)
@@ -100,6 +111,9 @@ class CompareSettings(Settings):
                 f"scratch_candidates={list(self.scratch_candidates)}: {len(self.scratch_candidates)} against "
                 f"{len(self.pretrained_candidates)} pretrained_candidates; give both arms the same number of tries"
             )
+        for arm in self.arms:
+            if missing := sorted(set(BLENDS.get(arm, ())) - set(self.arms)):
+                raise ValueError(f"arms={list(self.arms)}: {arm} is made of {', '.join(missing)}; name that arm too")
         if self.pretrained_finetune.budget != self.scratch.budget:
             raise ValueError(
                 f"scratch.{self.scratch.budget}: give both arms the same budget, that of "
@@ -163,8 +177,9 @@ def compare(
     """Run every arm at every label fraction with every seed, and write what came out.
 
     Writes into ``out``: ``results.csv`` (one row per run), ``summary.csv`` (means, intervals, paired differences),
-    ``per_class.csv``, ``curves.csv``, ``comparison.json``, and ``runs/``: one folder per finished run, which a second
-    call does not run again.
+    ``per_class.csv``, ``curves.csv``, ``comparison.json``, ``models/``: of each arm that is one model the one with the
+    best validation score at the largest fraction, and ``runs/``: one folder per finished run, which a second call does
+    not run again.
 
     Args:
         encoder: the pretrained encoder.
@@ -193,7 +208,10 @@ def compare(
     out = Path(out)
     claim(out / "comparison.json", _identity(experiment), {"command": command, **declaration(labels, task)})
     keys = [
-        (arm, fraction, seed) for fraction in settings.fractions for arm in settings.arms for seed in settings.seeds
+        (arm, fraction, seed)
+        for fraction in settings.fractions
+        for arm in sorted(settings.arms, key=lambda arm: arm in BLENDS)  # after what they are made of
+        for seed in settings.seeds
     ]
     cache = FeatureCache(archive, labels.rows)
     with Progress(disable=not progress) as bar:
@@ -205,6 +223,7 @@ def compare(
                 _run(experiment, cache, out, arm, fraction, seed)
             bar.advance(job)
     folders = [run_folder(out, *key) for key in keys]
+    keep_best_models(out / "models", [run_folder(out, *key) for key in keys if key[1] == max(settings.fractions)], task)
     return summarise(out, folders, [PAIRS], labels, splits, settings.replicates, task)
 
 
@@ -216,11 +235,13 @@ def run_folder(out: Path, arm: str, fraction: float, seed: int) -> Path:
 def _run(experiment: Experiment, cache: FeatureCache, out: Path, arm: str, fraction: float, seed: int) -> None:
     """Run one arm at one fraction with one seed, and write its folder; the result file comes last and marks it done."""
     started = time.perf_counter()
-    settings, splits, labels = experiment.settings, experiment.splits, experiment.labels
+    settings, splits, labels, archive = experiment.settings, experiment.splits, experiment.labels, experiment.archive
     train = nested_fractions(labels, splits.train, settings.fractions, seed)[fraction]
     pretrained = arm.startswith("pretrained")
     encoder = experiment.encoder if pretrained else random_encoder(experiment.encoder, seed)
-    if arm in TRAINED:
+    if arm in BLENDS:
+        outcome = _blended(experiment, out, arm, fraction, seed, train)
+    elif arm in TRAINED:
         outcome = _train(experiment, encoder, out, arm, fraction, seed, train)
     else:
         features = cache.get("pretrained" if pretrained else f"random {seed}", encoder)
@@ -232,20 +253,64 @@ def _run(experiment: Experiment, cache: FeatureCache, out: Path, arm: str, fract
         **result_of(outcome, experiment.task, labels, splits, train),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    write_run(run_folder(out, arm, fraction, seed), outcome, result)
+    folder = run_folder(out, arm, fraction, seed)
+    if fraction == max(settings.fractions) and arm not in BLENDS:
+        write_run_model(folder / MODEL, outcome, encoder, experiment.task, archive, labels, splits, train, result)
+    write_run(folder, outcome, result)
+
+
+def _blended(
+    experiment: Experiment, out: Path, arm: str, fraction: float, seed: int, train: NDArray[np.int64]
+) -> Outcome:
+    """Blend two finished runs; the second network of an ensemble is trained here, with the same labels."""
+    names = BLENDS[arm]
+    weights: tuple[float, ...] = WEIGHTS
+    parts = [_read_scores(run_folder(out, name, fraction, seed)) for name in dict.fromkeys(names)]
+    if len(parts) < len(names):
+        weights = (0.5,)
+        other = random_encoder(experiment.encoder, seed + OTHER)
+        second = _train(experiment, other, out, names[1], fraction, seed, train, seed + OTHER)
+        parts.append((second.validation_scores, second.scores))
+    targets = experiment.labels.targets[experiment.splits.validation]
+    validation, test = zip(*parts)
+    found, score, weight = blend(validation, test, targets, experiment.task, weights)
+    return Outcome(
+        scores=found[1],
+        validation_scores=found[0],
+        validation=score,
+        chosen={"weight": weight},
+        curve=[],
+        undetermined=undetermined(experiment.task, experiment.labels.targets[train]),
+    )
+
+
+def _read_scores(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the scores of validation and test of a finished run."""
+    validation, test = (np.load(folder / f"{part}_scores.npy", allow_pickle=False) for part in ("validation", "test"))
+    return validation, test
 
 
 def _train(
-    experiment: Experiment, encoder: Encoder, out: Path, arm: str, fraction: float, seed: int, train: NDArray[np.int64]
+    experiment: Experiment,
+    encoder: Encoder,
+    out: Path,
+    arm: str,
+    fraction: float,
+    seed: int,
+    train: NDArray[np.int64],
+    batches: int | None = None,
 ) -> Outcome:
-    """Train one arm: the first seed tries every candidate, the others use what it chose."""
+    """Train one arm: the first seed tries every candidate, the others use what it chose.
+
+    ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen too.
+    """
     settings = experiment.settings
     base = settings.scratch if arm == "scratch" else settings.pretrained_finetune
     candidates = settings.scratch_candidates if arm == "scratch" else settings.pretrained_candidates
-    choices = candidate_settings(base, candidates, seed)
+    choices = candidate_settings(base, candidates, seed if batches is None else batches)
     first = run_folder(out, arm, fraction, settings.seeds[0]) / "result.json"
     chosen = None
-    if seed != settings.seeds[0]:
+    if seed != settings.seeds[0] or batches is not None:
         chosen = int(json.loads(first.read_text(encoding="utf-8"))["candidate"])
         choices = [choices[chosen]]
     outcome, index = run_trained(

@@ -21,9 +21,10 @@ from ssl_ecg.tasks import Task
 
 
 def write_run(folder: Path, outcome: Outcome, result: Mapping[str, Any]) -> None:
-    """Write ``test_scores.npy``, ``curve.csv`` and, last of all, ``result.json``, which marks the run finished."""
+    """Write scores, ``curve.csv`` and, last of all, ``result.json``, which marks the run finished."""
     with whole_folder(folder, last="result.json") as part:
         np.save(part / "test_scores.npy", outcome.scores)
+        np.save(part / "validation_scores.npy", outcome.validation_scores)
         write_csv(part / "curve.csv", pd.DataFrame(outcome.curve))
         write_json(part / "result.json", result)
 

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
+from ssl_ecg.labels.splits import Splits
+from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.tasks import Classifier
 from ssl_ecg.training.pretrain import patient_hash
 
 SEEN_PATIENTS = ("refuse", "test")
@@ -27,6 +30,13 @@ def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> N
     patients = archive.manifest["patient_id"].iloc[rows]
     seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
     return patients.map(seen).to_numpy(dtype=bool)
+
+
+def remember(model: Classifier, archive: Archive, labels: LabelTable, splits: Splits) -> None:
+    """Keep with a model whom it has learned from, so that they do not test it later, and how they were split."""
+    rows = labels.rows[np.concatenate([splits.train, splits.validation])]
+    model.encoder.patients |= frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    model.encoder.origin["split"] = dict(splits.how)
 
 
 def check_unseen(

@@ -35,7 +35,9 @@ ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
     "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
+    "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
+    "pretrained_blend": ArmStyle("Pretrained, probe and fine-tuned averaged", "#204a87", "-.", "^"),
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 

@@ -122,7 +122,7 @@ class Arrhythmia(Thresholds):
     def choose_thresholds(self, targets: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
         """Return the thresholds with the best F1 of each class; .5, and a line in the log, where it has no positive."""
         if absent := [name for name, column in zip(self.classes, np.asarray(targets).T) if not (column == 1).any()]:
-            logger.warning("threshold .5, since validation has no positive record: %s", ", ".join(absent))
+            logger.info("threshold .5, since validation has no positive record: %s", ", ".join(absent))
         return best_thresholds(targets, scores)
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks.task import Task
@@ -56,6 +57,12 @@ class Probe(ABC):
             x: [n, D], standardised features of the records to learn from.
             targets: [n, C], NaN where unknown.
         """
+
+    def as_layer(self) -> nn.Linear:
+        """Return the linear layer that the probe is."""
+        layer = nn.Linear(self.coef.shape[1], self.coef.shape[0])
+        layer.load_state_dict({"weight": torch.from_numpy(self.coef), "bias": torch.from_numpy(self.intercept)})
+        return layer
 
     def usable(self, train: NDArray[Any], validation: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         """Return which training records [n] to learn from, and the validation targets [m, C] that can judge.

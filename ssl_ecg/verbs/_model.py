@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
 from ssl_ecg.runs import Run, read_metrics, whole_folder, write_atomically, write_csv
 from ssl_ecg.tasks import Classifier, load_model, save_classifier
-from ssl_ecg.training import patient_hash
 from ssl_ecg.training.card import classifier_card
 from ssl_ecg.verbs._learning import Fitted, learned
 from ssl_ecg.verbs.results import Tested
@@ -37,14 +35,6 @@ def found(run: Run, about: Mapping[str, Any], encoder: Encoder) -> Fitted | None
     logger.info("%s: this model is finished already", run.folder)
     run.clear_checkpoints()  # of a process that was killed right after it had written the model
     return Fitted(read_metrics(run.folder), load_model(run.folder, encoder.backbone if encoder.foreign else None))
-
-
-def remember(model: Classifier, archive: Archive, splits: Splits, test: Tested) -> None:
-    """Keep with a model whom it has learned from, so that they do not test it later, and how they were split."""
-    rows = test.labels.rows[np.concatenate([splits.train, splits.validation])]
-    patients = archive.manifest["patient_id"].iloc[rows].unique()
-    model.encoder.patients |= frozenset(map(patient_hash, patients))
-    model.encoder.origin["split"] = dict(splits.how)
 
 
 def write_model(

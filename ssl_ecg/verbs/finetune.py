@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ssl_ecg.comparison import remember
 from ssl_ecg.comparison.arms import random_encoder
 from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
@@ -27,7 +28,7 @@ from ssl_ecg.verbs._learning import (
     read_labels,
     seen_metrics,
 )
-from ssl_ecg.verbs._model import found, remember, write_model
+from ssl_ecg.verbs._model import found, write_model
 from ssl_ecg.verbs.verb import console, verb
 
 
@@ -100,7 +101,7 @@ def finetune(
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
     finished = train_model(encoder, task, archive, train, validation, training, progress, run)
     model = finished.model
-    remember(model, archive, splits, test)
+    remember(model, archive, table, splits)
     validated = predict_scores(model, archive, validation[0])
     task = model.task = task.tuned(validation[1], validated)
     scores = predict_scores(model, archive, test.rows)

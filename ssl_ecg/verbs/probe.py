@@ -5,12 +5,10 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
-import torch
-from torch import nn
-
+from ssl_ecg.comparison import remember
 from ssl_ecg.comparison.arms import FeatureCache, run_probe
 from ssl_ecg.runs import Run, locked
-from ssl_ecg.tasks import Classifier, Probe
+from ssl_ecg.tasks import Classifier
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._folder import identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
@@ -24,7 +22,7 @@ from ssl_ecg.verbs._learning import (
     read_labels,
     seen_metrics,
 )
-from ssl_ecg.verbs._model import found, remember, write_model
+from ssl_ecg.verbs._model import found, write_model
 from ssl_ecg.verbs.verb import console, verb
 
 
@@ -82,16 +80,9 @@ def probe(
     added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, outcome.scores)
     metrics |= added | seen
     model = Classifier(copy.deepcopy(encoder), task).eval()
-    model.head = _as_head(outcome.probe)
-    remember(model, archive, splits, test)
+    model.head = outcome.probe.as_layer()
+    remember(model, archive, table, splits)
     if run is not None:
         start = "as a linear probe on a frozen encoder"
         write_model(run.folder, model, test, outcome.scores, metrics, splits, settings.to_dict(), start, further)
     return Fitted(metrics, model)
-
-
-def _as_head(probe: Probe) -> nn.Linear:
-    """Return the layer that a linear probe is."""
-    head = nn.Linear(probe.coef.shape[1], probe.coef.shape[0])
-    head.load_state_dict({"weight": torch.from_numpy(probe.coef), "bias": torch.from_numpy(probe.intercept)})
-    return head

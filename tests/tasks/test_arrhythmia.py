@@ -105,7 +105,7 @@ def test_tuned_thresholds_decide_and_add_their_metrics(caplog: pytest.LogCapture
     validation, test = slice(0, 100), slice(100, 200)
     targets[validation, 2] = 0
     task = create_task("arrhythmia", CLASSES)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         tuned = task.tuned(targets[validation], scores[validation])
     assert [record.getMessage() for record in caplog.records] == [
         "threshold .5, since validation has no positive record: lvh"
