@@ -22,7 +22,7 @@ from ssl_ecg.archive.patient_ids import as_secret, id_scheme
 from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import in_order
 from ssl_ecg.archive.reading import Outcome, read_job
-from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter
+from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, write_csv
 from ssl_ecg.signals import SignalSettings
@@ -138,7 +138,7 @@ def ingest(
 
     read = partial(read_job, source=source, settings=settings, limits=limits, partial_leads=partial_leads)
     outcomes = in_order(read, pending, workers or os.cpu_count() or 1, _died)
-    ids = set(writer.sources)
+    ids, contents = set(writer.sources), dict(writer.contents)
     part: list[Outcome] = []
     with _bar(progress) as bar, closing(outcomes):
         task = bar.add_task("ingest", total=len(found.jobs), completed=len(found.jobs) - len(pending))
@@ -146,7 +146,7 @@ def ingest(
             if outcome is None:
                 bar.advance(task)
                 continue
-            part.append(_settled(job, outcome, people, ids))
+            part.append(_settled(job, outcome, people, ids, contents))
             if len(part) == RECORDS_PER_PART:
                 _commit(writer, part, people.columns)
                 part = []
@@ -200,14 +200,17 @@ def _died(job: Job) -> Outcome:
     return Outcome(job.path, "unreadable: the reading process died")
 
 
-def _settled(job: Job, outcome: Outcome, people: Patients, ids: set[str]) -> Outcome:
-    """Complete the row of a record with what is known beside its file; refuse it if its id is taken."""
-    if outcome.row is None:
+def _settled(job: Job, outcome: Outcome, people: Patients, ids: set[str], contents: dict[str, str]) -> Outcome:
+    """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there."""
+    if outcome.row is None or outcome.signal is None:
         return outcome
     record_id = outcome.row["record_id"]
     try:
         if record_id in ids:
             raise RecordError("duplicate record id", record_id)
+        # The same ECG under two names would train as one patient and test as another.
+        if (original := contents.setdefault(content_of(outcome.signal), record_id)) != record_id:
+            raise RecordError("copy", f"the same signal as {original}")
         completed = replace(outcome, row=people.complete(job, outcome.row))
     except RecordError as error:
         return Outcome(outcome.path, str(error))

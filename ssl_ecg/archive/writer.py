@@ -45,6 +45,7 @@ COLUMNS = {
     "recorded": "int64",
     "leads": "string",
     "patient_known": "bool",
+    "content": "string",
 }
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,11 @@ def quantise(signal: NDArray[np.floating]) -> NDArray[np.int16]:
     if not peak <= MAX_MILLIVOLTS:
         raise ValueError(f"signal reaches {peak:g} mV, an archive holds up to {MAX_MILLIVOLTS:g} mV")
     return np.rint(signal * (1000 / MICROVOLTS_PER_BIT)).astype(SAMPLE)
+
+
+def content_of(signal: NDArray[np.int16]) -> str:
+    """Return a hash of a stored signal, by which a copy under another name is known."""
+    return hashlib.blake2b(np.ascontiguousarray(signal).data, digest_size=8).hexdigest()
 
 
 class ArchiveWriter:
@@ -81,6 +87,7 @@ class ArchiveWriter:
     Attributes:
         committed: Committed parts, those of earlier ingests first.
         sources: Source of every record in them, by record id.
+        contents: Record id of every signal in them, by its hash.
         finished: Ids of the records in the finished archive, empty where there is none yet.
         rejected: (path, reason) of every file rejected since the archive was last finished.
 
@@ -112,6 +119,7 @@ class ArchiveWriter:
             raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
         self.committed: list[Part] = []
         self.sources: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
         self.finished: frozenset[str] = frozenset()
         self.rejected: list[tuple[str, str]] = []
         self._types: dict[str, Any] = {}
@@ -162,6 +170,7 @@ class ArchiveWriter:
 
     def _remember(self, manifest: pd.DataFrame) -> None:
         self.sources.update(zip(manifest["record_id"], manifest["source"]))
+        self.contents.update(zip(manifest["content"], manifest["record_id"]))
         self._types.update({str(name): dtype for name, dtype in manifest.dtypes.items()})
 
     def require_types(self, table: pd.DataFrame) -> None:
@@ -193,7 +202,8 @@ class ArchiveWriter:
         Args:
             signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
             manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded``,
-                ``leads`` and ``patient_known`` every record is whole, and every patient known.
+                ``leads`` and ``patient_known`` every record is whole, and every patient known; ``content`` is
+                made here.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -208,13 +218,14 @@ class ArchiveWriter:
         for name, usual in (("recorded", self.settings.samples), ("leads", leads), ("patient_known", True)):
             if name not in manifest:
                 manifest[name] = usual
-        if missing := sorted(set(COLUMNS) - set(manifest.columns)):
+        if missing := sorted(set(COLUMNS) - {"content", *manifest.columns}):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
         ids = manifest["record_id"]
         if twice := [*ids[ids.duplicated()], *(name for name in ids if name in self.sources)]:
             raise ValueError(f"{len(twice)} record ids are there already: {', '.join(twice[:5])}")
-        manifest = manifest.astype(COLUMNS).reset_index(drop=True).assign(part=number, row=np.arange(len(manifest)))
         integers = signals if signals.dtype == SAMPLE else quantise(signals.astype(np.float32, copy=False))
+        manifest["content"] = [content_of(signal) for signal in integers]
+        manifest = manifest.astype(COLUMNS).reset_index(drop=True).assign(part=number, row=np.arange(len(manifest)))
         self._guard_disk(lambda: self._commit(number, np.ascontiguousarray(integers), manifest, list(rejected)))
 
     def _commit(

@@ -122,10 +122,10 @@ def test_files_that_nothing_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_file_of_many_records(tmp_path: Path, many, draw, workers: int) -> None:
-    signals = draw(41)
+    signals = draw(43)
     signals[7, 3] = 0.5
-    write_many(tmp_path / "s" / "ward" / "exams.ecg", signals)
-    write_many(tmp_path / "s" / "more.ecg", draw(2))
+    write_many(tmp_path / "s" / "ward" / "exams.ecg", signals[:41])
+    write_many(tmp_path / "s" / "more.ecg", signals[41:])
     report = run(tmp_path / "s", tmp_path / "a", workers=workers)
     table = report.archive.manifest
     assert list(table["record_id"]) == ["more#0", "more#1", *(f"ward/exams#{i}" for i in range(41) if i != 7)]
@@ -157,8 +157,8 @@ def test_stopped_in_a_file_of_many_records_goes_on_to_the_same_bytes(
     signals[[1, 6], 3] = 0.5
     write_many(tmp_path / "s" / "b.ecg", signals)
     (tmp_path / "s" / "b.txt").write_text("notes")
-    for name in ("a", "c"):
-        write_wfdb(tmp_path / "s", name, heartbeat(100), 100)
+    for seed, name in enumerate(("a", "c")):
+        write_wfdb(tmp_path / "s", name, heartbeat(100, seed=seed), 100)
     monkeypatch.setattr(room, "RECORDS_PER_PART", 4)
     run(tmp_path / "s", tmp_path / "whole")
     fsync = os.fsync

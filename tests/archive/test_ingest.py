@@ -12,6 +12,7 @@ import signal as signals
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -306,3 +307,23 @@ def test_real_sources_in_one_call(ecg_data: Path, tmp_path: Path) -> None:
     assert table.loc[table["source"] == "ecg/cpsc2018", "age"].notna().all()
     assert report.archive.leads == LEADS
     assert len(pd.read_csv(tmp_path / "a" / "labels" / "ptbxl_superdiagnostic.csv")) == 12
+
+
+def test_copies_under_other_names_are_listed_and_kept_once(
+    tmp_path: Path, write_wfdb: Callable[..., Path], heartbeat: Callable[..., np.ndarray]
+) -> None:
+    source = tmp_path / "source"
+    for number in range(3):
+        write_wfdb(source / "a", f"r{number}", heartbeat(seed=number))
+        write_wfdb(source / "b", f"other{number}", heartbeat(seed=number))
+    report = ingest(source, tmp_path / "archive", workers=1, progress=False)
+    assert report.archive.manifest["record_id"].tolist() == ["a/r0", "a/r1", "a/r2"]
+    assert report.archive.manifest["content"].nunique() == 3
+    assert report.archive.rejected["reason"].tolist() == [f"copy: the same signal as a/r{n}" for n in range(3)]
+    # Also where the copies come later.
+    shutil.rmtree(source / "a")
+    more = tmp_path / "more"
+    shutil.copytree(source / "b", more / "c")
+    write_wfdb(more, "new", heartbeat(seed=9))
+    added = ingest(more, tmp_path / "archive", workers=1, progress=False)
+    assert (added.accepted, added.rejected) == (1, 3)

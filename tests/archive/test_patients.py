@@ -104,8 +104,8 @@ def test_table_below_the_source_is_no_recording(tmp_path: Path, table: pd.DataFr
 
 
 def test_archive_goes_on_with_other_columns(tmp_path: Path, table: pd.DataFrame, heartbeat, write_wfdb, caplog) -> None:
-    for folder, name in (("one", "r00"), ("two", "r01"), ("three", "r02")):
-        write_wfdb(tmp_path / folder, name, heartbeat(100), 100)
+    for seed, (folder, name) in enumerate((("one", "r00"), ("two", "r01"), ("three", "r02"))):
+        write_wfdb(tmp_path / folder, name, heartbeat(100, seed=seed), 100)
     run(tmp_path / "one", tmp_path / "a", table)
     run(tmp_path / "two", tmp_path / "a")
     with pytest.raises(ArchiveError, match=r"holds str.* in column 'site', now given Int64"):

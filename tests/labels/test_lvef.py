@@ -135,7 +135,7 @@ def test_measurements_find_the_patients_of_an_ingested_archive(
     write_wfdb, heartbeat, tmp_path: Path, salt: str | None
 ) -> None:
     for name, date in (("0017", "01/02/2020"), ("0018", "03/02/2020")):
-        header = write_wfdb(tmp_path / "clinic", name, heartbeat()).with_suffix(".hea")
+        header = write_wfdb(tmp_path / "clinic", name, heartbeat(seed=int(name))).with_suffix(".hea")
         lines = header.read_text().splitlines()
         header.write_text("\n".join([f"{lines[0]} 10:00:00 {date}", *lines[1:]]) + "\n")
     report = ingest(tmp_path / "clinic", tmp_path / "archive", workers=1, salt=salt, progress=False)
@@ -151,8 +151,8 @@ def test_measurements_find_the_patients_of_an_ingested_archive(
 
 @pytest.mark.parametrize("salt", [None, "pepper"])
 def test_measurements_find_the_patients_of_a_table(write_wfdb, heartbeat, tmp_path: Path, salt: str | None) -> None:
-    for name in ("a", "b", "c"):
-        write_wfdb(tmp_path / "clinic", name, heartbeat())
+    for seed, name in enumerate(("a", "b", "c")):
+        write_wfdb(tmp_path / "clinic", name, heartbeat(seed=seed))
     days = ["2020-02-01", "2020-02-09", "2020-02-01"]
     patients = pd.DataFrame({"record_id": ["a", "b", "c"], "patient_id": ["07", "07", "8"], "recorded_at": days})
     archive = ingest(
