@@ -386,8 +386,8 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
 def test_misspelt_and_mistyped_settings_are_one_line_that_names_them(
     name: str, change: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    paths = [str(tmp_path / path) for path in paths(name)]
-    error = refused(capsys, name, *paths, change)
+    given = [str(tmp_path / path) for path in paths(name)]
+    error = refused(capsys, name, *given, change)
     assert error.startswith(f"ssl-ecg {name}: ")
     assert message in error
     assert list(tmp_path.iterdir()) == []
