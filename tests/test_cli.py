@@ -45,7 +45,7 @@ PATHS = {
 
 def paths(name: str) -> tuple[str, ...]:
     """Return what to give a verb whose paths make no difference here."""
-    return PATHS.get(name) or tuple(VERBS[name].required)
+    return PATHS.get(name) or tuple(VERBS[name].paths)
 
 
 class Captured:
