@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from ssl_ecg.records import READERS, Reader, RecordError
-from ssl_ecg.records.formats import reader_of
+from ssl_ecg.records.formats import companions, reader_of
 from ssl_ecg.sources import SOURCES, Entry, Source, SourceError
 
 # Names that a CSV file or a manifest could not hold: control characters, and bytes that are no UTF-8.
@@ -93,15 +93,16 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
         for name, data_set in SOURCES.usable():
             known.ask(name, data_set, folder, frozenset(names))
 
-    beside = (_companions(source, files, readers) | known.others) - known.listed.keys() | known.tables
+    beside = (companions(source, files, readers) | known.others) - known.listed.keys() | known.tables
     jobs = {path: Job(path, reason=reason) for path, reason in reasons.items() if path not in beside}
     jobs |= {path: Job(path, reason=f"broken table: {detail}") for path, detail in known.broken.items()}
     for path in (readers.keys() | known.listed.keys()) - beside:
         jobs[path] = known.job(path, readers.get(path), reasons.get(path, "missing file: it is listed, but not there"))
     if not any(job.record_id for job in jobs.values()):
+        lost = next((f", such as {job.path} ({job.reason})" for job in jobs.values() if _lost(job)), "")
         raise FileNotFoundError(
             f"source={str(source)!r}: holds no recording, {len(files)} files are of no format that is read "
-            f"({', '.join(READERS.names())}); give another folder"
+            f"({', '.join(READERS.names())}){lost}; give another folder"
         )
     labels = {name: pd.concat(tables) for name, tables in known.labels.items()}
     ordered = _without_duplicates(sorted(jobs.values(), key=lambda job: job.path))
@@ -113,6 +114,10 @@ def file_of(name: str, known: dict[str, Job]) -> Job | None:
     while name not in known and "#" in name:
         name = name.rpartition("#")[0]
     return known.get(name)
+
+
+def _lost(job: Job) -> bool:
+    return job.reason is not None and not job.reason.startswith("unknown format")
 
 
 def _without_duplicates(jobs: list[Job]) -> list[Job]:
@@ -184,25 +189,6 @@ def _irregular(path: Path) -> str | None:
     except OSError as error:
         return f"not a regular file: {error.strerror}"
     return None if regular else "not a regular file"
-
-
-def _companions(source: Path, files: set[str], readers: dict[str, Reader]) -> set[str]:
-    """Return the files that are part of another file's recording."""
-    in_any_case: dict[str, list[str]] = {}
-    for path in files:
-        in_any_case.setdefault(path.lower(), []).append(path)
-    beside = set()
-    for path, reader in readers.items():
-        try:
-            names = list(reader.companions(source / path))
-        except Exception:  # a reader of somebody else; the file itself will say what is wrong
-            log.debug("%s", path, exc_info=True)
-            continue
-        for name in names:
-            for other in in_any_case.get(_join(str(PurePosixPath(path).parent), name).lower(), ()):
-                if readers.get(other) is not reader:
-                    beside.add(other)
-    return beside
 
 
 class _Known:

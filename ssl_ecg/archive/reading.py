@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive.finding import Job
 from ssl_ecg.archive.writer import quantise
 from ssl_ecg.records import QualityLimits, Record, RecordError, check_quality
+from ssl_ecg.records.formats import Rejected
 from ssl_ecg.signals import SignalSettings, condition
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,11 @@ def read_job(
     try:
         for record in job.reader.read(source / job.path) if job.reader else ():
             done += 1
-            if done > job.skip:
+            if done <= job.skip:
+                continue
+            if isinstance(record, Rejected):
+                yield Outcome(f"{job.path}#{record.record_id}", str(record.error))
+            else:
                 yield _outcome(job, record, settings, limits, partial_leads)
         if not done and reason is None:
             reason = "no record: the file holds none"

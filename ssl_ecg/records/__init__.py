@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ssl_ecg.records.formats import READERS, Reader, read_records, register
+from ssl_ecg.records.formats import READERS, Reader, Rejected, read_records, register
 from ssl_ecg.records.quality import QualityLimits, check_quality
 from ssl_ecg.records.record import LEADS, Record, RecordError, canonical_lead, derive_limb_leads
 from ssl_ecg.records.wfdb import read_wfdb
@@ -18,6 +18,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordError",
+    "Rejected",
     "canonical_lead",
     "check_quality",
     "derive_limb_leads",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import glob
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from ssl_ecg.records.markup import is_web_page
 from ssl_ecg.records.record import Record, RecordError
 from ssl_ecg.registry import Registry
 
@@ -21,21 +22,38 @@ def _alone(path: Path) -> Iterable[str]:
 
 
 @dataclass(frozen=True)
+class Rejected:
+    """One of many recordings of a file that cannot be used; the others can.
+
+    Attributes:
+        record_id: what tells it from the others.
+        error: what is wrong with it.
+    """
+
+    record_id: str
+    error: RecordError
+
+
+@dataclass(frozen=True)
 class Reader:
     """Reads one file format; made of functions of a module, since other processes look them up there.
 
     Attributes:
         sniff: ``sniff(path, head)`` tells from the name and the first 4096 bytes whether a file is of this format.
         read: ``read(path)`` yields the records of a file one by one, so that a file may be larger than memory. Where it
-            holds many, each has a ``record_id``. A ``RecordError`` that it raises ends the file.
+            holds many, each has a ``record_id``, and one that cannot be used is yielded as ``Rejected``. A
+            ``RecordError`` that it raises ends the file.
         companions: ``companions(path)`` names the other files of the folder that belong to a recording, such as the
             samples of a header; they are no recordings of their own, whoever else could read them. Case is ignored, and
             names of files that are not there do no harm.
+        suffixes: endings of names, in lower case, by which files promise this format; one whose content nobody
+            recognises is a recording that got lost.
     """
 
     sniff: Callable[[Path, bytes], bool]
-    read: Callable[[Path], Iterator[Record]]
+    read: Callable[[Path], Iterator[Record | Rejected]]
     companions: Callable[[Path], Iterable[str]] = _alone
+    suffixes: Collection[str] = ()
 
 
 READERS: Registry[Reader] = Registry("reader", "ssl_ecg.readers")
@@ -61,7 +79,37 @@ def reader_of(path: Path) -> Reader:
                 return reader
         except Exception:  # a reader of somebody else that stumbles over a file does not know it
             log.warning("reader %s cannot tell whether %s is its own", name, path.name, exc_info=True)
+    suffix = path.suffix.lower()
+    if any(suffix in reader.suffixes for _, reader in READERS.usable()):
+        what = "the file is empty" if not head else "it is of another format, or damaged"
+        what = f"it is a web page, saved as {suffix}; download it again" if is_web_page(head) else what
+        raise RecordError("unreadable", what)
     raise RecordError("unknown format", f"{path.suffix or path.name!r} is none of {', '.join(READERS.names())}")
+
+
+def companions(folder: Path, files: Iterable[str], readers: Mapping[str, Reader]) -> set[str]:
+    """Return the files that are part of another file's recording.
+
+    Args:
+        folder: where they lie.
+        files: paths below it.
+        readers: the readers of those that have one.
+    """
+    in_any_case: dict[str, list[str]] = {}
+    for path in files:
+        in_any_case.setdefault(path.lower(), []).append(path)
+    beside = set()
+    for path, reader in readers.items():
+        try:
+            names = list(reader.companions(folder / path))
+        except Exception:  # a reader of somebody else; the file itself will say what is wrong
+            log.debug("%s", path, exc_info=True)
+            continue
+        for name in names:
+            for other in in_any_case.get(str(PurePosixPath(path).parent / name).lower(), ()):
+                if readers.get(other) is not reader:
+                    beside.add(other)
+    return beside
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
@@ -74,7 +122,8 @@ def read_records(path: str | Path) -> Iterator[Record]:
         The records, read while they are taken.
 
     Raises:
-        RecordError: no reader knows the file, or, while they are taken, a record cannot be used.
+        RecordError: no reader knows the file, or, while they are taken, it cannot be read. Where one of many records
+            cannot be used, this comes after the others.
 
     Example:
         >>> for record in read_records("exams/0001.hea"):  # doctest: +SKIP
@@ -82,11 +131,23 @@ def read_records(path: str | Path) -> Iterator[Record]:
     """
     path = Path(path)
     if path.is_file():
-        return reader_of(path).read(path)
+        return _usable(reader_of(path).read(path))
     for file in sorted(path.parent.glob(f"{glob.escape(path.name)}.*")):
         if file.with_suffix("") == path and file.is_file():
             try:
-                return reader_of(file).read(file)
+                return _usable(reader_of(file).read(file))
             except RecordError:
                 continue  # what belongs to a recording has its name too
     raise RecordError("missing file" if not path.exists() else "not a regular file", path.name)
+
+
+def _usable(records: Iterator[Record | Rejected]) -> Iterator[Record]:
+    rejected = []
+    for record in records:
+        if isinstance(record, Rejected):
+            rejected.append(record)
+        else:
+            yield record
+    if rejected:
+        first = rejected[0]
+        raise RecordError(first.error.kind, f"{first.record_id}: {first.error.detail} ({len(rejected)} such records)")
