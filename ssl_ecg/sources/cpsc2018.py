@@ -7,25 +7,22 @@ The layout of its redistribution for the PhysioNet challenges, with the words of
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from ssl_ecg.sources.headers import diagnoses, recordings
 from ssl_ecg.sources.source import Source, register
 
 CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
-
-_MAX_HEADER_BYTES = 100_000
-_DIAGNOSES = re.compile(rb"^#[ \t]*dx[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 log = logging.getLogger(__name__)
 
 
 def detect(folder: Path, files: Iterable[str]) -> bool:
     """Tell whether a header of the folder names diagnoses of the nine classes and nothing else."""
-    return any(_is_known(_diagnoses(folder / f"{name}.hea")) for name in _recordings(files))
+    return any(_is_known(diagnoses(folder / f"{name}.hea")) for name in recordings(files))
 
 
 def labels(folder: Path) -> dict[str, pd.DataFrame]:
@@ -35,7 +32,7 @@ def labels(folder: Path) -> dict[str, pd.DataFrame]:
         ``"cpsc2018"``: one row per record whose diagnoses are all of the nine classes, with ``record_id`` and 1 or 0
         for each class. The others are left out, and their number is logged.
     """
-    found = {name: _diagnoses(folder / f"{name}.hea") for name in _recordings(path.name for path in folder.iterdir())}
+    found = {name: diagnoses(folder / f"{name}.hea") for name in recordings(path.name for path in folder.iterdir())}
     if others := [name for name, words in found.items() if not _is_known(words)]:
         log.warning(
             "%s: no labels for %d records without a known diagnosis: %s", folder, len(others), ", ".join(others[:5])
@@ -44,27 +41,8 @@ def labels(folder: Path) -> dict[str, pd.DataFrame]:
     return {"cpsc2018": pd.DataFrame(rows, columns=["record_id", *CLASSES])}
 
 
-def _recordings(files: Iterable[str]) -> list[str]:
-    there = set(files)
-    names = (file.removesuffix(".hea") for file in there if file.endswith(".hea"))
-    return sorted(name for name in names if f"{name}.mat" in there)
-
-
 def _is_known(words: frozenset[str]) -> bool:
     return bool(words) and words <= set(CLASSES)
-
-
-def _diagnoses(header: Path) -> frozenset[str]:
-    """Return the words of a header's diagnosis lines; none where it cannot be read."""
-    try:
-        if not header.is_file():
-            return frozenset()
-        with header.open("rb") as file:
-            content = file.read(_MAX_HEADER_BYTES)
-    except OSError:
-        return frozenset()
-    lines = [line.decode("utf-8", "replace") for line in _DIAGNOSES.findall(content)]
-    return frozenset(word.strip() for line in lines for word in line.split(",") if word.strip())
 
 
 register("cpsc2018", Source(detect, labels=labels))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,8 +58,8 @@ class Arrhythmia(Thresholds):
             ``"sign"``; see ``ssl_ecg.tasks.losses``.
         thresholds: C scores from which a class is named; by default ``tuned`` chooses them.
         challenge_weights: rewards of the PhysioNet/CinC challenges of 2020 and 2021, one row per label and one column
-            per output, both named as the classes: their CSV file, or what it holds, by row and column. With thresholds
-            the metrics then have ``challenge_metric``.
+            per output, both named as the classes or by codes that are part of their names (``AF|164889003``): their CSV
+            file, or what it holds, by row and column. With thresholds the metrics then have ``challenge_metric``.
 
     Raises:
         ValueError: unknown loss, a class named as the scores of another, or thresholds or rewards that do not fit.
@@ -179,7 +179,8 @@ class Arrhythmia(Thresholds):
 
     def _reward(self, given: str | Path | Mapping[str, Mapping[str, float]]) -> None:
         table = pd.read_csv(given, index_col=0) if isinstance(given, str | Path) else pd.DataFrame(given).T
-        table.index = table.index.map(str)
+        table.index, table.columns = (_by_code(names, self.classes) for names in (table.index, table.columns))
+        table = table.loc[~table.index.duplicated(), ~table.columns.duplicated()]
         if set(table.index) != set(self.classes) or set(table.columns) != set(self.classes):
             raise ValueError(
                 f"challenge_weights: the rows are {', '.join(table.index)}, the columns {', '.join(table.columns)}; "
@@ -191,6 +192,16 @@ class Arrhythmia(Thresholds):
         self.options = {**self.options, "challenge_weights": table.to_dict("index")}
         nobody = np.zeros((0, len(self.classes)))
         challenge_metrics(nobody, nobody, self.classes, self._rewards, nobody)  # the normal class must be there
+
+
+def _by_code(names: Iterable[Any], classes: Sequence[str]) -> list[str]:
+    """Return each name, or the class that has a code in common with it, where ``|`` stands between codes."""
+    of_code = {code: name for name in classes for code in name.split("|")}
+    found = []
+    for name in map(str, names):
+        known = {of_code[code] for code in name.split("|") if code in of_code}
+        found.append(known.pop() if len(known) == 1 else name)
+    return found
 
 
 register("arrhythmia", Arrhythmia)
