@@ -226,15 +226,18 @@ def test_simulated_outcomes_are_declared_wherever_they_are_reported(
 
 def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: Site, tmp_path: Path) -> None:
     (tmp_path / "notes.csv").write_text('"not a table')
-    ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test", subgroups=["sex"])
-    for name in ("kaplan_meier.csv", "kaplan_meier.svg", "clinical_score.csv"):  # of another task
+    for name in ("kaplan_meier.csv", "kaplan_meier.svg", "clinical_score.csv"):  # of another task, killed half-way
         (tmp_path / name).write_text("group,time\n")
-    ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test")
+    first = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test")
+    assert ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test") == first
+    with pytest.raises(ValueError, match=r"settings\.subgroups: \[\] there, \['sex'\] now"):
+        ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, seen_patients="test", subgroups=["sex"])
     assert {path.name for path in tmp_path.iterdir()} == {
         *(
             "metrics.json",
             "meanings.json",
             "evaluation.json",
+            "run.json",
             "predictions.csv",
             "per_class.csv",
             "calibration.csv",
@@ -258,7 +261,7 @@ def test_signals_prepared_otherwise_and_the_models_own_folder_are_refused(
     faster = site(tmp_path / "faster", records=30, sampling_rate=200, seed=1)
     error = refused(capsys, "evaluate", str(model), str(faster.archive.folder), str(faster.labels), str(tmp_path / "o"))
     assert "sampling_rate: 100.0 against 200.0" in error
-    with pytest.raises(ValueError, match="the model lies there"):
+    with pytest.raises(ValueError, match="a model or encoder lies there"):
         ssl_ecg.evaluate(model, home.archive, home.labels, model)
     with pytest.raises(FileNotFoundError, match="this is not a finetuned model"):
         ssl_ecg.evaluate(home.archive.folder, home.archive, home.labels, tmp_path / "o")

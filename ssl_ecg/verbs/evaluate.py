@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ssl_ecg.labels.splits import lacking, last_of_each_patient
-from ssl_ecg.runs import sha256, write_json
+from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import print_metrics
@@ -20,6 +20,7 @@ from ssl_ecg.verbs.verb import console, verb
 
 logger = logging.getLogger(__name__)
 
+_LAST = "evaluation.json"
 _REMEDY = (
     "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
     "is of another site, whose ids name other people, choose seen_patients=test"
@@ -45,6 +46,7 @@ def show(metrics: dict[str, float], model: str, archive: str, labels: str, out: 
 
 
 @verb(VerbSettings, show)
+@locked("out")
 def evaluate(
     model: str | Path, archive: ArchiveLike, labels: TableLike, out: str | Path, settings: VerbSettings
 ) -> dict[str, float]:
@@ -73,8 +75,8 @@ def evaluate(
 
     records, seen_patients = settings.records, settings.seen_patients
     classifier, archive, out = load_model(model), opened(archive), Path(out)
-    if out.resolve() == Path(model).resolve():
-        raise ValueError(f"out={str(out)!r}: the model lies there; its own results would be replaced")
+    if (out / "config.json").exists():
+        raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
     classifier.encoder.check(archive.settings)
     task = classifier.task
     table, _ = read_task(task.name, labels, archive, task.classes, task.options)
@@ -90,12 +92,16 @@ def evaluate(
     for line in lacking(table, "the label table", index):
         logger.warning(line)
     test = tested(archive, labels, table, index, settings.subgroups)
+    about = {"model": _model(Path(model)), **_data(test)}
+    run = Run(out)
+    if run.is_finished({"verb": "evaluate", "settings": settings.to_dict(), **about}, _LAST):
+        logger.info("%s: this evaluation is finished already", out)
+        return read_metrics(out)
     scores = predict_scores(classifier, archive, test.rows)
     metrics = test.metrics(task, scores)
     test.write(out, task, scores, metrics)
     how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
-    described = {"model": _model(Path(model)), **_data(test), **how, "ssl_ecg": version("ssl_ecg")}
-    write_json(out / "evaluation.json", described)
+    write_json(out / _LAST, {**about, **how, "ssl_ecg": version("ssl_ecg")})
     return metrics
 
 
