@@ -85,18 +85,8 @@ def opened(
             raise RecordError("unreadable", "it is no array of NumPy, MATLAB, HDF5, CSV or JSON")
     except RecordError:
         raise
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-        RecursionError,
-        MemoryError,
-        RuntimeError,
-    ) as e:
-        raise RecordError("unreadable", f"the array cannot be read ({type(e).__name__})") from e
+    except Exception as error:  # a damaged file can raise anything from inside these libraries
+        raise RecordError("unreadable", f"the array cannot be read ({type(error).__name__})") from error
 
 
 def layout_of(path: Path) -> str | None:

@@ -253,7 +253,7 @@ def _without_padding(signal: NDArray[np.float64], rate: float) -> NDArray[np.flo
 
 
 def _sniff(path: Path, head: bytes) -> bool:
-    return path.suffix.lower() in _SUFFIXES and re.search(rb"^array\s*:", head, re.MULTILINE) is not None
+    return path.suffix.lower() in _SUFFIXES and re.search(rb"(^|[{,])\s*[\"']?array[\"']?\s*:", head, re.M) is not None
 
 
 def _sniff_array(path: Path, head: bytes) -> bool:
