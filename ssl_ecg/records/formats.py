@@ -141,9 +141,17 @@ def read_records(path: str | Path) -> Iterator[Record]:
     raise RecordError("missing file" if not path.exists() else "not a regular file", path.name)
 
 
-def _usable(records: Iterator[Record | Rejected]) -> Iterator[Record]:
-    rejected = []
-    for record in records:
+def _usable(records: Iterable[Record | Rejected]) -> Iterator[Record]:
+    rejected, records = [], iter(records)
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            break
+        except RecordError:
+            raise
+        except Exception as error:  # a file that nobody thought of
+            raise RecordError("unreadable", type(error).__name__) from error
         if isinstance(record, Rejected):
             rejected.append(record)
         else:

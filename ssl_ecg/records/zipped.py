@@ -42,6 +42,8 @@ def _read(path: Path) -> Iterator[Record | Rejected]:
                 members = [member for member in archive.infolist() if not member.is_dir()]
                 _check(members, path)
                 rejected = [_unpacked(archive, member, folder) for member in members]
+        except RecordError:
+            raise
         except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise RecordError("unreadable", f"cannot be unpacked ({type(error).__name__})") from error
         yield from (reason for reason in rejected if reason is not None)
