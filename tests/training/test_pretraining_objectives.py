@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "cpc": ({"name": "cpc", "negatives": 16}, {"name": "cpc", "width": 16}),
     "cpc_s4d": ({"name": "cpc", "negatives": 16}, {"name": "cpc", "width": 16, "context": "s4d"}),
+    "r_peaks": ({"name": "r_peaks", "augment": {"lead_masking": 0.5}}, {"name": "xresnet1d10", "width": 8}),
 }
 
 
