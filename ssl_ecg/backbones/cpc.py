@@ -34,7 +34,7 @@ class CPCNetwork(StepBackbone):
         window: samples of a window; those that fill none are left out at the end.
         context: "gru", a gated recurrent network, or "s4d", causal state-space layers.
         depth: layers of the context.
-        pooling: "mean", "max" or "mean_max", over the steps of the context.
+        pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps of the context.
     """
 
     def __init__(
