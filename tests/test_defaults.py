@@ -32,6 +32,7 @@ RECIPES = sorted(f"{path.parent.name}/{path.stem}" for path in config_folder().r
 # A network small enough to build each time, of the kind that an objective is made for.
 SMALL = {
     "bimodal_vit": {"width": 12, "depth": 1, "joint_depth": 1},
+    "cpc": {"width": 8},
     "lead_wise": {"single": "xresnet1d10", "width": 4},
     "vit1d": {"width": 12, "depth": 1},
     "vit1d_lead": {"width": 12, "depth": 1},

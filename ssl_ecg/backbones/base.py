@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-POOLINGS = ("mean", "max", "mean_max")
+LEAST_VARIANCE = 1e-8  # of steps that differ; the root of less has too steep a gradient
 
 
 class Backbone(nn.Module):
@@ -168,28 +169,26 @@ class Backbone(nn.Module):
 
 
 class StepBackbone(Backbone):
-    """A convolutional network whose feature vector is the mean or the maximum of its steps, or both.
+    """A convolutional network whose feature vector is the mean, maximum or standard deviation of its steps, or several.
+
+    What repeats evenly and what does not can have one mean; their deviations over time differ.
 
     Args:
         in_leads: leads L of the signal.
         step_width: features D' of a step.
-        pooling: how steps become one feature vector: "mean", "max" or "mean_max" (concatenated: twice the width).
+        pooling: how steps become one feature vector: "mean", "max", or, concatenated, "mean_max" (twice the width) or
+            "mean_max_std" (three times).
     """
 
     def __init__(self, in_leads: int, step_width: int, pooling: str) -> None:
-        super().__init__(in_leads, step_width * (2 if pooling == "mean_max" else 1))
         if pooling not in POOLINGS:
             raise ValueError(f"pooling={pooling!r}: choose one of {', '.join(POOLINGS)}")
+        super().__init__(in_leads, step_width * len(POOLINGS[pooling]))
         self.pooling = pooling
 
     def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
         """Pool step features [B, N, D'], those ``present`` [B, N] alone, to [B, D]."""
-        if self.pooling == "mean":
-            return mean_of_present(features, present)
-        highest = max_of_present(features, present)
-        if self.pooling == "max":
-            return highest
-        return torch.cat([mean_of_present(features, present), highest], dim=1)
+        return torch.cat([pooled(features, present) for pooled in POOLINGS[self.pooling]], dim=1)
 
     def step_times(self, samples: int, steps: int) -> Tensor:
         """Tell the centres of the steps [N]: a convolution with centred padding puts step n at sample n x stride."""
@@ -211,6 +210,26 @@ def max_of_present(features: Tensor, present: Tensor | None) -> Tensor:
         return features.amax(1)
     highest = features.masked_fill(~present[..., None], -torch.inf).amax(1)
     return highest.masked_fill(~present.any(1, keepdim=True), 0)
+
+
+def deviation_of_present(features: Tensor, present: Tensor | None) -> Tensor:
+    """Return the standard deviation of features [B, N, D] over those ``present``, as ``mean_of_present`` the mean.
+
+    Divided by the number of steps; 0, with a gradient of 0, where they are all alike.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        values = features.float()
+        variance = mean_of_present((values - mean_of_present(values, present)[:, None]).square(), present)
+        deviation = variance.clamp(min=LEAST_VARIANCE).sqrt() * (variance > LEAST_VARIANCE)
+    return deviation.to(features.dtype)
+
+
+POOLINGS: dict[str, tuple[Callable[[Tensor, Tensor | None], Tensor], ...]] = {
+    "mean": (mean_of_present,),
+    "max": (max_of_present,),
+    "mean_max": (mean_of_present, max_of_present),
+    "mean_max_std": (mean_of_present, max_of_present, deviation_of_present),
+}
 
 
 def interpolate(values: Tensor, times: Tensor, samples: int) -> Tensor:

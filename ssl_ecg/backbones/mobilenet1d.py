@@ -61,7 +61,7 @@ class MobileNet1d(StepBackbone):
         in_leads: leads L of the signal.
         width: channels of the stem; the paper's network has 32, and all other layers scale with it.
         kernel: samples of the stem and of the depthwise convolutions (odd).
-        pooling: "mean", "max" or "mean_max", over the steps.
+        pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
     """
 
     def __init__(self, in_leads: int = 12, width: int = 16, kernel: int = 5, pooling: str = "mean") -> None:

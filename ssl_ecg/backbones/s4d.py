@@ -103,7 +103,7 @@ class S4D(StepBackbone):
         state: real state size of a channel (even).
         bidirectional: False lets a step see only its past, as predicting the future needs.
         dropout: share dropped after the activations and the mixing.
-        pooling: "mean", "max" or "mean_max", over the steps.
+        pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
     """
 
     def __init__(

@@ -62,7 +62,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
             in_leads: leads of the signal.
             width: channels of the first stage.
             kernel: samples of the residual convolutions, odd.
-            pooling: "mean", "max" or "mean_max", over the steps.
+            pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
             reduction: channels to hidden units of the gates.
             depths: residual blocks per stage.
         """

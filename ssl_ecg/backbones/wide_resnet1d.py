@@ -67,7 +67,7 @@ class WideResNet1d(StepBackbone):
         kernel: samples of every convolution (odd).
         stride: samples that become one in each group but the first; at most ``kernel``.
         dropout: share of the channels' samples dropped within a block and behind the last.
-        pooling: "mean", "max" or "mean_max", over the steps.
+        pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
 
     Raises:
         ValueError: an even kernel, or a stride outside 1 to ``kernel``.

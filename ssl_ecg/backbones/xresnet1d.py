@@ -69,7 +69,7 @@ class XResNet1d(StepBackbone):
         base_width: channels of the first stage.
         kernel: samples of the residual convolutions (odd).
         expansion: 1 for basic blocks, 4 for bottlenecks.
-        pooling: "mean", "max" or "mean_max", over the steps.
+        pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
         block: makes a residual block from (inputs, width, kernel, stride, expansion).
     """
 
@@ -129,7 +129,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
             in_leads: leads of the signal.
             width: channels of the first stage.
             kernel: samples of the residual convolutions, odd.
-            pooling: "mean", "max" or "mean_max", over the steps.
+            pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
             depths: residual blocks per stage.
         """
         return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling)

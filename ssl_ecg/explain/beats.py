@@ -6,29 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
+
+from ssl_ecg.views import find_r_peaks
 
 SEGMENTS = {"P": (-0.22, -0.06), "QRS": (-0.05, 0.06), "ST": (0.06, 0.14), "T": (0.14, 0.38)}
 """Where the parts of a beat lie in sinus rhythm at rest, seconds from the R time."""
 
 
 def r_peaks(signal: ArrayLike, sampling_rate: float) -> NDArray[np.int64]:
-    """Find the R times of an ECG: where all leads together change fastest.
+    """Find the R times of one ECG, see ``ssl_ecg.views.find_r_peaks``.
 
     Args:
         signal: float [L, T], band-passed, any unit.
         sampling_rate: Hz.
 
     Returns:
-        Samples, int64 [beats]: the middle of the 80 ms in which the leads together change most.
+        Samples, int64 [beats].
     """
-    slope = np.abs(np.gradient(np.asarray(signal, np.float64), axis=-1)).sum(0)
-    speed = uniform_filter1d(slope, max(round(0.08 * sampling_rate), 1), mode="constant")
-    # Measured against a quantile, since single artefacts are taller than any complex.
-    found, _ = find_peaks(speed, height=0.4 * np.quantile(speed, 0.98), distance=max(round(0.3 * sampling_rate), 1))
-    return found.astype(np.int64)
+    found = find_r_peaks(torch.from_numpy(np.array(signal, np.float32))[None], sampling_rate)
+    return np.flatnonzero(found[0].numpy())
 
 
 def beat_shares(

@@ -11,6 +11,7 @@ from ssl_ecg.views.masks import (
     take_tokens,
     visible_count,
 )
+from ssl_ecg.views.r_peak_detector import find_r_peaks
 from ssl_ecg.views.segments import adjacent_segments, random_crop
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Mask",
     "adjacent_segments",
     "block_mask",
+    "find_r_peaks",
     "grid_mask",
     "keep_smallest",
     "random_crop",
