@@ -65,6 +65,15 @@ class Description(Settings):
     """names of the columns of patient_id, age, sex and recorded_at in the table, where they are not the usual"""
 
 
+def array_of(path: Path) -> str:
+    """Return the file, or the pattern for many, that a YAML file describes.
+
+    Raises:
+        RecordError: it is no description.
+    """
+    return _described(path).array
+
+
 def _described(path: Path) -> Description:
     """Read a YAML file.
 
