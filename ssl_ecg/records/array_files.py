@@ -47,6 +47,16 @@ def kind_of(path: Path, head: bytes) -> str | None:
     return None
 
 
+def title_of(path: Path) -> str:
+    """Return what people call the format of an array."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    kind = "MATLAB v7.3" if head.startswith(b"MATLAB 7.3") else kind_of(path, head)
+    return {"npy": "NumPy", "npz": "NumPy", "hdf5": "HDF5", "mat": "MATLAB v5", "csv": "CSV"}.get(
+        kind or "", kind or ""
+    )
+
+
 @contextmanager
 def opened(
     path: Path, leads: tuple[str, ...], name: str = "", id_name: str = ""

@@ -21,7 +21,7 @@ import yaml
 from annotated_types import Gt
 from numpy.typing import NDArray
 
-from ssl_ecg.records.array_files import kind_of, layout_of, opened
+from ssl_ecg.records.array_files import kind_of, layout_of, opened, title_of
 from ssl_ecg.records.formats import Reader, Rejected, register
 from ssl_ecg.records.naming import lead_of
 from ssl_ecg.records.patient_table import PatientTable
@@ -128,7 +128,8 @@ def _read_array(path: Path) -> Iterator[Record | Rejected]:
     lines = ["leads", "sampling_rate", "unit"] if layout is None else ["unit"]
     raise RecordError(
         "no description",
-        f"write {path.stem}.yaml beside it with the lines array: {path.name}, "
+        f"{title_of(path)} does not say what its numbers are; write {path.stem}.yaml beside it with the lines "
+        f"array: {path.name}, "
         + ", ".join(f"{line}: {_EXAMPLES[line]}" for line in lines)
         + (" (the file does not state its unit)" if layout else " (docs/ingest.md)"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from functools import lru_cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
@@ -38,6 +39,7 @@ def decode(content: bytes) -> str:
     return content.decode("latin-1")
 
 
+@lru_cache(maxsize=4)  # several readers ask for the same file
 def root_name(head: bytes) -> str:
     """Return the name, without prefix, of the element that the first bytes of a file open first; empty if none."""
     text, at = decode(head), 0

@@ -104,7 +104,7 @@ def test_nothing_is_guessed(read, tmp_path: Path, lacking) -> None:
 def test_an_array_without_description_says_what_is_missing(tmp_path: Path, suffix) -> None:
     save(tmp_path / f"a{suffix}", ARRAY)
     with pytest.raises(
-        RecordError, match=rf"no description: write a.yaml beside it .* array: a\{suffix}, leads: .* unit: "
+        RecordError, match=rf"no description: .* write a.yaml beside it .* array: a\{suffix}, leads: .* unit: "
     ):
         list(read_records(tmp_path / f"a{suffix}"))
 

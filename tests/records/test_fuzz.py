@@ -112,7 +112,7 @@ def test_damaged_files_end_in_records_or_a_reason(tmp_path: Path, bounded) -> No
     ("name", "content"),
     [
         ("deep.xml", b"<RestingECG>" + b"<a>" * 10**6),
-        ("wide.xml", b"<RestingECG>" + b"<a/>" * 2 * 10**6),
+        ("wide.xml", b"<RestingECG>" + b"<a/>" * 3 * 10**5),
         ("comments.xml", b"<!---->" * 10**5),
         ("declarations.xml", b"<!DOCTYPE a [" * 10**4),
         ("attributes.xml", b"<AnnotatedECG " + b" ".join(b'a%d="1"' % i for i in range(10**5)) + b">"),

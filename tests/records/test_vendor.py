@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -240,3 +241,13 @@ def test_real_files(ecg_data: Path) -> None:
         assert np.abs(limb[2] - limb[1] + limb[0]).max() <= 0.011, file.name
         assert 0.3 < np.median(np.ptp(record.signal, axis=1)) < 8, file.name
         assert record.duration > 9.9, file.name
+
+
+@pytest.mark.parametrize("case", ["muse_240Hz", "philips_xli_1_03"])
+def test_hand_made_cases(case: str) -> None:
+    folder = Path(__file__).parents[1] / "cases" / case
+    expect = json.loads((folder / "expect.json").read_text("utf-8"))
+    [record] = read_records(folder / expect["file"])
+    signal = np.load(folder / "truth_mV.npy", allow_pickle=False)
+    assert record.select(tuple(expect["leads"])) == pytest.approx(signal, abs=expect["tolerance_mV"])
+    assert (record.sampling_rate, record.age, record.sex) == (expect["rate"], expect["age"], expect["sex"])
