@@ -64,13 +64,14 @@ class XResNet1d(StepBackbone):
 
     Args:
         in_leads: leads L of the signal.
-        depths: residual blocks per stage; every stage after the first halves the rate and doubles the channels.
+        depths: residual blocks per stage; every stage after the first halves the rate.
         stem_width: channels of the stem.
         base_width: channels of the first stage.
         kernel: samples of the residual convolutions (odd).
         expansion: 1 for basic blocks, 4 for bottlenecks.
         pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
         block: makes a residual block from (inputs, width, kernel, stride, expansion).
+        growth: factor on the channels from one stage to the next.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class XResNet1d(StepBackbone):
         expansion: int = 1,
         pooling: str = "mean",
         block: Callable[..., ResidualBlock] = ResidualBlock,
+        growth: int = 2,
     ) -> None:
-        super().__init__(in_leads, base_width * 2 ** (len(depths) - 1) * expansion, pooling)
+        super().__init__(in_leads, base_width * growth ** (len(depths) - 1) * expansion, pooling)
         check_kernel(kernel)
         self.stem = nn.Sequential(
             ConvNorm(in_leads, stem_width, kernel, stride=2),
@@ -94,7 +96,7 @@ class XResNet1d(StepBackbone):
         )
         stages, inputs = [], base_width
         for index, depth in enumerate(depths):
-            width = base_width * 2**index
+            width = base_width * growth**index
             blocks = []
             for number in range(depth):
                 blocks.append(block(inputs, width, kernel, 2 if index and not number else 1, expansion))
@@ -115,12 +117,14 @@ class XResNet1d(StepBackbone):
         }
 
 
-def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d]:
+def _factory(
+    depths: tuple[int, ...], expansion: int, growth: int = 2, pooling: str = "mean"
+) -> Callable[..., XResNet1d]:
     def create(
         in_leads: int = 12,
         width: int = 64,
         kernel: int = 5,
-        pooling: str = "mean",
+        pooling: str = pooling,
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
         """Build one.
@@ -132,7 +136,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
             pooling: "mean", "max", "mean_max" or "mean_max_std", over the steps.
             depths: residual blocks per stage.
         """
-        return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling)
+        return XResNet1d(in_leads, depths, max(1, width // 2), width, kernel, expansion, pooling, growth=growth)
 
     return create
 
@@ -142,3 +146,5 @@ register("xresnet1d18", _factory((2, 2, 2, 2), 1))
 register("xresnet1d34", _factory((3, 4, 6, 3), 1))
 register("xresnet1d50", _factory((3, 4, 6, 3), 4))
 register("xresnet1d101", _factory((3, 4, 23, 3), 4))
+# As it was trained on PTB-XL: as many channels in every stage, mean and maximum joined (Strodthoff et al. 2021).
+register("xresnet1d101_ptbxl", _factory((3, 4, 23, 3), 4, growth=1, pooling="mean_max"))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_ecg.objectives.momentum import check_momentum, momentum_at
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.objectives.siamese import Siamese, alignment, projector
 
@@ -18,12 +19,13 @@ class BYOL(Siamese):
     """No negatives; the target network is a moving average of the trained one and receives no gradient.
 
     The target moves at the start of every training forward, towards the weights that the last step left. So it is part
-    of the state dict, needs no word from the engine, and a resumed run is the uninterrupted one.
+    of the state dict, and a resumed run is the uninterrupted one.
 
     Args:
         backbone: signal [B, L, T] in, features [B, D] out.
         sampling_rate: Hz.
-        momentum: share of the target that stays at every step; 0.99 is the paper's for shorter training.
+        momentum: share of the target that stays at the first step; 0.99 is the paper's for shorter training.
+        momentum_end: that at the last step, to which it rises by half a cosine; the paper's is 1.
         predictor_width: hidden width of the predictor.
         options: leads, segments, projector and augmentation, see ``Siamese``.
 
@@ -32,12 +34,17 @@ class BYOL(Siamese):
     """
 
     def __init__(
-        self, backbone: Any, sampling_rate: float, momentum: float = 0.99, predictor_width: int = 512, **options: Any
+        self,
+        backbone: Any,
+        sampling_rate: float,
+        momentum: float = 0.99,
+        momentum_end: float = 1.0,
+        predictor_width: int = 512,
+        **options: Any,
     ) -> None:
         super().__init__(backbone, sampling_rate, **options)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")
-        self.momentum = momentum
+        check_momentum(momentum, momentum_end)
+        self.momentum, self.momentum_end = momentum, momentum_end
         embedding = int(self.projector[-1].out_features)  # type: ignore[arg-type]
         self.predictor = projector(embedding, predictor_width, embedding, layers=2)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
@@ -58,7 +65,7 @@ class BYOL(Siamese):
         from lightly.models.utils import update_momentum
 
         if self.training:
-            update_momentum(self.online, self.target, self.momentum)
+            update_momentum(self.online, self.target, momentum_at(self.momentum, self.momentum_end, batch))
         views = self.views(batch)
         shape, there = views.recorded.shape, views.there[..., None]  # what shows nothing costs nothing
         features = self.network(*views.inputs)  # [V * R, D]

@@ -22,6 +22,7 @@ from ssl_ecg.objectives.masked_loss import (
     mean_of_masked,
     present_tokens,
 )
+from ssl_ecg.objectives.momentum import check_momentum, momentum_at
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.views import block_mask
 
@@ -30,14 +31,15 @@ class JEPA(nn.Module):
     """Hide blocks of time, encode the rest, and predict the teacher's layer-normalised features of the blocks.
 
     The teacher sees the whole signal and receives no gradient. It moves at the start of every training forward, towards
-    the weights that the last step left; so it is part of the state dict and needs no word from the engine.
+    the weights that the last step left; so it is part of the state dict.
 
     Args:
         backbone: a ``TokenBackbone`` whose patches cover all leads, such as ``vit1d``.
         sampling_rate: Hz; not used.
         ratio: share of patches that is hidden.
         blocks: contiguous blocks they form.
-        momentum: share of the teacher that stays at every step.
+        momentum: share of the teacher that stays at the first step.
+        momentum_end: that at the last step, to which it rises by half a cosine (published: to 1, there linearly).
         predictor_width: token width of the predictor.
         predictor_depth: blocks of the predictor.
         predictor_heads: attention heads of the predictor.
@@ -53,6 +55,7 @@ class JEPA(nn.Module):
         ratio: float = 0.6,
         blocks: int = 4,
         momentum: float = 0.99,
+        momentum_end: float = 1.0,
         predictor_width: int = 96,
         predictor_depth: int = 4,
         predictor_heads: int = 3,
@@ -60,10 +63,10 @@ class JEPA(nn.Module):
         super().__init__()
         check_tokens("jepa", backbone, all_leads=True)
         check_ratio("ratio", ratio)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum={momentum}: choose a share between 0 and 1")
+        check_momentum(momentum, momentum_end)
         self.backbone = backbone
-        self.ratio, self.blocks, self.momentum = ratio, blocks, momentum
+        self.ratio, self.blocks = ratio, blocks
+        self.momentum, self.momentum_end = momentum, momentum_end
         width, tokens = backbone.width, backbone.columns
         self.predictor = MaskedDecoder(width, width, tokens, predictor_width, predictor_depth, predictor_heads)
         self.teacher = copy.deepcopy(backbone).requires_grad_(False)
@@ -85,7 +88,7 @@ class JEPA(nn.Module):
         from lightly.models.utils import update_momentum
 
         if self.training:
-            update_momentum(self.backbone, self.teacher, self.momentum)
+            update_momentum(self.backbone, self.teacher, momentum_at(self.momentum, self.momentum_end, batch))
         patches = self.backbone.patchify(batch["signal"])
         present = present_tokens(self.backbone, batch, patches.shape[1])
         mask = block_mask(len(patches), patches.shape[1], self.ratio, self.blocks, patches.device, present)

@@ -3,7 +3,7 @@
 The folder is an encoder folder (``load_encoder`` reads it) with two more files:
 
     head.safetensors    weights of the head
-    task.json           task name, classes and options, and the windows that records are cut into
+    task.json           task name, classes and options, the kind of head, and the windows that records are cut into
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.untrusted import check_shapes, finite_weights, read_json, shapes_of
 from ssl_ecg.runs import whole_folder, write_json
 from ssl_ecg.signals import Signals
+from ssl_ecg.tasks.heads import Head, make_head
 from ssl_ecg.tasks.registry import create_task
 from ssl_ecg.tasks.task import Task
 from ssl_ecg.tasks.windows import WindowSettings
@@ -34,17 +35,22 @@ class Classifier(nn.Module):
         encoder: features [B, D].
         task: gives the head.
         windows: how records are cut for their scores; by default not at all.
+        head: "linear", or "hidden" with a layer before the task's, see ``make_head``.
 
     Raises:
-        ValueError: windows that do not fit the encoder's records, or the highest of scores that are not of classes.
+        ValueError: an unknown head, windows that do not fit the encoder's records, or the highest of scores that are
+            not of classes.
     """
 
-    def __init__(self, encoder: Encoder, task: Task, windows: WindowSettings | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, task: Task, windows: WindowSettings | None = None, head: Head = "linear"
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.task = task
         self.windows = windows = windows or WindowSettings()
-        self.head = task.head(encoder.width)
+        self.kind_of_head = head
+        self.head = make_head(head, task, encoder.width)
         windows.cut(torch.empty(0, 0, encoder.samples), torch.empty(0, dtype=torch.long), encoder.sampling_rate)
         if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
@@ -152,6 +158,7 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
         "task": model.task.name,
         "classes": list(model.task.classes),
         "options": dict(model.task.options),
+        "head": model.kind_of_head,
         "windows": model.windows.to_dict(),
     }
     with whole_folder(folder, last="config.json") as part:
@@ -188,7 +195,7 @@ def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classif
         raise ValueError(f"{path}: no task can be made from this ({error!r})") from error
     encoder = load_encoder(folder, backbone)
     try:
-        model = Classifier(encoder, task, windows)
+        model = Classifier(encoder, task, windows, created.get("head", "linear"))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     head = folder / "head.safetensors"

@@ -27,6 +27,7 @@ from ssl_ecg.backbones import Backbone, Encoder
 from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
+from ssl_ecg.tasks.heads import Head
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader
 from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
@@ -262,7 +263,8 @@ def finetune(
     train = train[0][informative], train[1][informative]
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
-    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows)
+    kind: Head = "hidden" if settings.head == "hidden" else "linear"
+    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows, kind)
     state = read_state(run.last) if run is not None and run.begun else None
     if settings.head == "probe" and state is None:
         start_as_probe(model, archive, train, validation)

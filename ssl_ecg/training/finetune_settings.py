@@ -31,8 +31,9 @@ class FinetuneSettings(Settings):
     schedule with torch's settings"""
     warmup: Annotated[float, Ge(0), Le(1)] = 0.1
     """share of the steps with a rising learning rate"""
-    head: Literal["probe", "zero"] = "probe"
-    """"probe" starts the head as the linear probe on the encoder's features, "zero" at zero"""
+    head: Literal["probe", "zero", "hidden"] = "probe"
+    """"probe" starts the head as the linear probe on the encoder's features, "zero" at zero; "hidden" puts 128 hidden
+    units with batch norms and dropout before one at zero, as xresnet1d101 was published for PTB-XL"""
     freeze_norm: bool | None = None
     """keep the batch norms' running statistics instead of those of small batches; null: with a probe head, which was
     fitted to features made with them"""

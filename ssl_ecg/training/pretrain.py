@@ -72,7 +72,8 @@ class PretrainModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """Return the objective's loss."""
         seed_step(self.settings.seed, self.global_step, self.global_rank)
-        parts = self.objective(self._cropped(batch))
+        done = torch.tensor(self.global_step / max(1, self.steps - 1))
+        parts = self.objective({**self._cropped(batch), "progress": done})
         rows = len(batch["signal"])
         loss = parts["loss"].detach()
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=rows, prog_bar=True, sync_dist=True)

@@ -30,6 +30,8 @@ from ssl_ecg.views.noise import (
 )
 from ssl_ecg.views.segments import random_start
 
+LIMB_LEADS = frozenset(LEADS[:6])
+
 
 def respiratory_modulation(signal: Tensor, depth: float, sampling_rate: float) -> Tensor:
     """Let the amplitude of all leads swell and fade with breath, 0.15 to 0.4 Hz, by up to ``depth``, below 1.
@@ -44,9 +46,15 @@ def respiratory_modulation(signal: Tensor, depth: float, sampling_rate: float) -
     return signal * (1 + swing * torch.sin(2 * math.pi * frequency * time + phase)).to(signal.dtype)
 
 
-def amplitude_scaling(signal: Tensor, spread: float) -> Tensor:
-    """Multiply every lead by a factor of its own, drawn from 1 - spread to 1 + spread; ``spread`` is below 1."""
+def amplitude_scaling(signal: Tensor, spread: float, leads: Sequence[str] | None = None) -> Tensor:
+    """Multiply leads by factors drawn from 1 - spread to 1 + spread; ``spread`` is below 1.
+
+    Every chest lead has a factor of its own, and all limb leads, which are sums of one another, have one together;
+    where the names of the leads are not known (None), every lead has its own.
+    """
     factor = 1 + spread * (2 * torch.rand(*signal.shape[:2], 1, device=signal.device) - 1)
+    if leads is not None and (limb := [place for place, name in enumerate(leads) if name in LIMB_LEADS]):
+        factor[:, limb] = factor[:, limb[:1]]
     return signal * factor.to(signal.dtype)
 
 
@@ -104,7 +112,7 @@ _NEED_RATE = {
 }
 _NEED_RECORDED = {"crop_and_resize", "time_warp", "time_masking"}
 _NEED_PRESENT = {"vcg_rotation", "lead_masking"}
-_NEED_LEADS = {"vcg_rotation"}
+_NEED_LEADS = {"vcg_rotation", "amplitude_scaling"}
 # Hz of the lowest component; half the sampling rate must lie above it.
 _LOWEST = {"mains": min(MAINS), "muscle_noise": MUSCLE_BAND[0]}
 
@@ -112,9 +120,10 @@ _LOWEST = {"mains": min(MAINS), "muscle_noise": MUSCLE_BAND[0]}
 class Augment:
     """A chain of augmentations chosen by name.
 
-    With ``leads``, noise is drawn at the nine electrodes and reaches each lead by the lead's definition: III = II - I
-    holds for it, and a moved arm electrode shows in the chest leads too, through Wilson's terminal. Without, every lead
-    has noise of its own. What was not recorded stays 0. A lead that is masked is still one that was recorded.
+    With ``leads``, limb leads are scaled alike, and noise is drawn at the nine electrodes and reaches each lead by the
+    lead's definition: III = II - I holds for both, and a moved arm electrode shows in the chest leads too, through
+    Wilson's terminal. Without, every lead has a factor and noise of its own. What was not recorded stays 0. A lead that
+    is masked is still one that was recorded.
 
     Args:
         strengths: augmentation name to strength; a name left out, or a strength of 0, is off.

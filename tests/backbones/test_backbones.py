@@ -24,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vit1d_lead": {"depth": 2, "heads": 2},
     **{f"{family}{layers}": {"depths": (1, 1, 1, 1)} for family in ("xresnet1d", "se_resnet1d") for layers in (34, 50)},
     "xresnet1d101": {"depths": (1, 1, 1, 1)},
+    "xresnet1d101_ptbxl": {"depths": (1, 1, 1, 1)},
 }
 NOT_SEEN = {"ecg_image": [2, 3, 4, 5]}  # leads that are sums of I and II
 SAMPLES = 250

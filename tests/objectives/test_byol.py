@@ -82,3 +82,18 @@ def test_momentum_at_its_ends_is_the_network_itself_or_its_start(momentum: float
     expected = weights(objective.online) if momentum == 0 else start
     for target, value in zip(weights(objective.target), expected, strict=True):
         torch.testing.assert_close(target, value)
+
+
+def test_the_target_follows_more_slowly_towards_the_end() -> None:
+    for done, expected in ((0.0, 0.8), (0.5, 0.85), (1.0, 0.9)):
+        objective, data = small(momentum=0.8, momentum_end=0.9), batch()
+        before = weights(objective.target)
+        with torch.no_grad():
+            for parameter in objective.network.parameters():
+                parameter += 1
+        after = weights(objective.online)
+        objective({**data, "progress": torch.tensor(done)})
+        for old, new, moved in zip(before, after, weights(objective.target), strict=True):
+            torch.testing.assert_close(moved, expected * old + (1 - expected) * new)
+    with pytest.raises(ValueError, match=r"momentum_end=1\.5"):
+        small(momentum_end=1.5)

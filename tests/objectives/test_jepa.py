@@ -139,6 +139,8 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         create_objective("jepa", create_backbone("vit1d_lead", width=12, depth=1), 100.0)
     with pytest.raises(ValueError, match="momentum=2"):
         small(momentum=2)
+    with pytest.raises(ValueError, match="momentum_end=-1"):
+        small(momentum_end=-1)
     with pytest.raises(ValueError, match="ratio=1"):
         small(ratio=1.0)
     with pytest.raises(ValueError, match=r"blocks=9: .*8 of 20 tokens"):

@@ -440,3 +440,11 @@ def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: Finet
     probe = followed.task.fit_probe(train_x, train, x, targets)
     for name, value in followed.task.evaluate(targets, probe.scores(x)).items():
         assert curve[0][f"validation_{name}"] == pytest.approx(value, abs=1e-3)
+
+
+def test_a_hidden_layer_is_trained_where_wanted(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    finished = run(labelled, tiny_finetuning.replace(head="hidden", steps=60, evaluations=3, learning_rate=0.01))
+    assert finished.curve[0]["validation_macro_auroc"] == 0.5  # the last layer starts at zero
+    assert finished.best["validation_macro_auroc"] > 0.7
+    assert [type(layer).__name__ for layer in finished.model.head][-1] == "Linear"
+    assert len(finished.model.head) == 7

@@ -20,7 +20,7 @@ from ssl_ecg.training import FinetuneSettings, PretrainSettings, finetune, pretr
 from ssl_ecg.views import AUGMENTATIONS
 
 STRENGTH = 0.2
-KEEPS_LIMB_LEADS = [name for name in AUGMENTATIONS if name not in ("amplitude_scaling", "lead_masking")]
+KEEPS_LIMB_LEADS = [name for name in AUGMENTATIONS if name != "lead_masking"]
 # Objective and backbone to how leads and records lie in the rows that the network sees.
 SEEN = {
     "cmsc": ({"name": "cmsc"}, "xresnet1d10", lambda rows: rows),

@@ -37,3 +37,31 @@ def test_pretraining_lowers_the_loss_and_leaves_an_encoder(
     loaded = load_encoder(tmp_path / "out")
     with torch.inference_mode():
         assert torch.equal(loaded(*signals), encoder(*signals))
+
+
+@pytest.mark.parametrize(("name", "backbone"), [("byol", {"name": "xresnet1d10", "width": 4}), ("jepa", "vit1d")])
+def test_targets_follow_more_slowly_towards_the_end_of_a_run(
+    tiny_archive: Archive,
+    tiny_pretraining: PretrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    backbone: Any,
+) -> None:
+    import lightly.models.utils as utils
+
+    shares: list[float] = []
+    monkeypatch.setattr(utils, "update_momentum", lambda trained, target, share: shares.append(share))
+    if name == "jepa":
+        backbone = {"name": backbone, "width": 12, "depth": 1}
+    objective = {"name": name, "momentum": 0.9}
+    pretrain(
+        tiny_archive,
+        tmp_path,
+        tiny_pretraining.replace(objective=objective, backbone=backbone, epochs=2),
+        progress=False,
+    )
+    count = len(shares)
+    assert count >= 6
+    expected = [1 - 0.1 * (np.cos(np.pi * step / (count - 1)) + 1) / 2 for step in range(count)]
+    assert shares == pytest.approx(expected, abs=1e-6)

@@ -17,7 +17,7 @@ from ssl_ecg.views.augment import NOISE, amplitude_scaling, lead_masking, respir
 from ssl_ecg.views.noise import baseline_wander, gaussian_noise
 
 RATE = 250.0
-BREAKS_LIMB_LEADS = {"amplitude_scaling", "lead_masking"}
+BREAKS_LIMB_LEADS = {"lead_masking"}
 # Small beside a QRS complex of 1 mV: the values that docs/augmentations.md gives to start with.
 SMALL = {
     "crop_and_resize": 0.2,
@@ -247,7 +247,7 @@ def test_documentation_lists_every_augmentation_in_order_with_what_is_tested_her
     assert [name.strip("`") for name, *_ in rows] == list(AUGMENTATIONS)
     assert {name.strip("`"): float(small) for name, _, _, small, *_ in rows if name.strip("`") in SMALL} == SMALL
     assert {name.strip("`") for name, *_, agree, _, _ in rows if agree == "**no**"} == BREAKS_LIMB_LEADS
-    assert {name.strip("`") for name, *_, agree, _, _ in rows if agree == "with names"} == NOISE
+    assert {name.strip("`") for name, *_, agree, _, _ in rows if agree == "with names"} == NOISE | {"amplitude_scaling"}
 
 
 @pytest.mark.parametrize("probability", [0.2, 0.5, 0.9])
@@ -285,6 +285,14 @@ def test_amplitude_scaling_is_one_factor_a_lead_within_its_limits_and_never_flip
     assert (factor > 0).all()
     assert torch.allclose(factor, factor[..., :1])
     assert ((factor - 1).abs() <= spread + 1e-6).all()
+
+
+def test_named_limb_leads_are_scaled_alike_and_chest_leads_each_by_itself() -> None:
+    torch.manual_seed(0)
+    factor = Augment({"amplitude_scaling": 0.3}, RATE, ("V2", "aVR", "I", "V1", "III"))(torch.ones(5, 5, 2))[..., 0]
+    assert torch.equal(factor[:, 1:2].expand(-1, 2), factor[:, [2, 4]])
+    assert (factor[:, [0, 3]] - factor[:, [3, 1]]).abs().min() > 1e-3
+    assert (factor[:, 0] - factor[:, 1]).abs().min() > 1e-3
 
 
 def test_respiratory_modulation_is_one_slow_positive_factor_for_all_leads() -> None:
