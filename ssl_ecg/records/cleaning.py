@@ -11,7 +11,7 @@ from ssl_ecg.records.record import Record
 
 MAX_GAP = 0.1  # seconds; a QRS complex lasts as long
 
-_PADDING = 0.1  # seconds without a signal in any lead at an end: no heart is isoelectric in all leads for as long
+_PADDING = 0.05  # seconds of exact zeros, or nothing, in all leads at an end
 _STILL = 0.5  # seconds in which no lead moves at all, at whatever value
 _PULSE = (0.1, 3.0)  # seconds of a calibration pulse with what surrounds it
 _LEVEL = 0.04  # seconds that each of the two levels of a pulse lasts at least

@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import yaml
 from annotated_types import Gt
-from numpy.typing import NDArray
 
 from ssl_ecg.records.array_files import kind_of, layout_of, opened, title_of
 from ssl_ecg.records.formats import Reader, Rejected, register
@@ -30,7 +29,6 @@ from ssl_ecg.settings import Settings, SettingsError
 
 MAX_BYTES = 100_000
 MAX_RECORD_BYTES = 2**30
-PADDING = 0.05  # seconds of zeros in all leads that are no recording
 
 _MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "none": 1.0}
 _UNIT = re.compile(r"(?:(\d+(?:\.\d*)?(?:e[-+]?\d+)?)\s*)?(nV|uV|µV|μV|mV|V|none)", re.IGNORECASE)
@@ -246,20 +244,7 @@ def _record(
     signal = raw.astype(np.float64) * millivolts
     if raw.dtype == np.int16:
         signal[raw == np.iinfo(np.int16).min] = np.nan  # what recorders store where an electrode was off
-    return Record(
-        _without_padding(signal, rate).astype(np.float32), rate, leads, source="array", calibrated=calibrated, **facts
-    )
-
-
-def _without_padding(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
-    """Cut zeros, or what is not a number, in all leads at both ends, [L, T] -> [L, shorter]."""
-    there = np.flatnonzero(((signal != 0) & ~np.isnan(signal)).any(axis=0))
-    if not there.size:
-        return signal
-    least = max(1, round(PADDING * rate))
-    first = int(there[0]) if there[0] >= least else 0
-    last = int(there[-1]) + 1 if signal.shape[1] - 1 - there[-1] >= least else signal.shape[1]
-    return signal[:, first:last]
+    return Record(signal.astype(np.float32), rate, leads, source="array", calibrated=calibrated, **facts)
 
 
 def _sniff(path: Path, head: bytes) -> bool:

@@ -92,8 +92,8 @@ def _read(form: _Format, path: Path) -> Iterator[Record]:
         "sex": sex_of(patient.sex),
         "source": form.title,
     }
-    signal = _without_calibration(np.stack(list(signals.values())), rate)
-    yield Record(signal.astype(np.float32), rate, tuple(signals), **facts | known)
+    signal = np.stack(list(signals.values())).astype(np.float32)
+    yield Record(signal, rate, tuple(signals), **facts | known)
 
 
 def _parser(form: _Format) -> Any:
@@ -153,21 +153,6 @@ def _leads(
     if not signals:
         raise RecordError("missing lead", "the file has none of the twelve")
     return signals, rates
-
-
-def _without_calibration(signal: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
-    """Cut what some recorders append: the same pulse of 1 mV in every lead, [L, T] -> [L, shorter].
-
-    No heart does that: where I equals II, III is zero.
-    """
-    if len(signal) < 3 or not signal.shape[1]:
-        return signal
-    differ = np.flatnonzero(~(np.ptp(signal, axis=0) < 1e-6))
-    begin = int(differ[-1]) + 1 if differ.size else 0
-    pulse = signal[0, begin:]
-    if begin > 0 and len(pulse) >= 0.1 * rate and abs(np.ptp(pulse) - 1) < 0.05:
-        return signal[:, :begin]
-    return signal
 
 
 def _muse(root: Element, decoded: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ CASES = Path(table.__file__).parent
 
 # What the manifest or rejected.csv must say.
 SAID = {
+    "philips_xli_1_03": "calibration pulse cut: 0.40 s at the end",
     "wfdb_b12_gain_4880_true_1000": "gain=4.88",
     "wfdb_b14_gain_2000000": "gain=2000",
     "wfdb_c01_gap_16": "gap: aVR 1.00 s",
