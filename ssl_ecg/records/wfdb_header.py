@@ -240,4 +240,3 @@ def _recorded_at(fields: list[str]) -> datetime | None:
         with suppress(ValueError):
             return datetime.strptime(text, form)
     return None
-
