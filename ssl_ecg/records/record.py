@@ -54,7 +54,8 @@ def canonical_lead(name: str) -> str:
     """
     if (known := _NAMES.get().get(name.strip().upper())) is not None:
         return known
-    key = re.sub(r"[\s_\-:.\0]", "", re.split(r"[(\[{,;/]", name[:_LONGEST], maxsplit=1)[0]).upper()
+    key = re.split(r"[(\[{]", name[:_LONGEST], maxsplit=1)[0].upper()
+    key = re.sub(r"[\s_:.\0]", "", re.sub(r"(?<=\w)-(?=\w)", "", key))  # "-aVR" is another lead
     for prefix in ("MDC", "ECG", "EKG", "LEAD"):
         key = key.removeprefix(prefix)
     if key in ("DI", "DII", "DIII"):

@@ -24,6 +24,7 @@ from ssl_ecg.records.wfdb_comments import person_of
 from ssl_ecg.records.wfdb_header import DEFAULT_GAIN, Channel, Header, file_names, is_header, read_header
 from ssl_ecg.records.wfdb_samples import FLAC, STORAGES, frames_in, read_flac, read_samples
 
+MAX_FRAME = 2**16  # samples of all signals of a file in one frame
 MAX_SAMPLES = 2**29  # of all leads together, 2 GiB as float32: a day of twelve leads at 500 Hz
 
 # Millivolts in one unit. NU, "no unit", is what publishers of rescaled signals write.
@@ -139,6 +140,8 @@ def _frames(header: Header, files: Mapping[str, Path]) -> int:
     for name, inside in _grouped(header.channels).items():
         channels = [header.channels[i] for i in inside]
         storage = channels[0].storage
+        if sum(channel.frame for channel in channels) > MAX_FRAME:
+            raise RecordError("header", "gives a frame of too many samples")
         if any((channel.storage, channel.offset) != (storage, channels[0].offset) for channel in channels):
             raise RecordError("header", f"gives signals {inside[0] + 1} to {inside[-1] + 1} of a file two formats")
         if storage in FLAC:

@@ -17,6 +17,7 @@ from ssl_ecg.records.record import RecordError
 
 MAX_BYTES = 1_000_000
 MAX_LINE = 2_000
+MAX_COMMENTS = 1_000
 MAX_SIGNALS = 10_000
 MAX_SEGMENTS = 10_000
 
@@ -146,7 +147,8 @@ def _lines(path: Path) -> tuple[list[str], list[str]]:
     comments: list[str] = []
     for line in map(str.strip, re.split(r"[\r\n]+", text)):
         if line.startswith("#"):
-            comments.append(line[1:MAX_LINE])
+            if len(comments) < MAX_COMMENTS and len(line) > 1:
+                comments.append(line[1:MAX_LINE])
         elif len(line) > MAX_LINE:
             raise RecordError("header", f"has a line of more than {MAX_LINE} characters")
         elif line:
