@@ -1,5 +1,5 @@
 # make demo: the whole way on the embedded synthetic archive.   make test: all tests.   make test-fast: those of a second.
-# Each makes the environment first, in .venv, once.
+# make cases: what becomes of hand-made recordings, beside what is right. Each makes the environment first, in .venv, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -9,7 +9,9 @@ LOWEST := .venv-lowest
 DEMO := runs/demo
 LABELS := $(DEMO)/archive/labels/conditions.csv
 
-.PHONY: venv demo test test-fast test-lowest lint clean
+CASES ?= tests/cases
+
+.PHONY: venv demo cases test test-fast test-lowest lint clean
 
 venv: $(INSTALLED)
 
@@ -33,6 +35,9 @@ demo: venv
 	    pretrained_finetune.steps=80 pretrained_finetune.evaluations=4 pretrained_finetune.learning_rate=0.0003 \
 	    scratch.steps=80 scratch.evaluations=4 scratch.learning_rate=0.003
 	@echo "a finetuned model lies in $(DEMO)/model"
+
+cases: venv
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/cases/table.py $(CASES)
 
 # Two processes on two cores, so one thread each.
 test: venv

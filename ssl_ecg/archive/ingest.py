@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from ssl_ecg.archive.finding import Job, file_of, find
 from ssl_ecg.archive.patient_ids import as_secret, id_scheme
 from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import in_order
-from ssl_ecg.archive.reading import Outcome, read_job
+from ssl_ecg.archive.reading import Outcome, Reading, read_job
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, write_csv
@@ -87,6 +87,8 @@ def ingest(
     progress: bool = True,
     patients: str | Path | pd.DataFrame | None = None,
     partial_leads: bool = False,
+    gain: float = 1.0,
+    lead_names: Mapping[str, str] | None = None,
 ) -> IngestReport:
     """Read every recording below a folder into an archive.
 
@@ -109,6 +111,8 @@ def ingest(
             ``sex`` (which win over what the files say) and further columns, all of which go into the manifest.
         partial_leads: keep records that lack some of the leads: these hold 0, and the manifest's ``leads`` names the
             others.
+        gain: what every signal is multiplied by, where the files of this source state a wrong unit or gain.
+        lead_names: leads by what the files call them, beside the names that are known: ``{"MLII": "II"}``.
 
     Returns:
         What was accepted and rejected, and the opened archive.
@@ -131,12 +135,14 @@ def ingest(
     people = Patients(found.entries, patients, secret)
 
     run = str(source.resolve()) + (f", patients {people.digest[:8]}" if people.digest else "")
+    run += (f", gain {gain:g}" if gain != 1 else "") + (f", leads {sorted(lead_names.items())}" if lead_names else "")
     origin = {"quality": limits.to_dict(), "patient_ids": id_scheme(secret)}
     writer = ArchiveWriter(archive, settings, run=run, origin=origin)
     writer.require_types(people.columns)
     pending, before = _pending(found.jobs, writer)
 
-    read = partial(read_job, source=source, settings=settings, limits=limits, partial_leads=partial_leads)
+    how = Reading(settings, limits, partial_leads, gain, lead_names or {})
+    read = partial(read_job, source=source, how=how)
     outcomes = in_order(read, pending, workers or os.cpu_count() or 1, _died)
     ids, contents = set(writer.sources), dict(writer.contents)
     part: list[Outcome] = []

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssl_ecg.archive.finding import Job, find
 from ssl_ecg.archive.processes import in_order
-from ssl_ecg.archive.reading import Outcome, read_job
+from ssl_ecg.archive.reading import Outcome, Reading, read_job
 from ssl_ecg.archive.writer import MICROVOLTS_PER_BIT
 from ssl_ecg.records import QualityLimits, Reader, Record, RecordError
 from ssl_ecg.records.formats import reader_of
@@ -51,7 +51,8 @@ def prepare_record(
         RecordError: it cannot be used.
     """
     job = Job("record", Reader(lambda path, head: True, lambda path: iter((record,))), record_id="record")
-    made = _prepared(job, next(read_job(job, Path(), settings, limits or QualityLimits(), partial_leads)), settings)
+    how = Reading(settings, limits or QualityLimits(), partial_leads)
+    made = _prepared(job, next(read_job(job, Path(), how)), settings)
     if made.signals is None:
         kind, _, detail = made.reason.partition(": ")
         raise RecordError(kind, detail)
@@ -83,9 +84,7 @@ def prepare_files(
         root, jobs = source.parent, [_job_of(source)]
     else:
         raise FileNotFoundError(f"source={str(source)!r}: is neither a file nor a folder")
-    read = partial(
-        read_job, source=root, settings=settings, limits=limits or QualityLimits(), partial_leads=partial_leads
-    )
+    read = partial(read_job, source=root, how=Reading(settings, limits or QualityLimits(), partial_leads))
     if len(jobs) == 1:
         yield from (_prepared(jobs[0], outcome, settings) for outcome in read(jobs[0]))
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,20 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.finding import Job
 from ssl_ecg.archive.writer import quantise
-from ssl_ecg.records import QualityLimits, Record, RecordError, check_quality
-from ssl_ecg.records.formats import Rejected
+from ssl_ecg.records import (
+    QualityLimits,
+    Reader,
+    Record,
+    RecordError,
+    Rejected,
+    also_named,
+    check_record,
+    without_ends,
+    without_gaps,
+)
 from ssl_ecg.signals import SignalSettings, condition
+
+MAX_PADDING = 60.0  # seconds that may be cut at the begin of a recording of which only a part is read
 
 log = logging.getLogger(__name__)
 
@@ -31,20 +42,37 @@ class Outcome:
     row: dict[str, Any] | None = None
 
 
-def read_job(
-    job: Job, source: Path, settings: SignalSettings, limits: QualityLimits, partial_leads: bool
-) -> Iterator[Outcome]:
+@dataclass(frozen=True)
+class Reading:
+    """How files become signals of an archive.
+
+    Attributes:
+        settings: what the archive holds.
+        limits: which recordings are no ECGs.
+        partial_leads: whether records that lack some of the leads are kept.
+        gain: what every signal is multiplied by.
+        lead_names: canonical leads by what the files call them, beside the names that are known.
+    """
+
+    settings: SignalSettings
+    limits: QualityLimits
+    partial_leads: bool = False
+    gain: float = 1.0
+    lead_names: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_job(job: Job, source: Path, how: Reading) -> Iterator[Outcome]:
     """Yield what becomes of each record of a file, from the ``job.skip``-th on; whatever is wrong becomes a reason."""
     done, reason = 0, job.reason
     try:
-        for record in job.reader.read(source / job.path) if job.reader else ():
+        for record in _records(job.reader, source / job.path, how) if job.reader else ():
             done += 1
             if done <= job.skip:
                 continue
             if isinstance(record, Rejected):
                 yield Outcome(f"{job.path}#{record.record_id}", str(record.error))
             else:
-                yield _outcome(job, record, settings, limits, partial_leads)
+                yield _outcome(job, record, how)
         if not done and reason is None:
             reason = "no record: the file holds none"
     except RecordError as error:
@@ -56,12 +84,22 @@ def read_job(
         yield Outcome(job.path, reason)
 
 
-def _outcome(job: Job, record: Record, settings: SignalSettings, limits: QualityLimits, partial_leads: bool) -> Outcome:
+def _records(reader: Reader, path: Path, how: Reading) -> Iterator[Record | Rejected]:
+    """Yield the records of a file, of long ones no more than what is kept and what may be cut before it."""
+    with also_named(how.lead_names):
+        if reader.read_part is None:
+            yield from reader.read(path)
+        else:
+            yield from reader.read_part(path, 0.0, 2 * how.settings.duration + MAX_PADDING)
+
+
+def _outcome(job: Job, record: Record, how: Reading) -> Outcome:
     inner = f"#{record.record_id}" if record.record_id else ""
-    rate = record.sampling_rate
+    settings = how.settings
     try:
-        leads = record.available(settings.leads) if partial_leads else settings.leads
-        signal = _conditioned(record, leads or settings.leads, settings, limits)
+        kept = _kept(record, how)
+        leads = kept.available(settings.leads) if how.partial_leads else settings.leads
+        signal, findings, residual = _conditioned(kept, leads or settings.leads, how)
     except RecordError as error:
         return Outcome(job.path + inner, str(error))
     row = {
@@ -71,31 +109,49 @@ def _outcome(job: Job, record: Record, settings: SignalSettings, limits: Quality
         "age": record.age,
         "sex": record.sex,
         "recorded_at": record.recorded_at and record.recorded_at.replace(tzinfo=None),
-        "original_rate": rate,
-        "original_duration": record.duration,
+        "original_rate": record.sampling_rate,
+        "original_duration": record.length or record.duration,
         "calibrated": record.calibrated,
         # The rounding of the division must not make a sample more.
-        "recorded": min(settings.samples, math.ceil(record.duration * settings.sampling_rate - 1e-6)),
+        "recorded": min(settings.samples, math.ceil(kept.duration * settings.sampling_rate - 1e-6)),
         "leads": " ".join(leads),
+        "einthoven": residual,
+        "findings": "; ".join(findings),
     }
     return Outcome(job.path + inner, None, signal, row)
 
 
-def _conditioned(
-    record: Record, leads: tuple[str, ...], settings: SignalSettings, limits: QualityLimits
-) -> NDArray[np.int16]:
-    """Check a record and bring it into the form of the archive, int16 [L, T]; leads that are not wanted here hold 0."""
-    rate = record.sampling_rate
-    if record.duration < settings.min_duration:
-        raise RecordError("too short", f"{record.duration:.2f} s, at least {settings.min_duration:g} s are needed")
+def _kept(record: Record, how: Reading) -> Record:
+    """Return the seconds of a record that the archive keeps, in its unit, without what is no ECG."""
+    settings, rate = how.settings, record.sampling_rate
     if settings.band is not None and rate <= 2 * settings.band[1]:
         raise RecordError("sampling rate", f"{rate:g} Hz is too low for the band up to {settings.band[1]:g} Hz")
-    signal = record.select(leads)[:, : math.ceil(settings.duration * rate)]
-    check_quality(signal, rate, leads, record.calibrated, limits)
+    record = without_ends(record)
+    if record.duration < settings.min_duration:
+        raise RecordError("too short", f"{record.duration:.2f} s, at least {settings.min_duration:g} s are needed")
+    record = without_gaps(record.part(0, math.ceil(settings.duration * rate)), how.limits.gap)
+    return record if how.gain == 1 else replace(record, signal=record.signal * np.float32(how.gain))
+
+
+def _conditioned(
+    record: Record, leads: tuple[str, ...], how: Reading
+) -> tuple[NDArray[np.int16], tuple[str, ...], float | None]:
+    """Check a record and bring it into the form of the archive; leads that are not wanted here hold 0.
+
+    Returns:
+        The signal, int16 [L, T], the findings and the residual of the limb leads.
+    """
+    settings = how.settings
     try:
-        integers = quantise(condition(signal, rate, settings))
+        findings, residual = check_record(record, leads, how.limits)
+    except RecordError as error:
+        if error.kind == "missing lead" and (gaps := [f for f in record.findings if f.startswith("gap: ")]):
+            raise RecordError("missing lead", f"{error.detail}, {gaps[0]}") from error
+        raise
+    try:
+        integers = quantise(condition(record.select(leads), record.sampling_rate, settings))
     except ValueError as error:
         raise RecordError("amplitude", str(error)) from error
     whole = np.zeros((len(settings.leads), settings.samples), dtype=integers.dtype)
     whole[[settings.leads.index(lead) for lead in leads]] = integers
-    return whole
+    return whole, findings, residual

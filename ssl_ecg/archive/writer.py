@@ -46,6 +46,8 @@ COLUMNS = {
     "leads": "string",
     "patient_known": "bool",
     "content": "string",
+    "einthoven": "float64",
+    "findings": "string",
 }
 
 log = logging.getLogger(__name__)
@@ -202,8 +204,8 @@ class ArchiveWriter:
         Args:
             signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
             manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded``,
-                ``leads`` and ``patient_known`` every record is whole, and every patient known; ``content`` is
-                made here.
+                ``leads`` and ``patient_known`` every record is whole, and every patient known; without ``einthoven``
+                and ``findings`` nothing is said of them; ``content`` is made here.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -215,9 +217,9 @@ class ArchiveWriter:
             raise ValueError(f"signals must have shape {expected} (manifest rows, leads, samples), got {signals.shape}")
         manifest = manifest.copy()
         leads = " ".join(self.settings.leads)
-        for name, usual in (("recorded", self.settings.samples), ("leads", leads), ("patient_known", True)):
-            if name not in manifest:
-                manifest[name] = usual
+        usual: dict[str, Any] = {"recorded": self.settings.samples, "leads": leads, "patient_known": True}
+        usual |= {"einthoven": np.nan, "findings": ""}
+        manifest = manifest.assign(**{name: value for name, value in usual.items() if name not in manifest})
         if missing := sorted(set(COLUMNS) - {"content", *manifest.columns}):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
         ids = manifest["record_id"]

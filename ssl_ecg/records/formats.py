@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ssl_ecg.records.cleaning import clean
 from ssl_ecg.records.markup import is_web_page
 from ssl_ecg.records.record import Record, RecordError
 from ssl_ecg.registry import Registry
@@ -48,12 +49,17 @@ class Reader:
             names of files that are not there do no harm.
         suffixes: endings of names, in lower case, by which files promise this format; one whose content nobody
             recognises is a recording that got lost.
+        read_part: ``read_part(path, begin, seconds)`` yields the same records, but only so many seconds from ``begin``
+            on, for files that may hold a day; without it they are read whole.
+        parts: ``parts(path)`` names the files of this format, in the same folder, that are parts of a recording.
     """
 
     sniff: Callable[[Path, bytes], bool]
     read: Callable[[Path], Iterator[Record | Rejected]]
     companions: Callable[[Path], Iterable[str]] = _alone
     suffixes: Collection[str] = ()
+    read_part: Callable[[Path, float, float], Iterator[Record | Rejected]] | None = None
+    parts: Callable[[Path], Iterable[str]] = _alone
 
 
 READERS: Registry[Reader] = Registry("reader", "ssl_ecg.readers")
@@ -101,19 +107,23 @@ def companions(folder: Path, files: Iterable[str], readers: Mapping[str, Reader]
     beside = set()
     for path, reader in readers.items():
         try:
-            names = list(reader.companions(folder / path))
+            names = [(name, False) for name in reader.companions(folder / path)]
+            names += [(name, True) for name in reader.parts(folder / path)]
         except Exception:  # a reader of somebody else; the file itself will say what is wrong
             log.debug("%s", path, exc_info=True)
             continue
-        for name in names:
+        for name, part in names:
             for other in in_any_case.get(str(PurePosixPath(path).parent / name).lower(), ()):
-                if readers.get(other) is not reader:
+                if (readers.get(other) is not reader or part) and other != path:
                     beside.add(other)
     return beside
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
     """Read the records of any file that a reader knows, one after the other.
+
+    Calibration pulses and padding at the ends are cut, gaps of up to 100 ms filled, leads with longer ones left out;
+    ``findings`` of the record says so.
 
     Args:
         path: a file; or its path without suffix, as archives name records.
@@ -155,7 +165,7 @@ def _usable(records: Iterable[Record | Rejected]) -> Iterator[Record]:
         if isinstance(record, Rejected):
             rejected.append(record)
         else:
-            yield record
+            yield clean(record)
     if rejected:
         first = rejected[0]
         raise RecordError(first.error.kind, f"{first.record_id}: {first.error.detail} ({len(rejected)} such records)")

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
 from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 from ssl_ecg.records.record import RecordError, canonical_lead
-
-_PREFIX = re.compile(r"^\s*(?:MDC_)?(?:E[CK]G|LEAD)(?:[\s_]+LEAD)?[\s_:-]+", re.IGNORECASE)
-_SUFFIX = re.compile(r"\s*[(\[].*$", re.DOTALL)
-_EINTHOVEN = re.compile(r"^D(?=I{1,3}$)", re.IGNORECASE)
 
 _YEARS = {"y": 1.0, "a": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25, "h": 1 / 8766}
 _SEXES = {"m": "male", "male": "male", "man": "male", "f": "female", "female": "female", "w": "female"}
 
 
 def lead_of(name: str) -> str | None:
-    """Return the lead that a name means (``"EKG aVR"``, ``"DII"``, ``"Lead I (dipole)"``), None for other signals."""
-    name = _SUFFIX.sub("", name.replace("\0", "")[:80])
-    name = _EINTHOVEN.sub("", _PREFIX.sub("", name).strip())
+    """Return the lead that a name means, None for other signals; see :func:`canonical_lead`."""
     try:
         return canonical_lead(name)
     except RecordError:

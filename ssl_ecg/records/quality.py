@@ -2,27 +2,43 @@
 
 The thresholds were set on the PhysioNet/CinC Challenge 2011 (set-a), where cardiologists called 773 recordings
 acceptable and 166 not, and on data sets that were curated by hand, of which nearly nothing may be rejected.
+
+What a rule finds either rejects the record or becomes one of its findings, which the manifest names: ``refuse`` says.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Literal, get_args
 
 import numpy as np
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from ssl_ecg.records.record import RecordError
+from ssl_ecg.records.cleaning import MAX_GAP
+from ssl_ecg.records.record import Record, RecordError, derive_limb_leads
 from ssl_ecg.settings import Settings
 
 Positive = Annotated[float, Gt(0)]
+Rejecting = Literal[
+    "not a number", "flat lead", "saturated lead", "identical leads", "electrode artefact", "amplitude", "resolution"
+]
+Telling = Literal["unusual amplitude", "einthoven", "checksum", "gap", "gap filled"]
+
+# What signals have to be multiplied by after mistakes of public data sets: 4,880 and 2,000,000 units a millivolt where
+# there are 1,000, 2,000,000 where there are 2,000, 200 where there are 1,000, microvolts for millivolts and back.
+_MISTAKES = (4.88, 2000.0, 1000.0, 0.2, 0.001)
 
 # Leads that an electrocardiograph measures; the others are computed, and two of those may well be equal.
 _MEASURED = frozenset(("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"))
+_LIMB = ("III", "aVR", "aVL", "aVF")
 
 
 class QualityLimits(Settings):
-    """Thresholds of :func:`check_quality`; a range is the largest minus the smallest value within one second."""
+    """Thresholds of :func:`check_record`; a range is the largest minus the smallest value within one second."""
+
+    refuse: tuple[Rejecting | Telling, ...] = get_args(Rejecting)
+    """findings for which a record is rejected; the others are told in the manifest"""
 
     flat: Positive = 0.02
     """a lead is flat if its range in some second is at most this share of the record's median standard deviation"""
@@ -36,6 +52,16 @@ class QualityLimits(Settings):
     """largest range in any second, in millivolts (calibrated records only)"""
     max_median_range: Positive = 8.0
     """largest median range of a lead, in millivolts (calibrated records only)"""
+    min_median_range: Positive = 0.02
+    """smallest median range of the median lead, in millivolts (calibrated records only)"""
+    unusual_range: tuple[Positive, Positive] = (0.3, 8.0)
+    """the amplitude is unusual if the median range of the median lead is outside, in millivolts"""
+    resolution: Annotated[int, Ge(2)] = 50
+    """fewest different values of the median lead; what has fewer is no ECG, or stored in too large a unit"""
+    einthoven: Positive = 0.2
+    """largest difference of a limb lead from what the others make it, as a share of its standard deviation"""
+    gap: Annotated[float, Ge(0)] = MAX_GAP
+    """seconds without samples that are filled; a lead with more of them at once is left out"""
 
 
 def check_quality(
@@ -44,7 +70,7 @@ def check_quality(
     leads: tuple[str, ...],
     calibrated: bool = True,
     limits: QualityLimits | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Accept a recording or say what is wrong with it.
 
     Args:
@@ -54,26 +80,120 @@ def check_quality(
         calibrated: Whether ``signal`` is in millivolts; if not, only the rules that need no unit are applied.
         limits: Thresholds, or None for the defaults.
 
+    Returns:
+        What was found and is no reason to reject it, such as ``"unusual amplitude: ..."``.
+
     Raises:
         RecordError: With the first rule that is broken and the leads that break it.
     """
     limits = limits or QualityLimits()
-    second = max(1, min(round(sampling_rate), signal.shape[1]))
     if signal.shape[1] == 0:
         raise RecordError("truncated signal", "it has no samples")
-    _reject("not a number", ~np.isfinite(signal).all(axis=1), leads)
+    return _judged(_found(signal, sampling_rate, leads, calibrated, limits), limits)
 
+
+def check_record(
+    record: Record, leads: tuple[str, ...], limits: QualityLimits | None = None
+) -> tuple[tuple[str, ...], float | None]:
+    """Check the leads of a record that are wanted, and what its recorded limb leads say of each other.
+
+    Args:
+        record: as recorded (not filtered), without gaps.
+        leads: those that are wanted.
+        limits: Thresholds, or None for the defaults.
+
+    Returns:
+        The findings, those of the record first, and :func:`limb_lead_residual`.
+
+    Raises:
+        RecordError: With the first reason to reject it.
+    """
+    limits = limits or QualityLimits()
+    told = [(kind, detail) for kind, _, detail in (finding.partition(": ") for finding in record.findings)]
+    signal = record.select(leads)
+    found = _judged(iter(told), limits)
+    found += check_quality(signal, record.sampling_rate, leads, record.calibrated, limits)
+    residual = limb_lead_residual(record)
+    if residual is not None and residual > limits.einthoven:
+        law = [("einthoven", f"a limb lead differs from the others by {residual:.2f} of its standard deviation")]
+        found += _judged(iter(law), limits)
+    return found, residual
+
+
+def limb_lead_residual(record: Record) -> float | None:
+    """Return by how much limb leads disagree with Einthoven's law and Goldberger's definitions.
+
+    Of each recorded lead that I and II give, the standard deviation of the difference is divided by that of the lead
+    (by a quarter of the limb leads' median one where that is more); the largest counts. Leads that were exchanged,
+    scaled or inverted one by one have .3 to 3, true ones the rounding of their storage, .00 to .05.
+
+    Returns:
+        None for uncalibrated records, whose leads may have units of their own, and where nothing can be compared.
+    """
+    if not (record.calibrated and {"I", "II"} < set(record.leads)):
+        return None
+    recorded = [lead for lead in record.leads if lead in _LIMB]
+    two = [record.leads.index(lead) for lead in ("I", "II")]
+    derived, names = derive_limb_leads(record.signal[two], ("I", "II"))
+    scale = record.signal[[record.leads.index(lead) for lead in (*recorded, "I", "II")]].std(axis=1)
+    floor = 0.25 * float(np.median(scale))
+    if not recorded or not 0 < floor < np.inf:
+        return None
+    differences = [(record.signal[record.leads.index(lead)] - derived[names.index(lead)]).std() for lead in recorded]
+    return float(np.max(np.array(differences) / np.maximum(scale[: len(recorded)], floor)))
+
+
+def _judged(found: Iterator[tuple[str, str]], limits: QualityLimits) -> tuple[str, ...]:
+    told = []
+    for kind, detail in found:
+        if kind in limits.refuse:
+            raise RecordError(kind, detail)
+        told.append(f"{kind}: {detail}" if detail else kind)
+    return tuple(told)
+
+
+def _found(
+    signal: NDArray[np.floating], sampling_rate: float, leads: tuple[str, ...], calibrated: bool, limits: QualityLimits
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each rule that is broken, and the leads that break it."""
+    yield from _named("not a number", ~np.isfinite(signal).all(axis=1), leads)
+    second = max(1, min(round(sampling_rate), signal.shape[1]))
     seconds = signal.shape[1] // second
     ranges = np.ptp(signal[:, : seconds * second].reshape(len(leads), seconds, second), axis=2)
     median = np.median(ranges, axis=1)
-    _reject("flat lead", ranges.min(axis=1) <= limits.flat * np.median(signal.std(axis=1)), leads)
+    yield from _named("flat lead", ranges.min(axis=1) <= limits.flat * np.median(signal.std(axis=1)), leads)
     extremes = [(signal == edge(signal, axis=1, keepdims=True)).mean(axis=1) for edge in (np.max, np.min)]
-    _reject("saturated lead", np.maximum(*extremes) > limits.saturated, leads)
-    _reject("identical leads", _copies(signal, leads) > limits.identical, leads)
-    _reject("electrode artefact", ranges.max(axis=1) > limits.pop * median, leads)
-    if calibrated:
-        _reject("amplitude", ranges.max(axis=1) > limits.max_range, leads, f"over {limits.max_range:g} mV in a second")
-        _reject("amplitude", median > limits.max_median_range, leads, f"over {limits.max_median_range:g} mV all along")
+    yield from _named("saturated lead", np.maximum(*extremes) > limits.saturated, leads)
+    yield from _named("identical leads", _copies(signal, leads) > limits.identical, leads)
+    yield from _named("electrode artefact", ranges.max(axis=1) > limits.pop * median, leads)
+    if (levels := _levels(signal, limits.resolution)) < limits.resolution:
+        yield "resolution", f"the median lead has {levels:g} different values, {limits.resolution} are needed"
+    if not calibrated:
+        return
+    most, typical = limits.max_range, limits.max_median_range
+    yield from _named("amplitude", ranges.max(axis=1) > most, leads, f"over {most:g} mV in a second")
+    yield from _named("amplitude", median > typical, leads, f"over {typical:g} mV all along")
+    typical = float(np.median(median))
+    low, high = limits.unusual_range
+    if not low <= typical <= high:
+        kind = "amplitude" if typical < limits.min_median_range else "unusual amplitude"
+        yield kind, f"the median range of the leads is {typical:.2g} mV, {_advice(typical, low, high)}"
+
+
+def _advice(typical: float, low: float, high: float) -> str:
+    factor = min(_MISTAKES, key=lambda factor: abs(np.log(max(typical, 1e-9) * factor)))
+    if low <= typical * factor <= high:
+        return f"gain={factor:g} would make it {typical * factor:.2g} mV"
+    return "no known mistake explains it"
+
+
+def _levels(signal: NDArray[np.floating], enough: int) -> float:
+    """Return the number of different values of the median lead; once it is enough, no more are counted."""
+    few = signal[:, :: max(1, signal.shape[1] // (10 * enough))]
+    counts = [len(np.unique(row)) for row in few]
+    if np.median(counts) >= enough:
+        return float(np.median(counts))
+    return float(np.median([len(np.unique(row)) for row in signal]))
 
 
 def _copies(signal: NDArray[np.floating], leads: tuple[str, ...]) -> NDArray[np.floating]:
@@ -87,7 +207,7 @@ def _copies(signal: NDArray[np.floating], leads: tuple[str, ...]) -> NDArray[np.
     return equal
 
 
-def _reject(kind: str, broken: NDArray[np.bool_], leads: tuple[str, ...], detail: str = "") -> None:
+def _named(kind: str, broken: NDArray[np.bool_], leads: tuple[str, ...], detail: str = "") -> Iterator[tuple[str, str]]:
     if broken.any():
         named = ", ".join(lead for lead, bad in zip(leads, broken, strict=True) if bad)
-        raise RecordError(kind, f"{named} {detail}".strip())
+        yield kind, f"{named} {detail}".strip()

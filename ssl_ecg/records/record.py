@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 
+_LONGEST = 80  # characters of a name; what is longer is text
 _CANONICAL = {lead.upper(): lead for lead in LEADS}
+_NAMES: ContextVar[Mapping[str, str]] = ContextVar("names", default=MappingProxyType({}))
 # Goldberger's leads and Einthoven's third as sums of I and II: name -> (weight of I, weight of II).
 _LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0.5, 1.0)}
 
@@ -32,15 +39,40 @@ class RecordError(ValueError):
 
 
 def canonical_lead(name: str) -> str:
-    """Return the canonical name of a lead, whatever its case, spacing or prefix (``"avr"``, ``"Lead II"``).
+    """Return the lead that a name means, as recorders and data sets write it.
+
+    Case, spaces, hyphens and underscores do not matter, nor do what stands before it (``"ECG I"``, ``"Lead II"``,
+    ``"MDC_ECG_LEAD_AVR"``, ``"DII"``) and what follows in brackets (``"V1 [mV]"``, ``"Lead I (Einthoven)"``). A
+    modified lead, such as ``"MLII"``, is another lead.
 
     Raises:
         RecordError: If it is none of the twelve.
+
+    Example:
+        >>> canonical_lead("MDC_ECG_LEAD_AVR"), canonical_lead("V-1")
+        ('aVR', 'V1')
     """
-    key = name.upper().replace(" ", "").replace("_", "").removeprefix("LEAD")
-    if key not in _CANONICAL:
-        raise RecordError("unknown lead", f"{name!r} is none of {', '.join(LEADS)}")
+    if (known := _NAMES.get().get(name.strip().upper())) is not None:
+        return known
+    key = re.split(r"[(\[{]", name[:_LONGEST], maxsplit=1)[0].upper()
+    key = re.sub(r"[\s_:.\0]", "", re.sub(r"(?<=\w)-(?=\w)", "", key))  # "-aVR" is another lead
+    for prefix in ("MDC", "ECG", "EKG", "LEAD"):
+        key = key.removeprefix(prefix)
+    if key in ("DI", "DII", "DIII"):
+        key = key[1:]
+    if key not in _CANONICAL or len(name) > _LONGEST:
+        raise RecordError("unknown lead", f"{name[:_LONGEST]!r} is none of {', '.join(LEADS)}")
     return _CANONICAL[key]
+
+
+@contextmanager
+def also_named(names: Mapping[str, str]) -> Iterator[None]:
+    """Let :func:`canonical_lead` know further names while the block runs, such as ``{"MLII": "II"}``."""
+    token = _NAMES.set({name.strip().upper(): canonical_lead(lead) for name, lead in names.items()})
+    try:
+        yield
+    finally:
+        _NAMES.reset(token)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +80,8 @@ class Record:
     """One ECG recording.
 
     Attributes:
-        signal: float32 [leads, samples], millivolts, or any unit where ``calibrated`` is False.
+        signal: float32 [leads, samples], millivolts, or any unit where ``calibrated`` is False; NaN where nothing was
+            recorded.
         sampling_rate: Samples a second, in Hz.
         leads: Canonical lead names, one a row of ``signal``.
         patient_id: Identifier of the patient, or None where unknown.
@@ -58,6 +91,8 @@ class Record:
         source: The format it was read from.
         calibrated: Whether ``signal`` is in millivolts.
         record_id: What tells it from the other records of its file; empty where the file holds one.
+        length: Seconds of the whole recording where ``signal`` is a part of it; None where it is not.
+        findings: What a user should know of it, each a name and what it is about (``"checksum: V2"``).
 
     Raises:
         RecordError: If signal, rate and leads do not fit together.
@@ -73,14 +108,17 @@ class Record:
     source: str = ""
     calibrated: bool = True
     record_id: str = ""
+    length: float | None = None
+    findings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "signal", np.asarray(self.signal, dtype=np.float32))
-        object.__setattr__(self, "leads", tuple(canonical_lead(lead) for lead in self.leads))
+        object.__setattr__(self, "leads", tuple(_named(lead, n) for n, lead in enumerate(self.leads, 1)))
         if self.signal.ndim != 2 or len(self.leads) != self.signal.shape[0]:
             raise RecordError("leads", f"{len(self.leads)} names for a signal of shape {self.signal.shape}")
         if len(set(self.leads)) < len(self.leads):
-            raise RecordError("duplicate lead", f"names are {', '.join(self.leads)}")
+            twice = sorted(lead for lead in set(self.leads) if self.leads.count(lead) > 1)
+            raise RecordError("duplicate lead", ", ".join(twice))
         if not 0 < self.sampling_rate < float("inf"):
             raise RecordError("sampling rate", f"must be positive, got {self.sampling_rate!r} Hz")
         if self.sex not in ("female", "male", None):
@@ -90,6 +128,12 @@ class Record:
     def duration(self) -> float:
         """Length in seconds."""
         return self.signal.shape[1] / self.sampling_rate
+
+    def part(self, begin: int, end: int) -> Record:
+        """Return the samples from ``begin`` to before ``end``; the record keeps its length and findings."""
+        if begin <= 0 and end >= self.signal.shape[1]:
+            return self
+        return replace(self, signal=self.signal[:, max(0, begin) : end], length=self.length or self.duration)
 
     def available(self, leads: tuple[str, ...]) -> tuple[str, ...]:
         """Return those of the given leads, in their order, that were recorded or can be derived from I and II."""
@@ -111,6 +155,13 @@ class Record:
     def _derives(self) -> bool:
         # Leads that were scaled one by one do not obey Einthoven's law any more.
         return self.calibrated and {"I", "II"} <= set(self.leads)
+
+
+def _named(lead: str, number: int) -> str:
+    try:
+        return canonical_lead(lead)
+    except RecordError as error:  # the text of a file is nobody's reason
+        raise RecordError("unknown lead", f"signal {number} is none of {', '.join(LEADS)}") from error
 
 
 def derive_limb_leads(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import rich.table
 from annotated_types import Gt
+from pydantic import AfterValidator, AllowInfNan, Field
 
-from ssl_ecg.records import QualityLimits
+from ssl_ecg.records import QualityLimits, canonical_lead
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.verbs._given import Table
 from ssl_ecg.verbs.verb import console, verb
@@ -30,6 +31,10 @@ class VerbSettings(SignalSettings):
     """table of whose the records are: record_id and any of patient_id, recorded_at, age, sex; other columns are kept"""
     partial_leads: bool = False
     """keep records that lack some of the leads; what was not recorded counts for nothing"""
+    gain: Annotated[float, Gt(0), AllowInfNan(False)] = 1.0
+    """what every signal is multiplied by, where the files of this source state a wrong unit or gain"""
+    lead_names: dict[str, Annotated[str, AfterValidator(canonical_lead)]] = Field(default_factory=dict)
+    """leads by what the files call them, beside the names that are known: {MLII: II}"""
 
 
 def show(report: IngestReport, source: str, archive: str) -> None:
@@ -69,4 +74,6 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         progress,
         settings.patients,
         settings.partial_leads,
+        settings.gain,
+        settings.lead_names,
     )

@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssl_ecg.records import LEADS, QualityLimits, RecordError, check_quality, read_wfdb
+from ssl_ecg.records import (
+    LEADS,
+    QualityLimits,
+    Record,
+    RecordError,
+    check_quality,
+    check_record,
+    limb_lead_residual,
+    read_wfdb,
+)
 
 
 def flat(x: np.ndarray) -> None:
@@ -116,3 +125,59 @@ def _is_rejected(path) -> bool:
     except RecordError:
         return True
     return False
+
+
+def test_limb_leads_that_contradict_each_other_are_found(heartbeat) -> None:
+    signal = heartbeat()
+    assert limb_lead_residual(Record(np.rint(signal / 0.005) * 0.005, 500, LEADS)) < 0.1
+    swapped, doubled, inverted = signal.copy(), signal.copy(), signal.copy()
+    swapped[0] *= -1
+    doubled[4] *= 2
+    inverted[1] *= -1
+    for broken in (swapped, doubled, inverted):
+        record = Record(broken, 500, LEADS)
+        assert limb_lead_residual(record) > 0.3
+        findings, residual = check_record(record, LEADS)
+        assert findings == (
+            f"einthoven: a limb lead differs from the others by {residual:.2f} of its standard deviation",
+        )
+        with pytest.raises(RecordError, match="einthoven"):
+            check_record(record, LEADS, QualityLimits(refuse=("einthoven",)))
+    assert limb_lead_residual(Record(swapped, 500, LEADS, calibrated=False)) is None
+    assert limb_lead_residual(Record(signal[[0, 1, 6]], 500, ("I", "II", "V1"))) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [
+        (1, None),
+        (1 / 4.88, "gain=4.88 would"),
+        (1 / 2e3, "gain=2000 would"),
+        (1e3, "over 15 mV in a second"),
+        (1e-7, "no known mistake"),
+    ],
+)
+def test_amplitudes_that_cannot_be_believed(heartbeat, factor: float, verdict: str | None) -> None:
+    try:
+        said = " ".join(check_quality(heartbeat() * factor, 500, LEADS))
+    except RecordError as error:
+        said = str(error)
+    assert verdict in said if verdict else not said
+    assert said.startswith(("amplitude", "unusual amplitude")) or not said
+
+
+def test_records_with_nothing_in_them(heartbeat) -> None:
+    signal = heartbeat()
+    coarse = np.rint(signal / np.ptp(signal, axis=1, keepdims=True) * 35) / 35
+    assert len(np.unique(coarse[0])) < 50
+    with pytest.raises(RecordError, match="resolution: the median lead has"):
+        check_quality(coarse, 500, LEADS, limits=QualityLimits(saturated=0.9))
+    check_quality(np.rint(signal / 0.005) * 0.005, 500, LEADS)
+    assert any("resolution" in text for text in check_quality(coarse, 500, LEADS, limits=QualityLimits(refuse=())))
+
+
+def test_no_curated_recording_is_coarse_or_contradicts_itself(ecg_data) -> None:
+    for path in sorted((ecg_data / "cpsc2018").glob("*.hea"))[:40]:
+        record = read_wfdb(path)
+        assert not record.findings  # the header's checksums are right
+        assert limb_lead_residual(record) < 0.05
