@@ -151,8 +151,8 @@ def _frames(header: Header, files: Mapping[str, Path]) -> int:
         _refuse_matlab(files[name])
         frames, size = frames_in(files[name], channels), files[name].stat().st_size
         if frames < (header.frames or 1):
-            promised = f"{header.frames or 1} frames"
-            raise RecordError("truncated signal", f"a file of {size} bytes holds {frames} frames, not {promised}")
+            told = f"a file of {size} bytes holds {frames} frames, the header says {header.frames or 1}"
+            raise RecordError("truncated signal", told)
         most.append(frames)
     if header.frames is None and not most:
         raise RecordError("header", "gives no number of samples, which a FLAC file does not tell")

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import multiprocessing
 import os
+import resource
 import shutil
 import signal as signals
 import subprocess
@@ -82,8 +83,8 @@ def test_every_kind_of_bad_file_is_counted_with_its_reason(source: Path, tmp_pat
     truncated = write_wfdb(source, "bad_truncated", good).with_suffix(".dat")
     truncated.write_bytes(truncated.read_bytes()[:-1000])
     nan = write_wfdb(source, "bad_nan", good).with_suffix(".dat")
-    samples = np.fromfile(nan, "<i2")
-    samples[1200:3600:12] = -32768  # WFDB's mark of a missing sample, in lead I for .4 s
+    samples = np.fromfile(nan, "<i2").reshape(-1, 12)
+    samples[100:160, 7] = -32768  # WFDB's mark of a missing sample, for more than 100 ms
     samples.tofile(nan)
     (source / "bad_text.hea").write_bytes(b"\x00\x01")
     report = run(source, tmp_path / "a")
@@ -93,12 +94,12 @@ def test_every_kind_of_bad_file_is_counted_with_its_reason(source: Path, tmp_pat
         "bad_eleven.hea": "missing lead: V6 wanted",
         "bad_flat.hea": "flat lead: V2",
         "bad_huge.hea": "amplitude: ",
-        "bad_nan.hea": "missing lead: I wanted",
+        "bad_nan.hea": "missing lead: V2 wanted",
         "bad_rate.hea": "sampling rate: 50 Hz is too low for the band up to 40 Hz",
         "bad_short.hea": "too short: 4.00 s",
         "bad_text.hea": f"unknown format: '.hea' is none of {', '.join(READERS.names())}",
-        "bad_truncated.hea": "truncated signal: a file of 119000 bytes holds 4958 frames",
-        "bad_unit.hea": "unknown unit",
+        "bad_truncated.hea": "truncated signal: a file of 119000 bytes holds 4958 frames, the header says 5000",
+        "bad_unit.hea": "unknown unit: of a lead",
     }
     assert set(reasons.index) == set(expected)
     for path, reason in expected.items():
@@ -107,6 +108,40 @@ def test_every_kind_of_bad_file_is_counted_with_its_reason(source: Path, tmp_pat
     assert report.unknown == 1
     assert report.reasons["flat lead"] == 1
     assert not any(str(tmp_path) in reason for reason in reasons)
+
+
+def test_findings_are_told_in_the_manifest(tmp_path: Path, heartbeat, write_wfdb) -> None:
+    signals = {"good": heartbeat(seed=1), "padded": heartbeat(seed=2), "swapped": heartbeat(seed=3)}
+    signals["padded"][:, :1000] = 0
+    signals["swapped"][0] *= -1
+    for name, signal in {**signals, "small": heartbeat(seed=4) / 4.88}.items():
+        write_wfdb(tmp_path / "in", name, signal)
+    table = run(tmp_path / "in", tmp_path / "a").archive.manifest.set_index("record_id")
+    assert table["findings"].str.split(":").str[0].to_dict() == {
+        "good": "", "padded": "padding trimmed", "small": "unusual amplitude", "swapped": "einthoven",
+    }  # fmt: skip
+    assert table["recorded"].to_dict() == {"good": 1000, "padded": 800, "small": 1000, "swapped": 1000}
+    assert set(table["original_duration"]) == {10}
+    assert table["einthoven"]["good"] < 0.1 < 0.2 < table["einthoven"]["swapped"]
+    right = run(tmp_path / "in", tmp_path / "b", gain=4.88).archive
+    assert right.manifest.set_index("record_id")["findings"]["small"] == ""
+    refused = run(tmp_path / "in", tmp_path / "c", limits=QualityLimits(refuse=("einthoven",))).archive.rejected
+    assert [reason.split(":")[0] for reason in refused["reason"]] == ["einthoven"]
+
+
+def test_of_a_sparse_day_ten_seconds_are_read(tmp_path: Path, heartbeat, write_wfdb) -> None:
+    path = write_wfdb(tmp_path / "in", "day", heartbeat(seconds=12))
+    frames = 24 * 3600 * 500
+    header = path.with_suffix(".hea")
+    header.write_text(header.read_text().replace("500 6000", f"500 {frames}"))
+    with path.with_suffix(".dat").open("r+b") as file:
+        file.truncate(frames * 24)
+    begin = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    archive = run(tmp_path / "in", tmp_path / "a", workers=1).archive
+    assert archive.manifest["original_duration"].tolist() == [24 * 3600]
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 700_000)  # kB
+    assert time.monotonic() - begin < 20
 
 
 def test_empty_and_missing_folders(tmp_path: Path) -> None:
