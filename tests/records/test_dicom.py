@@ -90,7 +90,10 @@ def test_padding(read) -> None:
     signals["V1"][10:20] = 0
     assert np.isfinite(read({"signals": signals, "padding": 0}).signal).all()
     signals["V1"][10:20] = -32768
-    assert read({"signals": signals, "padding": -32768}).findings == ("gap filled: V1 10 samples",)
+    record = read({"signals": signals, "padding": -32768})
+    assert record.findings == ("gap filled: V1 10 samples",)
+    signals["V1"][10:200] = -32768
+    assert "V1" not in read({"signals": signals, "padding": -32768}).leads
 
 
 def test_what_is_no_ecg_is_refused(read, tmp_path: Path) -> None:

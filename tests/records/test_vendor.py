@@ -87,10 +87,12 @@ def test_muse_that_contradicts_itself_is_refused(read) -> None:
             read(content[:at] + content[at + cut :])
 
 
-def test_muse_gap_is_no_signal(read) -> None:
-    signals = make.integers(100)
+def test_muse_gap_is_filled_or_costs_its_lead(read) -> None:
+    signals = make.integers(1000)
     signals["V1"][20:30] = -32768
     assert read(make.muse(signals)).findings == ("gap filled: V1 10 samples",)
+    signals["V1"][20:300] = -32768
+    assert "V1" not in read(make.muse(signals)).leads
 
 
 @pytest.mark.parametrize("encoding", ["ISO-8859-1", "UTF-8", "UTF-16", "windows-1252", "GB18030"])
