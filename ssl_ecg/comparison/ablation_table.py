@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssl_ecg.evaluation import Metric
+from ssl_ecg.evaluation import Metric, format_p
 from ssl_ecg.runs import markdown_table
 
 TITLES = {"probe": "Linear probe", "finetune": "Finetuning"}
@@ -43,8 +43,13 @@ def markdown(
         *(["**Patients unknown: records are counted.**", ""] * (drawn == "records")),
         f"Means over seeds, 95 % intervals over {drawn} and seeds. The best validation score is bold: validation",
         f"chooses, test is only reported. Differences are of the test {selection.label}{lower}; their p-values are",
-        "corrected by Holm's method over a column in all tables of its method.",
+        "corrected by Holm's method over a column in all tables of its method. An interval and a difference stand on",
+        f"{_counted(summary, 'positives')} test {drawn} with the outcome (of several, that of fewest) and "
+        f"{_counted(summary, 'negatives')} without.",
     ]
+    if "detectable" in summary and summary["detectable"].notna().any():
+        found = summary.loc[summary["metric"] == selection.name, "detectable"]
+        text.append(f"Differences down to {found.min():.3f} to {found.max():.3f} are found with 80 % power (p < .05).")
     if summary["low"].isna().any():
         text += [
             "A dash in place of an interval: too few patients to draw from, since no outcome of the test records has",
@@ -92,6 +97,10 @@ def _scores(
     return [markdown_table([*head, *(f"minus {what}" for what in against)], body)]
 
 
+def _counted(summary: pd.DataFrame, column: str) -> str:
+    return " or ".join(f"{count:,}" for count in sorted(summary[column].unique())) if column in summary else "unknown"
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ").replace("ecg", "ECG")
 
@@ -107,7 +116,7 @@ def _range(low: float, high: float, form: str) -> str:
 def _difference(row: Any) -> str:
     if row is None:
         return ""
-    return f"{row.mean:+.3f} ({_range(row.low, row.high, '+.3f')}), p {row.p_value:.3f}"
+    return f"{row.mean:+.3f} ({_range(row.low, row.high, '+.3f')}), {format_p(row.p_value)}"
 
 
 def _cost(results: pd.DataFrame, names: Sequence[str]) -> list[str]:

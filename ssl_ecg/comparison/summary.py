@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.evaluation import Difference, Interval, bootstrap_metrics, holm, paired_difference
+from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Replicates, holm
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import write_csv
@@ -20,6 +19,8 @@ from ssl_ecg.tasks import Task, create_task
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
 """Test scores [n, C] of every (arm, fraction), by seed."""
+Drawn = dict[tuple[str, float], dict[int, Replicates]]
+"""What these are worth, on all test records and on each draw of patients."""
 
 
 def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, Scores, pd.DataFrame]:
@@ -61,7 +62,10 @@ def summarise(
     """Write ``results.csv``, ``summary.csv``, ``per_class.csv`` and ``curves.csv`` below ``out``.
 
     Paired differences are rows whose arm is "a - b", over the seeds that both have; their column ``p_value`` is
-    corrected by Holm's method over all differences of a metric in one family.
+    corrected by Holm's method over all differences of a metric in one family and blank where there are too few patients
+    to judge, ``detectable`` the smallest true difference that would be found with 80 % power (p < .05, uncorrected).
+    ``positives`` and ``negatives`` count test patients, as ``evaluation.support`` does. Each run is scored once on
+    every draw of patients.
 
     Args:
         out: folder of the tables.
@@ -77,70 +81,40 @@ def summarise(
     """
     task = create_task(task, labels.classes) if isinstance(task, str) else task
     results, scores, curves = read_runs(folders)
-    tested = TestRecords(task, labels.targets[splits.test], labels.outcome[splits.test], labels.patient[splits.test])
+    targets, outcome, patient = (part[splits.test] for part in (labels.targets, labels.outcome, labels.patient))
+    bootstrap = Bootstrap(targets, patient, replicates, metrics=task.weighted_metrics, outcome=outcome)
+    drawn = {key: {seed: bootstrap.score(run) for seed, run in runs.items()} for key, runs in scores.items()}
     rows = []
-    for (arm, fraction), runs in scores.items():
-        for metric, found in tested.intervals(runs, replicates).items():
+    for (arm, fraction), runs in drawn.items():
+        for metric, found in bootstrap.intervals(list(runs.values())).items():
             rows.append(_row(task.name, arm, fraction, len(runs), metric, found))
     for family in families:
-        rows += _differences(tested, scores, family, replicates)
+        rows += _differences(task.name, bootstrap, drawn, family)
     summary = pd.DataFrame(rows)
     results.insert(0, "task", task.name)
     write_csv(out / "results.csv", results)
     write_csv(out / "summary.csv", summary, "%.5g")
-    if len(per_class := _per_class(tested, scores, labels, splits)):
+    if len(per_class := _per_class(task, scores, labels, splits)):
         write_csv(out / "per_class.csv", per_class, "%.5g")
     if len(curves):
         write_csv(out / "curves.csv", curves, "%.6g")
     return summary
 
 
-@dataclass(frozen=True)
-class TestRecords:
-    """The test records: what is known of them, and how their scores are judged."""
-
-    task: Task
-    targets: NDArray[np.float32]
-    outcome: NDArray[np.float32]
-    patient: NDArray[np.int64]
-
-    def intervals(self, runs: Mapping[int, NDArray[np.float32]], replicates: int) -> dict[str, Interval]:
-        """Return the interval of each metric over the runs of one arm."""
-        scores = np.stack(list(runs.values()))
-        return bootstrap_metrics(
-            self.targets, scores, self.patient, replicates, metrics=self.task.weighted_metrics, outcome=self.outcome
-        )
-
-    def differences(
-        self, runs_a: Mapping[int, NDArray[np.float32]], runs_b: Mapping[int, NDArray[np.float32]], replicates: int
-    ) -> dict[str, Difference]:
-        """Return the paired difference of each metric between runs of the same seeds."""
-        scores_a, scores_b = np.stack(list(runs_a.values())), np.stack([runs_b[seed] for seed in runs_a])
-        return paired_difference(
-            self.targets,
-            scores_a,
-            scores_b,
-            self.patient,
-            replicates,
-            metrics=self.task.weighted_metrics,
-            outcome=self.outcome,
-        )
-
-
 def _differences(
-    tested: TestRecords, scores: Scores, family: Sequence[tuple[str, str]], replicates: int
+    task: str, bootstrap: Bootstrap, drawn: Drawn, family: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """Compare pairs of arms at every fraction; p-values are corrected over all of them, for each metric."""
     rows = []
-    for fraction in sorted({fraction for _, fraction in scores}):
+    for fraction in sorted({fraction for _, fraction in drawn}):
         for a, b in family:
-            runs_a, runs_b = scores.get((a, fraction), {}), scores.get((b, fraction), {})
+            runs_a, runs_b = drawn.get((a, fraction), {}), drawn.get((b, fraction), {})
             if not (both := sorted(runs_a.keys() & runs_b.keys())):
                 continue
-            found = tested.differences({seed: runs_a[seed] for seed in both}, runs_b, replicates)
+            found = bootstrap.differences([runs_a[seed] for seed in both], [runs_b[seed] for seed in both])
             for metric, difference in found.items():
-                row = _row(tested.task.name, f"{a} - {b}", fraction, len(both), metric, difference)
-                rows.append({**row, "p_value": difference.p_value})
+                row = _row(task, f"{a} - {b}", fraction, len(both), metric, difference)
+                rows.append({**row, "p_value": difference.p_value, "detectable": difference.detectable})
     for metric in {row["metric"] for row in rows}:
         compared = [row for row in rows if row["metric"] == metric]
         for row, p_value in zip(compared, holm([row["p_value"] for row in compared])):
@@ -148,7 +122,7 @@ def _differences(
     return rows
 
 
-def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Any) -> dict[str, Any]:
+def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Interval | Difference) -> dict[str, Any]:
     return {
         "task": task,
         "arm": arm,
@@ -158,15 +132,17 @@ def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: A
         "mean": found.mean,
         "low": found.low,
         "high": found.high,
+        "positives": found.positives,
+        "negatives": found.negatives,
     }
 
 
-def _per_class(tested: TestRecords, scores: Scores, labels: LabelTable, splits: Splits) -> pd.DataFrame:
+def _per_class(task: Task, scores: Scores, labels: LabelTable, splits: Splits) -> pd.DataFrame:
     """What the task reports of every class, means over seeds; blank where the test records do not define it."""
     tables = []
-    metrics = [metric.name for metric in tested.task.class_metrics]
+    metrics = [metric.name for metric in task.class_metrics]
     for (arm, fraction), runs in scores.items():
-        each = [tested.task.per_class(tested.targets, run) for run in runs.values()]
+        each = [task.per_class(labels.targets[splits.test], run) for run in runs.values()]
         table = each[0].assign(**{name: np.mean([t[name] for t in each], axis=0) for name in metrics})
         trained = [nested_fractions(labels, splits.train, [fraction], seed)[fraction] for seed in runs]
         counts = pd.DataFrame(
@@ -174,11 +150,12 @@ def _per_class(tested: TestRecords, scores: Scores, labels: LabelTable, splits: 
                 "class": labels.outcomes,
                 "positives_train": np.mean([_positives(labels, index) for index in trained], axis=0),
                 "positives_validation": _positives(labels, splits.validation),
+                "negatives_test": np.sum(labels.outcome[splits.test] == 0, axis=0),
             }
         )
         table = counts.merge(table, on="class", how="right")
-        tables.append(table.assign(task=tested.task.name, arm=arm, fraction=fraction))
-    counted = [f"positives_{part}" for part in ("train", "validation", "test")]
+        tables.append(table.assign(task=task.name, arm=arm, fraction=fraction))
+    counted = [*(f"positives_{part}" for part in ("train", "validation", "test")), "negatives_test"]
     return pd.concat(tables, ignore_index=True)[["task", "arm", "fraction", "class", *counted, *metrics]]
 
 

@@ -6,11 +6,13 @@ from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
 from ssl_ecg.evaluation.decisions import MACRO_F1, SUBSET_ACCURACY, best_thresholds, decision_metrics, f1_per_class
 from ssl_ecg.evaluation.intervals import (
+    Bootstrap,
     Difference,
     Interval,
+    Replicates,
     bootstrap_metrics,
+    format_p,
     holm,
-    interval,
     macro_metrics,
     paired_difference,
 )
@@ -37,6 +39,7 @@ from ssl_ecg.evaluation.operating_point import (
     threshold_at_specificity,
 )
 from ssl_ecg.evaluation.resampling import bootstrap_weights
+from ssl_ecg.evaluation.spread import SIGNIFICANCE, interval
 from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
 from ssl_ecg.evaluation.survival import (
     AUROC_AT_HORIZON,
@@ -65,11 +68,14 @@ __all__ = [
     "MACRO_F1",
     "SENSITIVITY",
     "SENSITIVITY_AT_SPECIFICITY",
+    "SIGNIFICANCE",
     "SPECIFICITY",
     "SUBSET_ACCURACY",
+    "Bootstrap",
     "Difference",
     "Interval",
     "Metric",
+    "Replicates",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",
@@ -91,6 +97,7 @@ __all__ = [
     "describe",
     "described",
     "f1_per_class",
+    "format_p",
     "group_by",
     "holm",
     "integrated_brier",

@@ -1,71 +1,65 @@
 """Patient-level bootstrap: intervals of metrics, paired differences between two models, Holm's correction.
 
-``ssl_ecg.evaluation.resampling`` draws the patients.
+``resampling`` draws the patients, ``support`` counts them. Draws give the variance between patients, training runs that
+between seeds; ``spread`` joins them to a standard error with degrees of freedom. ``tests/evaluation/test_coverage.py``
+simulates what follows: coverage of intervals, and how often equal models differ.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ssl_ecg.evaluation.metrics import rank_metrics, undefined_classes
 from ssl_ecg.evaluation.resampling import telling_weights
+from ssl_ecg.evaluation.spread import Floats, Spread, interval, spread
+from ssl_ecg.evaluation.support import Support, support
 
-Metrics = Callable[[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+Metrics = Callable[[Floats, Floats, Floats], dict[str, Floats]]
 """Labels [n, C], scores [n, D] and weights [n, R] in; by name, a metric [R], NaN where it is undefined."""
+Replicates = Mapping[str, Floats]
+"""Of one run, by metric: its value on all records, then that of each draw, [1 + R]."""
 
 logger = logging.getLogger(__name__)
 
 
 class Interval(NamedTuple):
-    """A point estimate and the interval around it."""
+    """A point estimate, the interval around it, and the patients behind it: see ``Support``."""
 
     mean: float
     low: float
     high: float
+    positives: int
+    negatives: int
 
 
 class Difference(NamedTuple):
-    """A paired difference, its interval, and the two-sided bootstrap p-value of no difference."""
+    """A paired difference.
+
+    Attributes:
+        mean: the difference.
+        low: end of its interval.
+        high: the other end.
+        p_value: two-sided, of no difference; NaN where there are too few patients to judge.
+        detectable: the smallest true difference that is found at p < .05 with a probability of 80 %.
+        positives: patients with the outcome, as in ``Support``.
+        negatives: patients without it.
+    """
 
     mean: float
     low: float
     high: float
     p_value: float
+    detectable: float
+    positives: int
+    negatives: int
 
 
-def interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
-    """Percentile interval of bootstrap replicates around the point estimate.
-
-    The replicates are first shifted so that their mean is the point. Without that, average precision is wrong: a record
-    drawn twice ties with itself, which raises precision in every replicate, and with rare classes the whole interval
-    lies above the estimate. AUROC has no such bias and is not moved. The point always lies inside.
-
-    Args:
-        values: [replicates]; without any the ends are NaN.
-        point: The estimate on all records.
-        level: Coverage aimed at.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, got {level}")
-    if not np.size(values):
-        return Interval(float(point), np.nan, np.nan)
-    low, high = np.quantile(_centred(values, point), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(point), float(min(low, point)), float(max(high, point)))
-
-
-def bounded_interval(values: ArrayLike, point: float, level: float = 0.95) -> Interval:
-    """``interval``, not beyond 0 and 1 unless the metric itself goes beyond, in a replicate or at the point."""
-    mean, low, high = interval(values, point, level)
-    lowest, highest = np.min(values, initial=min(mean, 0.0)), np.max(values, initial=max(mean, 1.0))
-    return Interval(mean, float(np.maximum(low, lowest)), float(np.minimum(high, highest)))
-
-
-def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, NDArray[np.float64]]:
+def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> dict[str, Floats]:
     """Macro AUROC and macro AUPRC over the classes that have both outcomes, each [R]; NaN where there is none.
 
     Args:
@@ -81,6 +75,90 @@ def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> d
     return {"macro_auroc": auroc, "macro_auprc": auprc}
 
 
+class Bootstrap:
+    """Draws of the patients of some records, on which any number of runs are scored, each once.
+
+    Intervals and differences then follow from the kept replicates, all on the same draws.
+    """
+
+    def __init__(
+        self,
+        labels: ArrayLike,
+        patient: ArrayLike,
+        replicates: int = 1000,
+        seed: int = 0,
+        metrics: Metrics = macro_metrics,
+        outcome: ArrayLike | None = None,
+    ) -> None:
+        """Draw patients.
+
+        Args:
+            labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
+            patient: [n], any ids.
+            replicates: bootstrap draws.
+            seed: of the bootstrap.
+            metrics: what to compute.
+            outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
+
+        Raises:
+            ValueError: sizes differ, or no outcome has both values.
+        """
+        self.labels = np.asarray(labels, dtype=np.float64)
+        self.metrics = metrics
+        kept = self.labels if outcome is None else np.asarray(outcome, dtype=np.float64)
+        if len(np.asarray(patient)) != len(kept):
+            raise ValueError(f"patient has {len(np.asarray(patient))} entries but labels {len(kept)} records")
+        labelled = np.array_equal(kept, self.labels[:, : kept.shape[1]], equal_nan=True)  # each class is an outcome
+        self.support: Support = support(patient, kept, averaged=labelled)
+        drawn = telling_weights(patient, kept, replicates, seed)
+        if drawn is None:
+            logger.warning("no intervals: too few patients have an outcome, or lack it, to be drawn from")
+            drawn = np.empty((len(kept), 0), dtype=np.uint16)
+        self.weights = np.column_stack([np.ones(len(kept), dtype=np.uint16), drawn])  # the first column is the point
+
+    def score(self, scores: ArrayLike) -> Replicates:
+        """Return the metrics of one run, whose scores are [n, D], on all records and on each draw."""
+        return self.metrics(self.labels, np.asarray(scores, dtype=np.float64), self.weights)
+
+    def intervals(self, runs: Sequence[Replicates], level: float = 0.95) -> dict[str, Interval]:
+        """Return the interval of each metric over runs that differ in their seed."""
+        found = {}
+        for name, values in _defined(runs).items():
+            point, error = self._estimate(values)
+            bounded = bool(((values >= 0) & (values <= 1)).all())
+            low, high = (float(end) for end in interval(point, error, level, bounded))
+            found[name] = Interval(point, low, high, *self.support[:2])
+        return found
+
+    def differences(
+        self, runs_a: Sequence[Replicates], runs_b: Sequence[Replicates], level: float = 0.95
+    ) -> dict[str, Difference]:
+        """Return a minus b of each metric; run s of b is the partner of run s of a."""
+        a, b = _defined(runs_a), _defined(runs_b)
+        found = {}
+        for name in (name for name in a if name in b):
+            point, error = self._estimate(a[name] - b[name])
+            low, high = (float(end) for end in interval(point, error, level))
+            p_value = float(error.p_value(point)) if self.support.judged else np.nan
+            found[name] = Difference(point, low, high, p_value, float(error.detectable), *self.support[:2])
+        return found
+
+    def _estimate(self, values: Floats) -> tuple[float, Spread]:
+        """Mean and standard error of values [S, 1 + R]."""
+        seeds, point = len(values), float(values[:, 0].mean())
+        drawn = values[:, 1:]
+        drawn = drawn[:, np.isfinite(drawn).all(axis=0)]
+        if drawn.shape[1] < 2:
+            return point, Spread(np.nan, np.nan)
+        patients = drawn.mean(axis=0).var(ddof=1) * self.support.inflation
+        between = within = 0.0
+        if seeds > 1:
+            between = values[:, 0].var(ddof=1)
+            around = drawn - drawn.mean(axis=1, keepdims=True)
+            within = around.var(axis=0, ddof=1).mean() * self.support.inflation
+        return point, spread(patients, between, within, seeds, self.support.freedom)
+
+
 def bootstrap_metrics(
     labels: ArrayLike,
     scores: ArrayLike,
@@ -93,9 +171,8 @@ def bootstrap_metrics(
 ) -> dict[str, Interval]:
     """Metrics, by default macro AUROC and macro AUPRC, with patient-level bootstrap intervals.
 
-    With several seeds the point is the mean over seeds of the metric, and each replicate draws patients and, with
-    replacement, as many seeds as there are: the interval covers the choice of patients and of seeds. (With few seeds
-    it understates the spread between seeds: S draws from S seeds have (S - 1) / S of the variance.)
+    With several seeds the point is the mean over seeds of the metric, and the interval covers the choice of patients
+    and of seeds. Of a single one it covers the choice of patients alone.
 
     Args:
         labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
@@ -111,8 +188,8 @@ def bootstrap_metrics(
         An interval for each metric that is defined on these records; the others are named in the log. Its ends are NaN,
         and the log says so, where draws of these patients would say nothing: see ``telling_weights``.
     """
-    points, draws = _bootstrap(labels, [_runs(scores)], patient, replicates, seed, metrics, outcome)
-    return {name: bounded_interval(draws[0][name], point, level) for name, point in points[0].items()}
+    bootstrap = Bootstrap(labels, patient, replicates, seed, metrics, outcome)
+    return bootstrap.intervals([bootstrap.score(run) for run in _runs(scores)], level)
 
 
 def paired_difference(
@@ -140,8 +217,8 @@ def paired_difference(
         outcome: As in ``bootstrap_metrics``.
 
     Returns:
-        A difference for each metric that is defined on these records; p is (1 + replicates on the other side of 0) /
-        (1 + replicates), doubled and at most 1, as where there are no intervals either.
+        A difference for each metric that is defined on these records; its p-value is that of a t test, and NaN where
+        there are too few patients to judge.
 
     Raises:
         ValueError: The shapes of ``scores_a`` and ``scores_b`` differ.
@@ -149,81 +226,47 @@ def paired_difference(
     a, b = _runs(scores_a), _runs(scores_b)
     if a.shape != b.shape:
         raise ValueError(f"scores_a {a.shape} and scores_b {b.shape} must be paired: same seeds, records and classes")
-    points, draws = _bootstrap(labels, [a, b], patient, replicates, seed, metrics, outcome)
-    found = {}
-    for name in points[0]:
-        point, values = points[0][name] - points[1][name], draws[0][name] - draws[1][name]
-        found[name] = Difference(*interval(values, point, level), p_value=_two_sided(_centred(values, point)))
-    return found
+    bootstrap = Bootstrap(labels, patient, replicates, seed, metrics, outcome)
+    return bootstrap.differences([bootstrap.score(run) for run in a], [bootstrap.score(run) for run in b], level)
 
 
-def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+def holm(p_values: ArrayLike) -> Floats:
     """P-values adjusted for many comparisons by Holm's step-down method (family-wise error, any dependence).
 
     The k-th smallest of m is multiplied by m - k + 1, never falls below an earlier one, and is at most 1.
 
     Args:
-        p_values: [m].
+        p_values: [m]; NaN where nothing was tested, which counts as no comparison.
 
     Returns:
         [m], in the order given.
     """
     p = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
+    if p.ndim != 1 or not (np.isnan(p) | ((p >= 0) & (p <= 1))).all():
         raise ValueError(f"p_values must be a list of numbers in [0, 1], got {p.tolist()}")
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN is sorted last
+    adjusted = np.full_like(p, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
     return adjusted
 
 
-def _runs(scores: ArrayLike) -> NDArray[np.float64]:
+def format_p(p_value: float) -> str:
+    """Return a p-value as a sentence has it: "p 0.032", "p < 0.001", or "too few to judge" where there is none."""
+    if np.isnan(p_value):
+        return "too few to judge"
+    return f"p {p_value:.3f}" if p_value >= 0.001 else "p < 0.001"
+
+
+def _runs(scores: ArrayLike) -> Floats:
     score = np.asarray(scores, dtype=np.float64)
     if score.ndim not in (2, 3):
         raise ValueError(f"scores must be [records, classes] or [seeds, records, classes], got shape {score.shape}")
     return score[None] if score.ndim == 2 else score
 
 
-def _bootstrap(
-    labels: ArrayLike,
-    models: list[NDArray[np.float64]],
-    patient: ArrayLike,
-    replicates: int,
-    seed: int,
-    metrics: Metrics,
-    outcome: ArrayLike | None,
-) -> tuple[list[dict[str, float]], list[dict[str, NDArray[np.float64]]]]:
-    """By name, point and replicates [R] of each metric for each model, all on the same draws."""
-    label = np.asarray(labels, dtype=np.float64)
-    kept = label if outcome is None else np.asarray(outcome, dtype=np.float64)
-    if undefined_classes(kept).all():
-        raise ValueError("no class has both a positive and a negative record, so there is nothing to bootstrap")
-    drawn = telling_weights(patient, kept, replicates, seed)
-    if drawn is None:
-        logger.warning("no intervals: too few patients have an outcome, or lack it, to be drawn from")
-        drawn = np.empty((len(label), 0), dtype=np.uint16)
-    weights = np.column_stack([np.ones(len(label), dtype=np.uint16), drawn])  # the first column is the point
-    seeds = len(models[0])
-    chosen = np.random.default_rng([seed, seeds]).integers(seeds, size=(seeds, drawn.shape[1]))
-    points, values = [], []
-    for runs in models:
-        each = [metrics(label, run, weights) for run in runs]
-        found = {name: np.stack([run[name] for run in each]) for name in each[0]}  # [seed, 1 + replicate]
-        if left_out := [name for name, value in found.items() if np.isnan(value[:, 0]).any()]:
-            logger.warning("left out, since these records do not define it: %s", ", ".join(left_out))
-        found = {name: value for name, value in found.items() if name not in left_out}
-        points.append({name: float(value[:, 0].mean()) for name, value in found.items()})
-        values.append(
-            {name: np.take_along_axis(value[:, 1:], chosen, axis=0).mean(axis=0) for name, value in found.items()}
-        )
-    return points, values
-
-
-def _centred(values: ArrayLike, point: float) -> NDArray[np.float64]:
-    replicates = np.asarray(values, dtype=np.float64)
-    return replicates - (replicates.mean() - point) if len(replicates) else replicates
-
-
-def _two_sided(values: NDArray[np.float64]) -> float:
-    below, above = np.count_nonzero(values <= 0), np.count_nonzero(values >= 0)
-    return float(min(1.0, 2 * (1 + min(below, above)) / (1 + len(values))))
+def _defined(runs: Sequence[Replicates]) -> dict[str, Floats]:
+    """By name, values [S, 1 + R] of the metrics that these records define; the others are named in the log."""
+    stacked = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    if left_out := [name for name, values in stacked.items() if np.isnan(values[:, 0]).any()]:
+        logger.warning("left out, since these records do not define it: %s", ", ".join(left_out))
+    return {name: values for name, values in stacked.items() if name not in left_out}

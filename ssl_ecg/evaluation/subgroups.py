@@ -11,11 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from ssl_ecg.evaluation.intervals import Metrics, bounded_interval
+from ssl_ecg.evaluation.intervals import Interval, Metrics, bootstrap_metrics
 from ssl_ecg.evaluation.metrics import undefined_classes
-from ssl_ecg.evaluation.resampling import telling_weights
 
 AGE_BANDS = {"below 50": 0.0, "50 to 64": 50.0, "65 to 79": 65.0, "80 and above": 80.0}
 """Name of each band and the age at which it begins, in years."""
@@ -84,9 +83,10 @@ def subgroup_metrics(
         seed: of the bootstrap.
 
     Returns:
-        A row a column, group and metric: ``column``, ``group``, ``records``, ``patients``, ``positives_OUTCOME`` for
-        each outcome, ``metric``, ``mean``, ``low``, ``high``. What a group does not define is NaN, and so is its
-        interval where draws of its patients would say nothing: see ``telling_weights``.
+        A row a column, group and metric: ``column``, ``group``, ``records``, ``patients``, ``positives_OUTCOME`` and
+        ``negatives_OUTCOME`` (records) for each outcome, ``metric``, ``mean``, ``low``, ``high``. What a group does
+        not define is NaN, and so is its interval where draws of its patients would say nothing: see
+        ``telling_weights``.
     """
     target, score, person = np.asarray(targets), np.asarray(scores, dtype=np.float64), np.asarray(patient)
     known = np.asarray(outcome, dtype=np.float64)
@@ -95,33 +95,27 @@ def subgroup_metrics(
     for column, members in groups.items():
         for group in members.categories:
             here = np.flatnonzero(members == group)
-            positives = np.nansum(known[here], axis=0).astype(int)
+            counts = {"positives": np.sum(known[here] == 1, axis=0), "negatives": np.sum(known[here] == 0, axis=0)}
             described = {
                 "column": column,
                 "group": group,
                 "records": len(here),
                 "patients": len(np.unique(person[here])),
-                **{f"positives_{name}": count for name, count in zip(outcomes, positives, strict=True)},
+                **{
+                    f"{value}_{name}": count
+                    for value, each in counts.items()
+                    for name, count in zip(outcomes, each.tolist(), strict=True)
+                },
             }
-            found = _measured(target[here], score[here], person[here], known[here], metrics, replicates, seed)
+            found: dict[str, Interval] = {}
+            if not undefined_classes(known[here]).all():
+                found = bootstrap_metrics(
+                    target[here], score[here], person[here], replicates, seed, metrics=metrics, outcome=known[here]
+                )
             for metric in names:
-                interval = found.get(metric, (np.nan,) * 3)
-                rows.append({**described, "metric": metric, **dict(zip(("mean", "low", "high"), interval))})
+                ends = found[metric][:3] if metric in found else (np.nan,) * 3
+                rows.append({**described, "metric": metric, **dict(zip(("mean", "low", "high"), ends))})
     return pd.DataFrame(rows)
-
-
-def _measured(
-    target: NDArray, score: NDArray, person: NDArray, known: NDArray, metrics: Metrics, replicates: int, seed: int
-) -> dict[str, tuple[float, float, float]]:
-    """Mean, low and high of each metric of one group; nothing where no outcome has both values."""
-    if undefined_classes(known).all():
-        return {}
-    point = {name: float(value[0]) for name, value in metrics(target, score, np.ones((len(target), 1))).items()}
-    weights = telling_weights(person, known, replicates, seed)
-    if weights is None:
-        return {name: (value, np.nan, np.nan) for name, value in point.items()}
-    drawn = metrics(target, score, weights.astype(np.float64))
-    return {name: bounded_interval(drawn[name], value) for name, value in point.items()}
 
 
 def _age_bands(values: pd.Series) -> pd.Categorical:

@@ -8,17 +8,21 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ssl_ecg.evaluation import Metric
+from ssl_ecg.evaluation import SIGNIFICANCE, Metric, format_p
 from ssl_ecg.report.figures import arm_label, is_difference, percent, signed
 
 MAIN_DIFFERENCE = "pretrained_finetune - scratch"
 CONTROL_DIFFERENCE = "pretrained_probe - random_probe"
-SIGNIFICANCE = 0.05
-VERDICTS = ("better", "worse", "no clear difference")
+TOO_FEW = "too few to judge"
+VERDICTS = ("better", "worse", "no clear difference", TOO_FEW)
 
 
 class Finding(NamedTuple):
-    """One paired difference at one label fraction; ``verdict`` is one of ``VERDICTS``, ``p_value`` NaN if not given."""
+    """One paired difference at one label fraction.
+
+    ``verdict`` is one of ``VERDICTS``; ``p_value``, ``detectable`` (the difference that 80 % power finds) and the
+    counts of test patients are NaN if not given.
+    """
 
     difference: str
     fraction: float
@@ -27,11 +31,19 @@ class Finding(NamedTuple):
     high: float
     verdict: str
     p_value: float = math.nan
+    detectable: float = math.nan
+    positives: float = math.nan
+    negatives: float = math.nan
 
 
-def verdict(low: float, high: float, p_value: float = math.nan, lower_is_better: bool = False) -> str:
-    """What a difference allows one to say: nothing where its interval contains 0 or its corrected p is .05 or more."""
-    if p_value >= SIGNIFICANCE:
+def verdict(low: float, high: float, p_value: float | None = None, lower_is_better: bool = False) -> str:
+    """What a difference allows one to say: nothing where its interval contains 0 or its corrected p is .05 or more.
+
+    A p-value of NaN is one that too few patients do not allow; None where the table has no p-values.
+    """
+    if p_value is not None and math.isnan(p_value):
+        return TOO_FEW
+    if p_value is not None and p_value >= SIGNIFICANCE:
         return "no clear difference"
     if lower_is_better:
         low, high = -high, -low
@@ -44,8 +56,8 @@ def findings(summary: pd.DataFrame, metric: Metric) -> list[Finding]:
     """The paired differences of one task, by difference (pretrained and fine-tuned against scratch first) and fraction.
 
     Args:
-        summary: ``arm, fraction, metric, mean, low, high`` and, if there, ``p_value``; differences are rows whose arm
-            is "a - b".
+        summary: ``arm, fraction, metric, mean, low, high`` and, if there, ``p_value``, ``detectable``, ``positives``
+            and ``negatives``; differences are rows whose arm is "a - b".
         metric: Which rows, and which way is better.
     """
     rows = summary[is_difference(summary["arm"]) & (summary["metric"] == metric.name)]
@@ -53,9 +65,9 @@ def findings(summary: pd.DataFrame, metric: Metric) -> list[Finding]:
     found = []
     for arm in order:
         for row in rows[rows["arm"] == arm].sort_values("fraction").itertuples():
-            p_value = getattr(row, "p_value", math.nan)
-            clear = verdict(row.low, row.high, p_value, metric.lower_is_better)
-            found.append(Finding(str(arm), row.fraction, row.mean, row.low, row.high, clear, p_value))
+            clear = verdict(row.low, row.high, getattr(row, "p_value", None), metric.lower_is_better)
+            optional = (getattr(row, name, math.nan) for name in ("p_value", "detectable", "positives", "negatives"))
+            found.append(Finding(str(arm), row.fraction, row.mean, row.low, row.high, clear, *optional))
     return found
 
 
@@ -68,8 +80,9 @@ def headline(found: Sequence[Finding]) -> str:
     if not found:
         return "This comparison holds no pair of arms to tell whether pretraining pays."
     first = [f for f in found if f.difference == found[0].difference]
-    better, worse, unclear = ([f for f in first if f.verdict == kind] for kind in VERDICTS)
+    better, worse, unclear, few = ([f for f in first if f.verdict == kind] for kind in VERDICTS)
     rest = f"; at {_at(unclear)} there is no clear difference" if unclear else ""
+    rest += f"; at {_at(few)} there are too few patients to judge" if few else ""
     if better and worse:
         return (
             f"It depends: with {_at(better)} of the labels pretraining pays, with {_at(worse)} it is worse{rest}."
@@ -79,7 +92,10 @@ def headline(found: Sequence[Finding]) -> str:
         return f"Pretraining pays here with {_at(better)} of the labels{rest}.{_doubt(better, found)}"
     if worse:
         return f"Pretraining does not pay here: it is worse with {_at(worse)} of the labels{rest}."
-    return f"Pretraining makes no clear difference here, with {_at(unclear)} of the labels."
+    if not unclear:
+        return f"Too few test patients to judge whether pretraining pays, with {_at(few)} of the labels."
+    few_too = f"; at {_at(few)} there are too few patients to judge" if few else ""
+    return f"Pretraining makes no clear difference here, with {_at(unclear)} of the labels{few_too}."
 
 
 def _doubt(better: Sequence[Finding], found: Sequence[Finding]) -> str:
@@ -104,13 +120,23 @@ def sentences(found: Sequence[Finding], metric: Metric) -> list[str]:
         if not math.isnan(largest.low):
             interval = f"95\N{NO-BREAK SPACE}% interval {signed(largest.low, 3)} to {signed(largest.high, 3)}"
         if not math.isnan(largest.p_value):
-            interval += f", corrected p {largest.p_value:.3f}"
+            interval += f", corrected {format_p(largest.p_value)}"
         told.append(
             f"{first} against {second[0].lower()}{second[1:]}: {counts}. The largest difference in "
             f"{label} is {signed(largest.mean, 3)} ({interval}), "
-            f"at {percent(largest.fraction)}."
+            f"at {percent(largest.fraction)}.{_could_find(rows)}"
         )
     return told
+
+
+def _could_find(rows: Sequence[Finding]) -> str:
+    """What these data could have found: the range of the detectable differences over fractions."""
+    every = [f.detectable for f in rows if not math.isnan(f.detectable)]
+    if not every:
+        return ""
+    least, most = (f"{end:.3f}" for end in (min(every), max(every)))
+    span = least if least == most else f"{least} to {most}, by fraction,"
+    return f" True differences of {span} would be found with 80\N{NO-BREAK SPACE}% power."
 
 
 def _at(group: Sequence[Finding]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_ecg.evaluation import Metric, described
+from ssl_ecg.evaluation import Metric, described, format_p
 from ssl_ecg.explain.style import INK, LINE, PAPER
 from ssl_ecg.report import answer, figures
 from ssl_ecg.runs import write_atomically
@@ -69,6 +69,7 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "number": _number,
+        "p": lambda value: "\N{EN DASH}" if value != value else format_p(value).removeprefix("p "),
         "setting": lambda value: f"{value:,.6g}" if isinstance(value, float) else _number(value),
         "percent": figures.percent,
         "signed": lambda value: figures.signed(value, 3),
@@ -127,6 +128,8 @@ def _task(
         "sentences": answer.sentences(found[metrics[0].name], metrics[0]),
         "findings": found,
         "p_values": "p_value" in summary,
+        "detectable": "detectable" in summary,
+        "counted": {"positives", "negatives"} <= set(summary),
         "blanks": bool(summary["low"].isna().any()),
         "figures": drawn,
         "metrics": metrics,
@@ -147,8 +150,10 @@ def _per_class(table: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
     metrics = [name for name in metrics if name in table]
     for fraction, rows in table.groupby("fraction") if len(table) and metrics else ():
         cells = {(row[0], row[1]): row[2:] for row in rows[["class", "arm", *metrics]].itertuples(index=False)}
-        positives = rows.drop_duplicates("class").set_index("class")["positives_test"].to_dict()
-        pages.append({"fraction": fraction, "arms": list(rows["arm"].unique()), "positives": positives, "cells": cells})
+        counts = [name for name in ("positives_test", "negatives_test") if name in rows]
+        counted = {row[0]: row[1:] for row in rows[["class", *counts]].itertuples(index=False)}
+        arms = list(rows["arm"].unique())
+        pages.append({"fraction": fraction, "arms": arms, "counts": counts, "classes": counted, "cells": cells})
     return pages
 
 

@@ -99,7 +99,7 @@ def ablate(
         command: recorded as how it was made.
 
     Returns:
-        The summary: columns task, arm, fraction, seeds, metric, mean, low, high, p_value.
+        The summary: columns as those of ``compare``.
     """
     from ssl_ecg.report import draw_ablation
 

@@ -65,7 +65,8 @@ def compare(
         command: recorded as how it was made.
 
     Returns:
-        The summary: columns task, arm, fraction, seeds, metric, mean, low, high.
+        The summary: columns task, arm, fraction, seeds, metric, mean, low, high, positives,
+            negatives, p_value, detectable (docs/evaluation.md).
     """
     from ssl_ecg.report import write_report
 

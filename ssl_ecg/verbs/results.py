@@ -45,6 +45,7 @@ class Tested:
     def metrics(self, task: Task, scores: np.ndarray) -> dict[str, float]:
         """Return the task's metrics of scores [n, S], each with the ends of its interval; NaN where it has none.
 
+        ``positive_patients`` and ``negative_patients`` stand behind these intervals, of the rarest outcome.
         Where patients are unknown, ``records_of_unknown_patients`` says of how many records; each counts as a patient.
         """
         from ssl_ecg.evaluation import bootstrap_metrics
@@ -57,11 +58,11 @@ class Tested:
             metrics=task.weighted_metrics,
             outcome=labels.outcome[index],
         )
-        metrics = {
-            name if part == "mean" else f"{name}_{part}": value
-            for name, interval in found.items()
-            for part, value in interval._asdict().items()
-        }
+        metrics: dict[str, float] = {}
+        for name, interval in found.items():
+            metrics |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        for interval in list(found.values())[:1]:  # the same patients for each
+            metrics |= {"positive_patients": float(interval.positives), "negative_patients": float(interval.negatives)}
         if unknown := np.count_nonzero(~self.archive.patient_known[self.rows]):
             metrics["records_of_unknown_patients"] = float(unknown)
         return metrics

@@ -52,7 +52,12 @@ def test_writes_one_row_a_run_and_the_published_columns(finished: Path) -> None:
     }
     assert (summary["low"] <= summary["mean"]).all()
     assert (summary["mean"] <= summary["high"]).all()
-    assert summary.loc[summary["arm"].str.contains(" - "), "p_value"].between(0, 1).all()
+    assert list(summary.columns[8:]) == ["positives", "negatives", "p_value", "detectable"]
+    difference = summary["arm"].str.contains(" - ")
+    enough = difference & (summary[["positives", "negatives"]].min(axis=1) >= 10)
+    assert summary.loc[enough, "p_value"].between(0, 1).all()
+    assert (summary.loc[difference, "detectable"] > 0).all()
+    assert summary.loc[~difference, ["p_value", "detectable"]].isna().all(axis=None)
 
 
 def test_numbers_are_those_of_the_stored_scores(study, finished: Path) -> None:

@@ -86,7 +86,7 @@ def test_each_group_is_measured_as_if_it_were_alone(tested: dict[str, np.ndarray
         labels, scores, tested["patient"], groups, macro_metrics, labels, ("AF", "LBBB"), replicates=200, seed=3
     )
     assert list(table) == [
-        *("column", "group", "records", "patients", "positives_AF", "positives_LBBB"),
+        *("column", "group", "records", "patients", "positives_AF", "positives_LBBB", "negatives_AF", "negatives_LBBB"),
         *("metric", "mean", "low", "high"),
     ]
     assert table["group"].tolist() == [name for name in order for _ in range(2)]
@@ -99,10 +99,11 @@ def test_each_group_is_measured_as_if_it_were_alone(tested: dict[str, np.ndarray
             expected = np.mean([reference(labels[k, c], scores[k, c]) for c, k in enumerate(known)])
             assert by.loc[(name, metric), "mean"] == pytest.approx(expected)
         alone = bootstrap_metrics(labels[here], scores[here], tested["patient"][here], 200, 3)["macro_auroc"]
-        assert tuple(by.loc[(name, "macro_auroc"), ["mean", "low", "high"]]) == pytest.approx(alone)
+        assert tuple(by.loc[(name, "macro_auroc"), ["mean", "low", "high"]]) == pytest.approx(alone[:3])
         row = by.loc[(name, "macro_auroc")]
         assert (row["records"], row["patients"]) == (here.sum(), len(np.unique(tested["patient"][here])))
         assert row["positives_AF"] == np.nansum(labels[here, 0])
+        assert row["negatives_AF"] == (labels[here, 0] == 0).sum()
     assert by.loc[("weak", "macro_auroc"), "high"] < by.loc[("strong", "macro_auroc"), "low"]
     tiny = by.loc[("tiny", "macro_auroc")]
     assert 0 <= tiny["mean"] <= 1

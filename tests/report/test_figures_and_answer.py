@@ -130,6 +130,28 @@ def test_verdict_needs_the_corrected_p_value_too():
     assert [f.verdict for f in found] == ["better", *["no clear difference"] * 3]
 
 
+def test_too_few_patients_are_not_judged_and_said_to_be_too_few():
+    table = summary(intervals=((0.02, 0.1),) * 4)
+    difference = table["arm"].str.contains(" - ")
+    table.loc[difference, "p_value"] = [np.nan, 0.01, 0.3, np.nan]
+    found = findings(table, MACRO_AUROC)
+    assert [f.verdict for f in found] == ["too few to judge", "better", "no clear difference", "too few to judge"]
+    told = headline(found).replace("\N{NO-BREAK SPACE}", " ")
+    assert "at 1 and 100 % there are too few patients to judge" in told
+    table.loc[difference, "p_value"] = np.nan
+    told = headline(findings(table, MACRO_AUROC)).replace("\N{NO-BREAK SPACE}", " ")
+    assert told == "Too few test patients to judge whether pretraining pays, with 1, 5, 10 and 100 % of the labels."
+
+
+def test_sentence_tells_what_could_have_been_found():
+    table = summary()
+    table.loc[table["arm"].str.contains(" - "), "detectable"] = [0.08, 0.05, 0.04, 0.031]
+    (told,) = sentences(findings(table, MACRO_AUROC), MACRO_AUROC)
+    assert told.endswith(
+        "True differences of 0.031 to 0.080, by fraction, would be found with 80\N{NO-BREAK SPACE}% power."
+    )
+
+
 def test_a_lower_error_is_better():
     table = summary(intervals=((0.001, 0.1), (-0.1, -0.001), (-0.1, 0.1), (0.0, 0.0)))
     found = findings(table.assign(metric="brier_at_horizon"), BRIER_AT_HORIZON)

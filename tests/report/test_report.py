@@ -218,6 +218,21 @@ def test_corrected_p_values_are_shown_where_given(folder):
     assert text.count("0.037") == 3  # two rows, and the sentence of the larger difference
 
 
+def test_counts_and_detectable_differences_stand_beside_intervals(folder):
+    assert "Detectable" not in write_report(folder).read_text()
+    edit(folder / "summary.csv", positives=8, negatives=175, detectable=0.0456, p_value=np.nan)
+    edit(folder / "per_class.csv", negatives_test=142)
+    text = " ".join(Page(write_report(folder).read_text()).text.split())
+    assert text.count("8 / 175") == 2 * 2 * len(ARMS) + 2  # two metrics, two fractions, and two differences
+    assert text.count("0.046") == 3
+    assert "too few to judge" in text
+    assert "Too few test patients to judge whether pretraining pays" in text
+    assert "Negativesin test" in text
+    assert "NORM41142" in text.replace(" ", "")
+    edit(folder / "summary.csv", p_value=0.00003)
+    assert "< 0.001" in Page(write_report(folder).read_text()).text
+
+
 def test_the_same_tables_give_the_same_page(folder):
     assert write_report(folder).read_bytes() == write_report(folder, "again.html").read_bytes()
 

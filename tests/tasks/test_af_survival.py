@@ -149,7 +149,7 @@ def test_intervals_hold_their_point_and_tell_models_apart() -> None:
     differences = paired_difference(targets, truth, guess, patient, 200, **given)
     assert differences["c_index"].low > 0
     assert differences["brier_at_horizon"].high < 0
-    assert differences["c_index"].p_value == pytest.approx(2 / 201)
+    assert differences["c_index"].p_value < 0.001
 
 
 @pytest.mark.parametrize("options", OPTIONS)

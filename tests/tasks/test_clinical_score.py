@@ -60,7 +60,7 @@ def test_models_are_weighed_on_validation_and_ranked_on_test(efron: Callable[...
         assert table.loc[model, "c_index_low"] < expected < table.loc[model, "c_index_high"]
     assert both["gain"] == pytest.approx(both["c_index"] - table.loc["score", "c_index"])
     assert 0 < both["gain_low"] < both["gain"] < both["gain_high"]
-    assert both["gain_p_value"] == pytest.approx(2 / 201)
+    assert both["gain_p_value"] < 0.001
     assert np.isnan(table.loc["score", "gain"])
 
 
