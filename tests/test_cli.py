@@ -36,6 +36,7 @@ PATHS = {
     "label_lvef": ("archive", "echo.csv", "labels.csv"),
     "pretrain": ("archive", "out"),
     "probe": DATA,
+    "few_shots": DATA,
     "finetune": DATA,
     "evaluate": ("model", "archive", "labels.csv", "out"),
     "compare": DATA,
