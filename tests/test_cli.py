@@ -37,6 +37,7 @@ PATHS = {
     "pretrain": ("archive", "out"),
     "probe": DATA,
     "few_shots": DATA,
+    "review_labels": DATA,
     "finetune": DATA,
     "evaluate": ("model", "archive", "labels.csv", "out"),
     "compare": DATA,
