@@ -36,6 +36,8 @@ PATHS = {
     "label_lvef": ("archive", "echo.csv", "labels.csv"),
     "pretrain": ("archive", "out"),
     "probe": DATA,
+    "few_shots": DATA,
+    "review_labels": DATA,
     "finetune": DATA,
     "evaluate": ("model", "archive", "labels.csv", "out"),
     "compare": DATA,

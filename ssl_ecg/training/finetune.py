@@ -33,7 +33,7 @@ from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.stops import FiniteLoss, told_of_memory
-from ssl_ecg.views import Augment, random_crop
+from ssl_ecg.views import Augment, random_crop, semantic_views
 
 EVALUATION_BATCH = 256
 
@@ -161,7 +161,7 @@ class FinetuneModule(pl.LightningModule):
         """Return the task's loss on augmented crops."""
         signal, recorded, leads = self.model.encoder.prepare(batch["signal"], batch["recorded"], batch["leads"])
         signal, recorded = random_crop(signal, recorded, self.crop)
-        signal = self.augment(signal, recorded, leads)
+        crop, signal = signal, self.augment(signal, recorded, leads)
         if self.settings.attention:
             steps, counted, present = self.model.steps(signal, recorded, leads)
             features = self.model.pool(steps, counted, present)
@@ -169,6 +169,8 @@ class FinetuneModule(pl.LightningModule):
             features = self.model.features(signal, recorded, leads)
         loss = self.model.task.loss(self.model.head(features), batch["targets"])
         if self.settings.supervised_contrastive:
+            if self.settings.semantic_views:
+                features = self._of_views(crop, recorded, leads, batch["targets"])
             attraction = supervised_contrastive_loss(features, batch["targets"])
             loss = loss + self.settings.supervised_contrastive * attraction
         if self.settings.attention:
@@ -177,6 +179,15 @@ class FinetuneModule(pl.LightningModule):
             loss = loss + self.settings.attention * apart
         self._losses.append(loss.detach())
         return loss
+
+    def _of_views(self, crop: Tensor, recorded: Tensor, leads: Tensor, targets: Tensor) -> Tensor:
+        """Return the features of both semantic views of crops, [2, B, D]."""
+        classes = self.model.task.classes
+        ordered = [classes.index(name) for name in self.settings.keep_order]
+        # A label that is not known may be one of them.
+        in_order = (targets[:, ordered] != 0).any(1)
+        views = semantic_views(crop, recorded, leads, self.model.encoder.sampling_rate, in_order)
+        return torch.stack([self.model.features(self.augment(v, recorded, leads), recorded, leads) for v in views])
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Collect logits of records."""
@@ -257,6 +268,8 @@ def finetune(
     for name in ("supervised_contrastive", "attention"):
         if getattr(settings, name) and not task.of_labels:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
+    if unknown := sorted(set(settings.keep_order) - set(task.classes)):
+        raise ValueError(f"keep_order={unknown}: are no classes; choose of {', '.join(task.classes)}")
     if settings.attention and type(encoder.backbone).forward is not Backbone.forward:
         raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")
     informative = task.informative(train[1])

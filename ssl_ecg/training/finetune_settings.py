@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Le
+from pydantic import model_validator
 
 from ssl_ecg.settings import Settings
 from ssl_ecg.tasks import WindowSettings
@@ -48,6 +49,11 @@ class FinetuneSettings(Settings):
     supervised_contrastive: Annotated[float, Ge(0)] = 0.0
     """weight of the supervised contrastive loss, by which features of records with common labels attract each other,
     beside the task's; 0 is off. For tasks whose targets are labels"""
+    semantic_views: bool = False
+    """let the supervised contrastive loss compare two views of each ECG that keep what its labels mean (sCL-ST): beats
+    joined in another order, and noise or smoothing between beats"""
+    keep_order: tuple[str, ...] = ()
+    """classes whose meaning is the order of beats, such as rhythms: the beats of their records stay in order"""
     attention: Annotated[float, Ge(0)] = 0.0
     """weight of xECGNet's attention regulariser (``ssl_ecg.tasks.attention``), by which features are large where the
     head finds the true classes; 0 is off. For labels, and backbones that pool steps"""
@@ -59,6 +65,16 @@ class FinetuneSettings(Settings):
     """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true"""
     seed: Annotated[int, Ge(0)] = 0
     """of everything random"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.semantic_views and not self.supervised_contrastive:
+            raise ValueError("semantic_views=True: no loss compares them; give supervised_contrastive a weight")
+        if self.keep_order and not self.semantic_views:
+            raise ValueError(
+                f"keep_order={list(self.keep_order)}: no beat is moved; leave it out, or add semantic_views"
+            )
+        return self
 
     @property
     def norms_kept(self) -> bool:

@@ -13,6 +13,7 @@ from ssl_ecg.views.masks import (
 )
 from ssl_ecg.views.r_peak_detector import find_r_peaks
 from ssl_ecg.views.segments import adjacent_segments, random_crop
+from ssl_ecg.views.semantic import semantic_views
 
 __all__ = [
     "AUGMENTATIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "random_crop",
     "random_mask",
     "restore_tokens",
+    "semantic_views",
     "take_tokens",
     "visible_count",
 ]

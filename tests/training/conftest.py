@@ -100,6 +100,8 @@ def tiny_finetuning() -> FinetuneSettings:
         windows=WindowSettings(),
         augment={},
         supervised_contrastive=0.0,
+        semantic_views=False,
+        keep_order=(),
         attention=0.0,
         one_per_patient=False,
         evaluations=4,

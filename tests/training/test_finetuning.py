@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from ssl_ecg.tasks import Classifier, LinearProbe, WindowSettings, create_task, 
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups, start_as_probe
+from ssl_ecg.views import semantic_views
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +95,42 @@ def test_records_with_common_labels_attract_each_other_where_wanted(
     attraction = supervised_contrastive_loss(features, targets)
     assert float(attraction.detach()) > 0.5
     torch.testing.assert_close(with_it, without + 0.3 * attraction)
+
+
+def test_semantic_views_of_a_record_and_of_those_with_common_labels_attract_each_other(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views: list[Tensor] = []
+
+    def spy(*given: Any) -> Tensor:
+        views.append(semantic_views(*given))
+        return views[-1]
+
+    monkeypatch.setattr(sys.modules[FinetuneModule.__module__], "semantic_views", spy)
+    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
+    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
+    targets = targets.clone()
+    targets[0, 1] = np.nan
+    slow = ((targets[:, 1] == 1) | targets[:, 1].isnan()).numpy()
+    batch = {
+        **{name: torch.from_numpy(part) for name, part in labelled.archive.read(rows.numpy())._asdict().items()},
+        "targets": targets,
+    }
+    settings = tiny_finetuning.replace(
+        supervised_contrastive=0.3, semantic_views=True, keep_order=("sinus_bradycardia",)
+    )
+    loss = FinetuneModule(model, settings).training_step(batch, 0)
+    signal, recorded, leads = model.encoder.prepare(batch["signal"], batch["recorded"], batch["leads"])
+    moved = (views[0][0] - signal).abs().amax((1, 2)) > 0
+    assert not moved[slow].any()
+    assert moved[~slow].any()
+    features = torch.stack([model.features(view, recorded, leads) for view in views[0]])
+    expected = model.task.loss(model.head(model.features(signal, recorded, leads)), targets)
+    torch.testing.assert_close(loss, expected + 0.3 * supervised_contrastive_loss(features, targets))
+    finished = run(labelled, settings.replace(crop=2.5, augment={"gaussian_noise": 0.1}))
+    assert np.isfinite([row["validation_loss"] for row in finished.curve]).all()
+    with pytest.raises(ValueError, match=r"keep_order=\['flutter'\]: are no classes; choose of sinus_rhythm"):
+        run(labelled, settings.replace(keep_order=("flutter",)))
 
 
 @pytest.mark.parametrize("windows", [WindowSettings(), WindowSettings(seconds=2.5, over="features")])
@@ -390,6 +428,7 @@ def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: F
         {"crop": 0.0},
         {"supervised_contrastive": -0.1},
         {"attention": -1.0},
+        {"semantic_views": True},
     ],
 )
 def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None:
