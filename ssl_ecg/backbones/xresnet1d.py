@@ -123,7 +123,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         pooling: str = "mean",
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
-        """Build one.
+        """Residual network with the bag of tricks (He et al. 2019), for signals.
 
         Args:
             in_leads: leads of the signal.

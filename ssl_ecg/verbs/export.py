@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ssl_ecg.runs import lock, read_metrics
 from ssl_ecg.settings import Settings
+from ssl_ecg.verbs._records import refuse_other
 from ssl_ecg.verbs.verb import console, verb
 
 if TYPE_CHECKING:
@@ -81,8 +82,7 @@ def export(model: str | Path | Classifier, out: str | Path, *, settings: VerbSet
     from ssl_ecg.tasks import load_model
 
     out = Path(out)
-    if other := [name for name in ("archive.json", "config.json", "metrics.json") if (out / name).exists()]:
-        raise ValueError(f"out={str(out)!r}: holds {other[0]} of another command; choose another folder")
+    refuse_other(out, own="model.json")
     classifier = load_model(model) if isinstance(model, str | Path) else model
     exported = export_program(classifier)
     runs = {"PyTorch": run_eager(classifier)}
