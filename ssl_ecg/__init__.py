@@ -1,8 +1,9 @@
 """Self-supervised pretraining on 12-lead ECG archives, and an honest comparison with supervised baselines.
 
 Every verb of the command line is a function here: ``ssl_ecg.pretrain("archive", "encoder", epochs=3)`` is
-``ssl-ecg pretrain archive encoder epochs=3``. Everything is imported where it is used, so that ``import ssl_ecg`` stays
-fast.
+``ssl-ecg pretrain archive encoder epochs=3``. ``list`` and ``explain`` alone, names that are taken
+in Python, end in an underscore here: ``ssl_ecg.list_("tasks")``. Everything is imported where it is used, so that
+``import ssl_ecg`` stays fast.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"ssl_ecg.{name}")
     from ssl_ecg.verbs import VERBS
 
-    if name in VERBS:
-        return VERBS[name]
+    if (verb := name.removesuffix("_")) in VERBS:
+        return VERBS[verb]
     raise AttributeError(f"module 'ssl_ecg' has no attribute {name!r}")
 
 

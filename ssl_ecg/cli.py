@@ -6,8 +6,6 @@ Everything here comes from the verbs: their paths, their settings, and the docum
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib.util
 import logging
 import re
 import shlex
@@ -16,7 +14,8 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -25,8 +24,9 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from ssl_ecg import __version__
 from ssl_ecg.settings import Choice, Group, Settings, options_of
-from ssl_ecg.verbs.verb import VERBS, Verb, console
+from ssl_ecg.verbs.verb import VERBS, Verb, console, summary_of
 
 _SETTING = re.compile(r"[A-Za-z_][\w.-]*=")
 _USAGE = "ssl-ecg VERB PATHS... [name=value ...]"
@@ -51,6 +51,20 @@ logger = logging.getLogger(__name__)
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+    def refuse_unknown(self, arguments: Sequence[str]) -> None:
+        """Refuse flags that are none, with the flag or the spelling that was meant."""
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if not name.startswith("-") or name in self._option_string_actions:
+                continue
+            plain = name.strip("-").replace("-", "_")
+            if near := get_close_matches(name, flags, n=1):
+                meant = f"did you mean {near[0]}?"
+            else:
+                meant = f"settings have no dashes: {plain or 'name'}={value if equals else 'VALUE'}"
+            raise ValueError(f"{argument}: there is no such flag; {meant}")
 
 
 class _Stopped(SystemExit):
@@ -84,26 +98,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print-config", action="store_true")
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--version", action="store_true")
+    parser.add_argument("--completion", action="store_true")
     name = "ssl-ecg"
     try:
+        parser.refuse_unknown(arguments)
         options = parser.parse_intermixed_args(arguments)
+        if options.version or options.completion:
+            sys.stdout.write(f"ssl_ecg {__version__}\n" if options.version else _completion())
+            return 0
         if not options.words:
             if not options.help:
                 raise ValueError(f"verb: must be given; choose one of {', '.join(VERBS.names())}")
             _print_verbs()
             return 0
-        verb = VERBS[options.words[0]]
+        verb = _verb(options.words[0])
         name = f"ssl-ecg {verb.name}"
         with _stopped_by_signals():
             _run(verb, options, shlex.join(["ssl-ecg", *arguments]))
     except (ValueError, OSError) as error:
         logger.debug("failed", exc_info=True)
-        _complain(f"{name}: {' '.join(str(error).split())}")
+        meant = _meant(options.words, str(error)) if isinstance(error, FileNotFoundError) else ""
+        _complain(f"{name}: {' '.join(str(error).split())}{meant}")
         return 2
     except _Stopped as stopped:
         _complain(f"{name}: stopped; the same command goes on from what is written")
         return int(stopped.code or 0)
     return 0
+
+
+def _verb(word: str) -> Verb:
+    """Return the verb of this name; where a setting stands in its place, say where settings go."""
+    if _SETTING.match(word):
+        raise ValueError(f"{word!r}: is a setting, and the verb comes first; {_USAGE}")
+    try:
+        return VERBS[word]
+    except ValueError as error:
+        if word in VERBS:
+            raise
+        raise ValueError(f"{error}; ssl-ecg --help says what each does") from None
+
+
+def _meant(words: Sequence[str], error: str) -> str:
+    """Return what to say of a path that an error names where there is another of nearly the same name."""
+    for word in words[1:]:
+        path = Path(word)
+        with suppress(OSError, ValueError):
+            if _SETTING.match(word) or word not in error or path.exists() or not path.parent.is_dir():
+                continue
+            if near := get_close_matches(path.name, [each.name for each in path.parent.iterdir()], n=1):
+                return f"; {word!r} is not there: did you mean {str(path.with_name(near[0]))!r}?"
+    return ""
+
+
+def _completion() -> str:
+    """Return a line for bash, or zsh after ``bashcompinit``, that completes verbs, flags and paths."""
+    words = " ".join([*VERBS.names(), *(flag.partition(" ")[0] for flag in [*_FLAGS, "--version"])])
+    return f"complete -o default -W '{words}' ssl-ecg\n"
 
 
 def _complain(line: str) -> None:
@@ -148,22 +199,13 @@ def _print_verbs() -> None:
     _print_wrapped(_USAGE)
     for name in VERBS.names():
         try:
-            summary = _summary(name)
+            summary = summary_of(name)
         except ValueError as error:  # of somebody else's package; the other verbs are there
             summary = str(error)
         _print_entry(name, "", summary)
     _print_entry("ssl-ecg VERB --help", "", "every setting of a verb, with its documentation")
-
-
-def _summary(name: str) -> str:
-    """Return the first line of a verb's documentation; of the package's own without importing what they need."""
-    module = importlib.util.find_spec(f"ssl_ecg.verbs.{name}")
-    if module is None or module.origin is None:
-        return VERBS[name].summary
-    for node in ast.parse(Path(module.origin).read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return (ast.get_docstring(node) or "").partition("\n")[0]
-    return ""
+    _print_entry("ssl-ecg --version", "", "the version of this package")
+    _print_entry('eval "$(ssl-ecg --completion)"', "", "completes verbs, flags and paths in bash")
 
 
 def _print_help(verb: Verb, settings: Settings) -> None:

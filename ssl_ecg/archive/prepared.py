@@ -29,11 +29,13 @@ class Prepared(NamedTuple):
         record_id: as ingest would call it.
         signals: of one record, [1, L, T] in millivolts; None where there is a reason.
         reason: why not.
+        calibrated: whether the unit is known to be millivolts.
     """
 
     record_id: str
     signals: Signals | None
     reason: str
+    calibrated: bool = True
 
 
 def prepare_record(
@@ -112,4 +114,4 @@ def _prepared(job: Job, outcome: Outcome, settings: SignalSettings) -> Prepared:
         np.array([outcome.row["recorded"]]),
         np.array([[lead in names for lead in settings.leads]]),
     )
-    return Prepared(outcome.row["record_id"], signals, "")
+    return Prepared(outcome.row["record_id"], signals, "", outcome.row["calibrated"])

@@ -67,7 +67,7 @@ class LeadWise(Backbone):
 
 
 def lead_wise(in_leads: int = 12, single: str = "clocs", **options: Any) -> LeadWise:
-    """Build a lead-wise backbone.
+    """One network of single leads, such as clocs, that sees each lead by itself.
 
     Args:
         in_leads: leads of the signal.

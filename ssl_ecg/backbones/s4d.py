@@ -64,16 +64,31 @@ class StateSpace(nn.Module):
         self.past = DiagonalKernel(channels, state)
         self.future = DiagonalKernel(channels, state) if bidirectional else None
         self.direct = nn.Parameter(torch.randn(channels))
+        self.frozen: Tensor | None = None
+
+    def spectrum(self, length: int) -> Tensor:
+        """Return the Fourier transform of the responses on a circle of 2 * length samples, [H, length + 1]."""
+        kernel = pad(self.past(length), (0, length)) + pad(self.direct.unsqueeze(1), (0, 2 * length - 1))
+        if self.future is not None:
+            # Response to a sample l + 1 steps ahead, at the lag -(l + 1) of a circle of 2 * length.
+            kernel = kernel + pad(self.future(length).flip(1), (length, 0))
+        return rfft(kernel)
+
+    @torch.no_grad()
+    def precompute(self, samples: int) -> None:
+        """Compute once what depends on the weights alone, for signals of this length."""
+        self.frozen = torch.view_as_real(self.spectrum(samples))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, H, T] to float32 [B, H, T]."""
         x = x.float()  # FFTs and decays need float32 under autocast too
         length = x.shape[2]
-        kernel = pad(self.past(length), (0, length)) + pad(self.direct.unsqueeze(1), (0, 2 * length - 1))
-        if self.future is not None:
-            # Response to a sample l + 1 steps ahead, at the lag -(l + 1) of a circle of 2 * length.
-            kernel = kernel + pad(self.future(length).flip(1), (length, 0))
-        return irfft(rfft(x, 2 * length) * rfft(kernel), 2 * length)[..., :length]
+        if self.frozen is None:
+            return irfft(rfft(x, 2 * length) * self.spectrum(length), 2 * length)[..., :length]
+        # The same product in real numbers, which ONNX needs.
+        (a, b), (c, d) = torch.view_as_real(rfft(x, 2 * length)).unbind(-1), self.frozen.unbind(-1)
+        product = torch.view_as_complex(torch.stack([a * c - b * d, a * d + b * c], -1))
+        return irfft(product, 2 * length)[..., :length]
 
 
 class S4DBlock(nn.Module):

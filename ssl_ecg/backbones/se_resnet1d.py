@@ -56,7 +56,7 @@ def _factory(depths: tuple[int, ...], expansion: int) -> Callable[..., XResNet1d
         reduction: int = 16,
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
-        """Build one.
+        """Residual network with squeeze-and-excitation (Hu et al. 2018), for signals.
 
         Args:
             in_leads: leads of the signal.

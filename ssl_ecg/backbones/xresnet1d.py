@@ -127,7 +127,7 @@ def _factory(
         pooling: str = pooling,
         depths: Sequence[int] = depths,
     ) -> XResNet1d:
-        """Build one.
+        """Residual network with the bag of tricks (He et al. 2019), for signals.
 
         Args:
             in_leads: leads of the signal.

@@ -5,6 +5,7 @@ from ssl_ecg.explain.beats import beat_shares, r_peaks
 from ssl_ecg.explain.ecg_paper import ecg_figure
 from ssl_ecg.explain.grad_cam import grad_cam
 from ssl_ecg.explain.label_attention import label_attention
+from ssl_ecg.explain.lead_shares import lead_shares
 from ssl_ecg.explain.reconstruction import reconstruction_figure
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ecg_figure",
     "grad_cam",
     "label_attention",
+    "lead_shares",
     "r_peaks",
     "reconstruction_figure",
 ]

@@ -65,7 +65,7 @@ class Classifier(nn.Module):
             return self.task.scores(self(signal, recorded, leads))
         crops, present = self._cut(self.windows, *self.encoder.prepare(signal, recorded, leads))
         each = self.task.scores(self.head(self.encoder.backbone(*crops)))
-        return self.windows.reduce(each.unflatten(0, present.shape), present)
+        return self.windows.reduce(each.unflatten(0, (-1, present.shape[1])), present)
 
     @torch.inference_mode()
     def predict(
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
             leads: bool [B, L], leads of each that were recorded.
         """
         crops, present = self._crops(signal, recorded, leads)
-        return self.windows.reduce(self.encoder.backbone(*crops).unflatten(0, present.shape), present)
+        return self.windows.reduce(self.encoder.backbone(*crops).unflatten(0, (-1, present.shape[1])), present)
 
     def steps(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map the same to step features of W windows, or of one whole.
@@ -132,12 +132,12 @@ class Classifier(nn.Module):
         steps, counted = self.encoder.backbone.forward_steps(*crops)
         if counted is None:
             counted = torch.ones(steps.shape[:2], dtype=torch.bool, device=steps.device)
-        return steps.unflatten(0, present.shape), counted.unflatten(0, present.shape), present
+        return steps.unflatten(0, (-1, present.shape[1])), counted.unflatten(0, present.shape), present
 
     def pool(self, steps: Tensor, counted: Tensor, present: Tensor) -> Tensor:
         """Pool what ``steps`` returns to what the head sees, [B, D]."""
         pooled = self.encoder.backbone.pool(steps.flatten(0, 1), counted.flatten(0, 1))
-        return self.windows.reduce(pooled.unflatten(0, present.shape), present)
+        return self.windows.reduce(pooled.unflatten(0, (-1, present.shape[1])), present)
 
     def _crops(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> tuple[Signals, Tensor]:
         windows = self.windows if self.windows.of_features else WindowSettings()

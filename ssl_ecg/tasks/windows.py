@@ -57,7 +57,7 @@ class WindowSettings(Settings):
             ValueError: records shorter than a window, or a stride below a sample.
         """
         if self.seconds is None:
-            whole = torch.ones(len(signal), 1, dtype=torch.bool, device=signal.device)
+            whole = torch.ones(signal.shape[0], 1, dtype=torch.bool, device=signal.device)
             return signal[:, None], recorded[:, None], whole
         total, width, stride = signal.shape[-1], round(self.seconds * sampling_rate), round(self.stride * sampling_rate)
         if width > total or stride < 1:

@@ -16,11 +16,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from inspect import Parameter, Signature
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -36,9 +39,9 @@ class Verb:
     """One thing that a user can do; called with paths and settings by name.
 
     Args:
-        run: ``run(*paths, settings, ...)``: what comes before ``settings`` are paths, a path with a default may be left
-            out; what comes after is of the call and not of its result, such as ``progress``. Its docstring documents
-            the paths.
+        run: ``run(*paths, settings, ...)``, named as the verb, or with ``_`` behind it: what comes before ``settings``
+            are paths, a path with a default may be left out; what comes after is of the call and not of its result,
+            such as ``progress``. Its docstring documents the paths.
         settings: class of its settings.
         show: ``show(result, *paths)`` prints what a person wants to see of a result.
         imply: ``imply(options, *paths)`` returns the options with those that the paths imply.
@@ -51,7 +54,8 @@ class Verb:
         show: Callable[..., None],
         imply: Callable[..., dict[str, Any]] | None = None,
     ) -> None:
-        self.name = self.__name__ = run.__name__
+        self.__name__ = run.__name__
+        self.name = run.__name__.rstrip("_")
         self.run, self.settings, self.show, self._imply = run, settings, show, imply
         documented = inspect.getdoc(run) or ""
         self.summary = documented.partition("\n")[0]
@@ -141,7 +145,7 @@ VERBS: Registry[Verb] = Registry("verb", "ssl_ecg.verbs")
 def verb(
     settings: type[Settings], show: Callable[..., None], imply: Callable[..., dict[str, Any]] | None = None
 ) -> Callable[[Callable[..., Any]], Verb]:
-    """Make a verb of a function, see ``Verb``, and make it available by the function's name."""
+    """Make a verb of a function, see ``Verb``, and make it available by its name."""
 
     def make(run: Callable[..., Any]) -> Verb:
         made = Verb(run, settings, show, imply)
@@ -149,6 +153,18 @@ def verb(
         return made
 
     return make
+
+
+def summary_of(name: str) -> str:
+    """Return the first line of a verb's documentation; of the package's own without importing what they need."""
+    for module in (f"ssl_ecg.verbs.{name}", f"ssl_ecg.verbs.{name}_"):
+        found = importlib.util.find_spec(module)
+        if found is None or found.origin is None:
+            continue
+        for node in ast.parse(Path(found.origin).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name.rstrip("_") == name:
+                return (ast.get_docstring(node) or "").partition("\n")[0]
+    return VERBS[name].summary
 
 
 def _read(name: str, text: str) -> Any:
