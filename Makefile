@@ -31,7 +31,7 @@ demo: venv
 	$(BIN)/ssl-ecg finetune $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/model split.test=0.4 \
 	    training.steps=80 training.evaluations=4 training.learning_rate=0.0003
 	$(BIN)/ssl-ecg compare $(DEMO)/encoder $(DEMO)/archive $(LABELS) $(DEMO)/comparison split.test=0.4 \
-	    'fractions=[0.05,0.2]' 'pretrained_candidates=[{}]' 'scratch_candidates=[{}]' replicates=1000 \
+	    'fractions=[0.05,0.2]' 'seeds=[0,1,2]' 'pretrained_candidates=[{}]' 'scratch_candidates=[{}]' replicates=1000 \
 	    pretrained_finetune.steps=80 pretrained_finetune.evaluations=4 pretrained_finetune.learning_rate=0.0003 \
 	    scratch.steps=80 scratch.evaluations=4 scratch.learning_rate=0.003
 	@echo "a finetuned model lies in $(DEMO)/model"
