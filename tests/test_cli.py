@@ -246,7 +246,7 @@ def test_random_weights_are_trained_as_scratch_unless_told(captured: Captured) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_signature_and_docstring_list_every_setting(name: str) -> None:
-    verb = getattr(ssl_ecg, name)
+    verb = getattr(ssl_ecg, VERBS[name].__name__)
     parameters = inspect.signature(verb).parameters
     assert list(parameters)[: len(paths(name))] == list(verb.paths)
     for field, described in verb.settings.model_fields.items():

@@ -45,8 +45,8 @@ def grad_cam(
     Args:
         model: encoder and head, in eval mode.
         signal: [B, L, T], millivolts.
-        target: number of the logit, or name of the class; None: the sum of all logits, such as those of the hazards
-            of all intervals.
+        target: number of the logit, or name of the class; None: the sum of all logits of the task, such as those of
+            the hazards of all intervals.
         layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features. Networks
             of large stride, such as 32 samples, need an earlier layer to tell a P wave from its QRS complex.
         by_lead: whether to keep leads apart, where steps are of one lead (``lead_wise``, ``vit1d_lead``,
@@ -74,7 +74,7 @@ def grad_cam(
 
     def forward(signal: Tensor) -> Tensor:
         logits = whole(signal, recorded, leads)
-        return logits.sum(1) if output is None else logits[:, output]
+        return task_logits(model, logits).sum(1) if output is None else logits[:, output]
 
     cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)
     with torch.enable_grad():
@@ -84,6 +84,11 @@ def grad_cam(
     # Where steps are of all leads together, so is the map.
     heat = heat * recorded_mask(signal, recorded, leads if heat.shape[1] > 1 else None)
     return heat.expand_as(signal) if by_lead else heat.mean(1)
+
+
+def task_logits(model: Classifier, logits: Tensor) -> Tensor:
+    """Return the logits [B, outputs] without those of auxiliary targets, such as age, which come last."""
+    return logits[:, : logits.shape[1] - len(getattr(model.task, "beside", ()))]
 
 
 def _output(model: Classifier, target: int | str | None) -> int | None:

@@ -152,13 +152,14 @@ def _explained(model: Classifier, one: _One, name: str, layer: nn.Module | None)
     import torch
 
     from ssl_ecg.explain import beat_shares, ecg_figure, grad_cam, lead_shares, r_peaks
+    from ssl_ecg.explain.grad_cam import task_logits
 
     place = model.task.classes.index(name) if model.task.of_labels else None
     tensors = Signals(*map(torch.from_numpy, one.signals))
 
     def output(*signals: torch.Tensor) -> torch.Tensor:
         logits = model(*signals)
-        return logits.sum(1) if place is None else logits[:, place]
+        return task_logits(model, logits).sum(1) if place is None else logits[:, place]
 
     signal, recorded, leads = tensors
     by_lead = model.encoder.backbone.rows > 1 and layer is None

@@ -102,3 +102,18 @@ def test_shares_of_leads_are_those_of_what_the_output_uses() -> None:
     leads[0, 1] = False
     np.testing.assert_allclose(lead_shares(output, signal, recorded, leads)[[1, 6]], [0, 1])
     assert np.isnan(lead_shares(lambda *given: given[0].sum((1, 2)) * 0, signal, recorded, leads)).all()
+
+
+def test_the_map_of_the_risk_knows_nothing_of_auxiliary_targets(
+    ward: Path, save_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = ssl_ecg.load_model(save_model("af_survival", None, bins=4, auxiliary={"age": 1.0}))
+    one = ward / "bed" / "ecg0.hea"
+    before = ssl_ecg.explain_(model, one, tmp_path / "out")
+    with torch.no_grad():
+        model.head.weight[-1] += 100
+    after = ssl_ecg.explain_(model, one, tmp_path / "out")
+    pd.testing.assert_frame_equal(before, after)
+    with torch.no_grad():
+        model.head.weight[0] += 100 * torch.randn(64)
+    assert not before.equals(ssl_ecg.explain_(model, one, tmp_path / "out"))
