@@ -6,8 +6,8 @@ import errno
 import hashlib
 import multiprocessing
 import os
-import resource
 import re
+import resource
 import shutil
 import signal as signals
 import subprocess
