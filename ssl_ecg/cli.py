@@ -6,7 +6,10 @@ Everything here comes from the verbs: their paths, their settings, and the docum
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import logging
+import os
 import re
 import shlex
 import signal
@@ -39,6 +42,12 @@ _WORDS: dict[Any, str] = {
     NoneType: "null",
 }
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+_FULL = "; make room there, or choose another folder, and run the same command again"
+_CLOSED = "; change its permissions, or choose another folder"
+_CURES: dict[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _FULL),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _CLOSED),
+}
 _FLAGS = {
     "--help": "this, for the verb and whatever name=value beside it chooses",
     "--print-config": "print all settings as YAML and do nothing",
@@ -92,6 +101,8 @@ def _stopped_by_signals() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; errors that a user can mend are one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = _Parser(prog="ssl-ecg", usage=_USAGE, add_help=False, allow_abbrev=False)
     parser.add_argument("words", nargs="*")
@@ -115,11 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = _verb(options.words[0])
         name = f"ssl-ecg {verb.name}"
         with _stopped_by_signals():
-            _run(verb, options, shlex.join(["ssl-ecg", *arguments]))
+            _run(verb, options, shlex.join(["ssl-ecg", *map(_without_place, arguments)]))
     except (ValueError, OSError) as error:
         logger.debug("failed", exc_info=True)
         meant = _meant(options.words, str(error)) if isinstance(error, FileNotFoundError) else ""
-        _complain(f"{name}: {' '.join(str(error).split())}{meant}")
+        cure = _CURES.get(error.errno, "") if isinstance(error, OSError) else ""
+        _complain(f"{name}: {' '.join(str(error).split())}{meant}{cure}")
         return 2
     except _Stopped as stopped:
         _complain(f"{name}: stopped; the same command goes on from what is written")
@@ -157,6 +169,14 @@ def _completion() -> str:
     return f"complete -o default -W '{words}' ssl-ecg\n"
 
 
+def _without_place(word: str) -> str:
+    """Shorten an absolute path, alone or as a value, to its name: results that are shared tell of no machine."""
+    if Path(word).is_absolute():
+        return Path(word).name
+    name, equals, value = word.partition("=")
+    return f"{name}{equals}{Path(value).name}" if Path(value).is_absolute() else word
+
+
 def _complain(line: str) -> None:
     Console(stderr=True, soft_wrap=True).print(line, style="red", markup=False, highlight=False)
 
@@ -164,11 +184,11 @@ def _complain(line: str) -> None:
 def _run(verb: Verb, options: argparse.Namespace, command: str) -> None:
     """Do what the words after a verb say."""
     words = options.words[1:]
-    paths = [word for word in words if not _SETTING.match(word)]
+    paths = [word for word in words if not _is_setting(verb, word)]
     if len(paths) > len(verb.paths):
         raise ValueError(f"{paths[len(verb.paths)]!r}: is no setting and one path too many; {_usage(verb)}")
     given = None if options.config is None else _read(options.config)
-    settings = verb.compose([word for word in words if _SETTING.match(word)], paths, given)
+    settings = verb.compose([word for word in words if _is_setting(verb, word)], paths, given)
     if options.help:
         _print_help(verb, settings)
     elif options.print_config:
@@ -178,6 +198,13 @@ def _run(verb: Verb, options: argparse.Namespace, command: str) -> None:
     else:
         of_call = {"command": command} if "command" in verb.of_call else {}
         verb.show(verb(*paths, settings=settings, **of_call), *paths)
+
+
+def _is_setting(verb: Verb, word: str) -> bool:
+    """Tell a setting from a path: a file or folder may be called ``year=2021``."""
+    if not _SETTING.match(word):
+        return False
+    return re.split("[.=]", word)[0] in verb.settings.model_fields or not os.path.lexists(word)
 
 
 def _read(path: Path) -> dict[str, Any]:

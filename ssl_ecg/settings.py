@@ -125,6 +125,17 @@ class Group:
         return sorted(path.stem for path in (config_folder() / self.name).glob("*.yaml"))
 
 
+class Secret:
+    """Marks a field that must not stand on a command line.
+
+    Attributes:
+        reason: why not, and what to do.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
 class Choice:
     """Something chosen by name, with all its options: ``{"name": "cmsc", "temperature": 0.1, ...}``.
 

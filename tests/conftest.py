@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,6 +15,13 @@ import torch
 from ssl_ecg.records import LEADS
 
 torch.set_num_threads(1)
+
+# The key of the site is made in the user's configuration folder; tests have one of their own, as have the processes
+# that they start.
+_configuration = TemporaryDirectory(prefix="ssl_ecg-config-")
+os.environ["XDG_CONFIG_HOME"] = _configuration.name
+for _secret in ("SSL_ECG_SALT", "SSL_ECG_SITE_KEY", "SSL_ECG_SITE_KEY_FILE"):
+    os.environ.pop(_secret, None)
 
 
 @pytest.fixture(scope="session")

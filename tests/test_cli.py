@@ -100,8 +100,15 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
     (
         "ingest",
         PATHS["ingest"],
-        ("sampling_rate=500", "leads=[ii,V1]", "band=null", "quality.pop=20", "salt=1e5", "mains=50"),
-        {"sampling_rate": 500, "leads": ["II", "V1"], "band": None, "quality": {"pop": 20}, "salt": "1e5", "mains": 50},
+        ("sampling_rate=500", "leads=[ii,V1]", "band=null", "quality.pop=20", "salt_file=1e5", "mains=50"),
+        {
+            "sampling_rate": 500,
+            "leads": ["II", "V1"],
+            "band": None,
+            "quality": {"pop": 20},
+            "salt_file": "1e5",
+            "mains": 50,
+        },
     ),
     (
         "label_lvef",
@@ -203,15 +210,84 @@ def test_words_set_what_they_name_and_leave_the_rest(captured: Captured) -> None
 
 
 def test_values_are_what_their_type_makes_of_them(captured: Captured) -> None:
-    words = ("salt=1e5", "duration=5", "min_duration=1e0", "quality.flat=.5", "workers=null")
+    words = ("salt_file=1e5", "duration=5", "min_duration=1e0", "quality.flat=.5", "workers=null")
     settings = captured.line("ingest", *PATHS["ingest"], *words)
-    assert (settings.salt, settings.duration, settings.min_duration) == ("1e5", 5.0, 1.0)
+    assert (str(settings.salt_file), settings.duration, settings.min_duration) == ("1e5", 5.0, 1.0)
     assert (settings.quality.flat, settings.workers) == (0.5, None)
-    assert captured.line("ingest", *PATHS["ingest"], "salt=null, ü=[1]{").salt == "null, ü=[1]{"
+    assert captured.line("ingest", *PATHS["ingest"], "patients=null, ü=[1]{").patients == "null, ü=[1]{"
     odd = captured.line("label_lvef", *PATHS["label_lvef"], "cohort=/a b/ü,=1.csv", "data_set=12")
     assert (odd.cohort, odd.data_set) == ("/a b/ü,=1.csv", "12")
     options = captured.line("probe", "none", *DATA[1:], "backbone=lead_wise", "backbone.dropout=0.5").backbone.options
     assert options["dropout"] == 0.5  # an option that goes through to the network of one lead
+
+
+ODD = ["ü.csv", "a b.csv", "(1).csv", "a,b.csv", "it's.csv", 'a "b".csv', "a=b.csv", "a#b.csv", "#.csv", "~/a.csv"]
+ODD += [
+    "~a",
+    "[2021] a.csv",
+    "{x}.csv",
+    "a: b.csv",
+    "&a",
+    "*a",
+    "!x",
+    "%a",
+    "@a",
+    "`a`",
+    "1e5",
+    "007",
+    "NO",
+    "a  b",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_paths_and_values_arrive_as_typed(odd: str, captured: Captured) -> None:
+    path = odd if odd != "a=b.csv" else f"./{odd}"
+    settings = captured.line("label_lvef", path, odd.replace("a=b", "x/a=b"), f"/x/{odd}", f"cohort={odd}")
+    assert captured.paths == (path, odd.replace("a=b", "x/a=b"), f"/x/{odd}")
+    assert settings.cohort == odd
+    settings = captured.line("ingest", *PATHS["ingest"], f"patients={odd}", f"salt_file={odd}")
+    assert (settings.patients, str(settings.salt_file)) == (odd, odd)
+
+
+def test_a_path_that_is_there_may_look_like_a_setting(captured: Captured, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "year=2021").mkdir()
+    (tmp_path / "epochs=2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert captured.line("pretrain", "year=2021", "out", "epochs=2").epochs == 2
+    assert captured.paths == ("year=2021", "out")
+    assert "year='2022': there is no such setting" in refused(capsys, "pretrain", "year=2022", "out")
+
+
+def test_lists_hold_what_is_typed(captured: Captured) -> None:
+    words = [
+        "NO",
+        "yes",
+        "007",
+        "1e5",
+        "1.50",
+        "2021-03-31",
+        "12:30",
+        "426783006",
+        "I-AVB",
+        "it's",
+        "ü (x)",
+        "~",
+        "0x1f",
+    ]
+    assert captured.line("probe", *DATA, f"classes=[{', '.join(words)}]").classes == tuple(words)
+    assert captured.line("probe", *DATA, "classes=['a, b', \"c # d\", 'null']").classes == ("a, b", "c # d", "null")
+    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={steps: 200}")
+    assert (settings.seeds, settings.fractions) == ((1, 2), (0.1, 1.0))
+
+
+def test_a_secret_is_refused_on_the_command_line(capsys) -> None:
+    for verb in ("ingest", "label_lvef"):
+        error = refused(capsys, verb, *PATHS[verb], "salt=correct horse battery")
+        assert "the list of processes" in error
+        assert "salt_file=" in error
+        assert "SSL_ECG_SALT" in error
+        assert "horse" not in error
 
 
 def test_a_table_is_a_path_or_what_it_holds(captured: Captured) -> None:
@@ -233,6 +309,13 @@ def test_what_a_comparison_records_is_the_command(captured: Captured) -> None:
     assert captured.of_call["command"] == "ssl-ecg compare encoder archive labels.csv out 'fractions=[0.5,1]'"
 
 
+def test_what_a_comparison_records_tells_of_no_machine(captured: Captured, tmp_path: Path) -> None:
+    recipe = tmp_path / "my.yaml"
+    recipe.write_text("head: zero\n", "utf-8")
+    captured.line("compare", "/home/eve/encoder", *DATA[1:3], "/data/out=1", f"scratch={recipe}")
+    assert captured.of_call["command"] == "ssl-ecg compare encoder archive labels.csv out=1 scratch=my.yaml"
+
+
 def test_random_weights_are_trained_as_scratch_unless_told(captured: Captured) -> None:
     scratch = FinetuneSettings(head="zero", layer_decay=1.0)
     for encoder in (None, "none"):
@@ -246,7 +329,8 @@ def test_random_weights_are_trained_as_scratch_unless_told(captured: Captured) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_signature_and_docstring_list_every_setting(name: str) -> None:
-    verb = getattr(ssl_ecg, VERBS[name].__name__)
+    verb = VERBS[name]
+    assert getattr(ssl_ecg, verb.__name__) is verb
     parameters = inspect.signature(verb).parameters
     assert list(parameters)[: len(paths(name))] == list(verb.paths)
     for field, described in verb.settings.model_fields.items():
@@ -315,7 +399,7 @@ def test_help_says_type_bounds_default_and_what_there_is(capsys: pytest.CaptureF
         *((name, ()) for name in NAMES),
         ("pretrain", ("objective=bimodal_mae", "split=ptbxl", "objective.decoder_width=48", "holdout=ü, a=1.csv")),
         ("finetune", ("training=image", "task=cardiomyopathy", "training.windows.seconds=2.5")),
-        ("ingest", ("leads=[I,II]", "band=null", "salt=1e5")),
+        ("ingest", ("leads=[I,II]", "band=null", "salt_file=1e5")),
         ("ablate", ("ablation=masked",)),
     ],
 )
@@ -409,7 +493,7 @@ def test_python_names_what_is_misspelt_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "verb: must be given; choose one of ablate, compare"),
+        ((), "verb: must be given; choose one of ablate, archive, compare"),
         (("pretran", "a", "b"), "verb='pretran': unknown; did you mean pretrain?"),
         (("pretrain", "only-one-path"), "out: must be given; ssl-ecg pretrain ARCHIVE OUT [name=value ...]"),
         (("pretrain", "a", "b", "--hlep"), "--hlep"),

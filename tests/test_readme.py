@@ -52,6 +52,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory, write_wfdb) -> Path:
     labels = ecgs.truth[["record_id", "sinus_rhythm"]].assign(slow=ecgs.truth["sinus_bradycardia"].astype("Int64"))
     labels.loc[0, "slow"] = pd.NA
     labels.to_csv(folder / "labels.csv", index=False)
+    (folder / "salt.txt").write_text("correct horse battery\n")
     return folder
 
 

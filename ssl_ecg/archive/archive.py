@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,36 +12,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ssl_ecg.runs import sha256
+from ssl_ecg.archive.head import (
+    SAMPLE,
+    ArchiveError,
+    Part,
+    check_manifest,
+    check_size,
+    part_name,
+    read_info,
+    settings_of,
+)
+from ssl_ecg.archive.record_ids import SCHEME, renamed
+from ssl_ecg.runs import sha256, unescaped
 from ssl_ecg.signals.settings import SignalSettings
 from ssl_ecg.signals.signals import Signals
-
-FORMAT = "ssl_ecg archive"
-VERSION = 2
-SAMPLE = np.dtype("<i2")
-
-
-class ArchiveError(ValueError):
-    """An archive that is missing, unfinished, damaged, or not what was asked for."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file of signals: its number, how many records it holds and the SHA-256 of its bytes."""
-
-    number: int
-    records: int
-    sha256: str
-
-    @property
-    def name(self) -> str:
-        """Path of the file inside the archive."""
-        return part_name(self.number)
-
-
-def part_name(number: int) -> str:
-    """Return the path inside an archive of the signals of part ``number``."""
-    return f"signals/{number:05d}.i16"
 
 
 @dataclass
@@ -156,9 +139,19 @@ class Archive:
     def _row_of(self) -> pd.Index:
         return pd.Index(self.manifest["record_id"])
 
+    def known_as(self, record_ids: pd.Series) -> pd.Series:
+        """Return record ids as this archive has them.
+
+        Under a salt they are keyed. At home, where the table beside the archive says what they were in the source,
+        these ids are taken too.
+        """
+        keyed = self.info.get("record_ids") == SCHEME and not record_ids.isin(self._row_of).all()
+        return renamed(self.folder, record_ids) if keyed else record_ids
+
     def find(self, record_ids: Iterable[str]) -> NDArray[np.int64]:
         """Return the row of each record id, int64 [n], with -1 where the archive does not hold it."""
-        return self._row_of.get_indexer(pd.Index(list(record_ids), dtype=self._row_of.dtype)).astype(np.int64)
+        names = self.known_as(pd.Series(list(record_ids), dtype=object))
+        return self._row_of.get_indexer(pd.Index(names, dtype=self._row_of.dtype)).astype(np.int64)
 
     def rows(self, record_ids: Iterable[str]) -> NDArray[np.int64]:
         """Return the row of each record id, int64 [n].
@@ -174,8 +167,12 @@ class Archive:
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """``path`` and ``reason`` of every file that did not become a record."""
-        return pd.read_csv(self.folder / "rejected.csv", dtype=str, keep_default_na=False)
+        """``path`` and ``reason`` of every file that did not become a record.
+
+        Raises:
+            ArchiveError: If the table is missing or damaged.
+        """
+        return read_rejected(self.folder / "rejected.csv")
 
     def verify(self) -> None:
         """Compare every file with its checksum.
@@ -184,82 +181,60 @@ class Archive:
             ArchiveError: If one differs; the message names it.
         """
         for part in self.parts:
-            if part.records and (got := sha256(self.folder / part.name)) != part.sha256:
-                raise ArchiveError(f"{self.folder / part.name} is damaged: SHA-256 {got}, expected {part.sha256}")
-        if (got := sha256(self.folder / "manifest.parquet")) != self.info["manifest_sha256"]:
-            raise ArchiveError(f"{self.folder / 'manifest.parquet'} is damaged or an ingest into it was interrupted")
+            if part.records:
+                _check_sum(self.folder / part.name, part.sha256)
+        if (self.folder / "journal").is_dir():
+            raise ArchiveError(f"{self.folder}: an ingest into it was interrupted; run it again, then verify")
+        _check_sum(self.folder / "manifest.parquet", self.info["manifest_sha256"])
+
+
+def read_rejected(path: Path) -> pd.DataFrame:
+    """Read a table of what did not become a record.
+
+    Raises:
+        ArchiveError: If it is missing or damaged.
+    """
+    try:
+        return unescaped(pd.read_csv(path, dtype=str, keep_default_na=False))[["path", "reason"]]
+    except (KeyError, ValueError, OSError) as error:
+        raise ArchiveError(f"{path} is damaged: {error}; take it from a copy") from error
 
 
 def open_archive(folder: str | Path) -> Archive:
     """Open a finished archive.
 
-    Sizes are checked here, contents by :meth:`Archive.verify`.
+    It may come from anywhere: nothing is taken from it before it is known to fit. The contents of the signals are
+    compared with their checksums by :meth:`Archive.verify` alone.
 
     Args:
         folder: Folder that an ingest wrote.
 
     Raises:
         FileNotFoundError: If there is no archive.
-        ArchiveError: If it is unfinished, of another format version, or a file in it is missing or cut off.
+        ArchiveError: If it is unfinished, of another format version, or a file in it is missing, cut off, changed or
+            says what cannot be.
     """
     folder = Path(folder)
     info = read_info(folder)
+    settings, microvolts_per_bit, parts = settings_of(folder / "archive.json", info)
+    path = folder / "manifest.parquet"
+    # Between the two renames of an append the manifest is ahead of archive.json.
+    if not (folder / "journal").is_dir():
+        _check_sum(path, info["manifest_sha256"])
     try:
-        settings = SignalSettings(**info["settings"])
-        parts = tuple(Part(**part) for part in info["parts"])
-        microvolts_per_bit = float(info["microvolts_per_bit"])
-        manifest = pd.read_parquet(folder / "manifest.parquet")
-        # An interrupted append can leave rows of parts that are not committed yet.
-        manifest = manifest[manifest["part"] < len(parts)].reset_index(drop=True)
+        table = pd.read_parquet(path)
     except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ArchiveError(f"{folder} is damaged: {error}") from error
-    counts = np.bincount(manifest["part"], minlength=len(parts))
-    for part, count in zip(parts, counts, strict=True):
-        if part.records != count:
-            raise ArchiveError(f"{folder / 'manifest.parquet'} has {count} rows for {part.name}, not {part.records}")
-        path, wanted = folder / part.name, part.records * len(settings.leads) * settings.samples * SAMPLE.itemsize
-        size = path.stat().st_size if path.is_file() else 0
-        if size != wanted:
-            raise ArchiveError(f"{path} is damaged: {size} bytes, expected {wanted}")
-    _check_recorded(folder / "manifest.parquet", manifest, settings)
+        raise ArchiveError(f"{path} is damaged: {error}") from error
+    manifest = check_manifest(path, table, settings, parts)
+    for part in parts:
+        check_size(folder / part.name, part, settings)
     return Archive(folder, settings, microvolts_per_bit, parts, manifest, info)
 
 
-def _check_recorded(path: Path, manifest: pd.DataFrame, settings: SignalSettings) -> None:
-    """Refuse a manifest that does not say, or not in what the archive holds, how much of each record was recorded."""
-    if missing := [name for name in ("recorded", "leads") if name not in manifest]:
-        raise ArchiveError(f"{path} lacks {', '.join(missing)}: ingest the source files again")
-    impossible = [names for names in manifest["leads"].unique() if not set() < {*names.split()} <= {*settings.leads}]
-    wrong = ~manifest["recorded"].between(1, settings.samples) | manifest["leads"].isin(impossible)
-    if wrong.any():
-        row = manifest[wrong].iloc[0]
-        raise ArchiveError(
-            f"{path} is damaged: record {row['record_id']} has recorded={row['recorded']} of {settings.samples} "
-            f"samples and leads={row['leads']!r} of {' '.join(settings.leads)}"
-        )
-
-
-def read_info(folder: Path) -> dict[str, Any]:
-    """Read ``archive.json`` and check that this code understands it.
-
-    Raises:
-        FileNotFoundError: If there is no archive.
-        ArchiveError: If it is unfinished, not readable, or of another format version.
-    """
-    path = folder / "archive.json"
-    if not path.is_file():
-        if (folder / "journal").is_dir():
-            raise ArchiveError(f"{folder} is unfinished: run the same ingest again, it continues where it stopped")
-        raise FileNotFoundError(f"no archive in {folder}: there is no archive.json")
+def _check_sum(path: Path, expected: str) -> None:
     try:
-        info = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ArchiveError(f"{path} is damaged: {error}") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ArchiveError(f"{path} is not an archive of this package")
-    if info.get("version") != VERSION:
-        raise ArchiveError(
-            f"{folder} has format version {info.get('version')!r}, this release reads version {VERSION}: "
-            "ingest the source files again, or use the release that wrote it"
-        )
-    return info
+        got = sha256(path)
+    except OSError as error:
+        raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
+    if got != expected:
+        raise ArchiveError(f"{path} is damaged: SHA-256 {got}, expected {expected}; take it from a copy")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from ssl_ecg.records import READERS, Reader, RecordError
@@ -18,6 +19,8 @@ from ssl_ecg.sources import SOURCES, Entry, Source, SourceError
 
 # Names that a CSV file or a manifest could not hold: control characters, and bytes that are no UTF-8.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+MAX_PATH = 4096  # of Linux
 
 log = logging.getLogger(__name__)
 
@@ -218,15 +221,28 @@ class _Known:
         try:
             if (entries := known.records(self.source / folder)) is not None:
                 self.folders[folder] = f"not listed: {name} does not name this recording"
-                for entry in list(entries):
-                    renamed |= self._list(entry, folder)
+                outside = 0
+                for entry in entries:
+                    if all(map(_is_inside, (entry.path, *entry.rates.values()))):
+                        renamed |= self._list(entry, folder)
+                    else:
+                        outside += 1
+                if outside:
+                    told = f"{outside} rows name files outside of its folder, which is never left"
+                    self._broke(name, known, folder, SourceError(next(iter(known.tables), ""), told))
         except Exception as error:
             self._broke(name, known, folder, error)
             self.folders[folder] = f"broken table: {name} cannot say whose this recording is"
         try:
-            for table, frame in known.labels(self.source / folder).items():
+            try:
+                labels = known.labels(self.source / folder)
+            except SourceError as error:
+                self._broke(name, known, folder, error)
+                labels = error.made
+            for table, frame in labels.items():
                 ids = [_join(folder, str(record_id)) for record_id in frame["record_id"]]
                 frame = frame.assign(record_id=[renamed.get(record_id, record_id) for record_id in ids])
+                frame = frame[np.array([_is_inside(record_id) for record_id in ids], dtype=bool)]
                 self.labels.setdefault(table, []).append(frame)
         except Exception as error:
             self._broke(name, known, folder, error)
@@ -269,6 +285,13 @@ class _Known:
                 return Job(path, reason=self.folders[parent])
         source = str(PurePosixPath(self.name, *PurePosixPath(path).parts[:-1][:1]))
         return Job(path, reader, None, record_id, source, self.name)
+
+
+def _is_inside(path: str) -> bool:
+    """Tell whether a path of a table stays below the folder of the table, and can be the name of a file."""
+    parts = PurePosixPath(path)
+    known = parts.name and not (parts.is_absolute() or ".." in parts.parts or "\\" in path or _UNWRITABLE.search(path))
+    return bool(known) and len(path) <= MAX_PATH
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -18,17 +18,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.finding import Job, file_of, find
-from ssl_ecg.archive.patient_ids import as_secret, id_scheme
+from ssl_ecg.archive.patient_ids import Times, as_secret, check_times, id_scheme
 from ssl_ecg.archive.patients import Patients
-from ssl_ecg.archive.processes import in_order
-from ssl_ecg.archive.reading import Outcome, Reading, read_job
-from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of
+from ssl_ecg.archive.processes import SECONDS, in_order
+from ssl_ecg.archive.reading import Outcome, Reading, died, read_job
+from ssl_ecg.archive.record_ids import SCHEME, RecordIds
+from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of, ids_of
 from ssl_ecg.records import QualityLimits, RecordError
-from ssl_ecg.runs import locked, write_csv
+from ssl_ecg.runs import locked, unescaped, write_csv
 from ssl_ecg.signals import SignalSettings
 
 RECORDS_PER_PART = 2048  # some 50 MB at 100 Hz, 250 MB at 500 Hz; what a kill can cost
 UNKNOWN = "unknown format"
+_ORIGINAL = "#original"  # in rows until they are committed: the record's id in its source
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,8 @@ def ingest(
     partial_leads: bool = False,
     gain: float = 1.0,
     lead_names: Mapping[str, str] | None = None,
+    seconds_per_file: float = SECONDS,
+    times: Times = "shifted",
 ) -> IngestReport:
     """Read every recording below a folder into an archive.
 
@@ -96,8 +100,8 @@ def ingest(
     data sets (``ssl_ecg.sources``), at any depth, bring patients, age, sex and label tables with them.
 
     A record's id is its path relative to ``source`` without suffix, then ``#`` and its name in the file where that
-    holds many; it is kept, so paths must not hold names. A patient id is prefixed with the name of the data set's
-    folder; a record without one is a patient of its own.
+    holds many. A patient id is prefixed with the name of the data set's folder; a record without one is a patient of
+    its own. Without ``salt`` all of this is kept as it is.
 
     Args:
         source: folder of recordings, at any depth; links to folders are not followed.
@@ -105,7 +109,9 @@ def ingest(
         settings: leads, rate, length, filters; by default 12 leads, 100 Hz, 10 s, 0.5-40 Hz.
         limits: thresholds of the quality check.
         workers: processes that read; by default one per core.
-        salt: if given, patient ids are replaced by their HMAC-SHA256 under this secret.
+        salt: secret of 16 characters or more. Patient ids are replaced by their HMAC-SHA256 under it, record ids and
+            paths by keyed ones that ``ARCHIVE.ids.csv`` beside the archive explains, ages over 89 by 90; times are
+            told as ``times`` says, and of reasons in ``rejected.csv`` only the kind.
         progress: whether to draw a progress bar.
         patients: CSV or Parquet file, or a table: ``record_id`` and any of ``patient_id``, ``recorded_at``, ``age``,
             ``sex`` (which win over what the files say) and further columns, all of which go into the manifest.
@@ -113,6 +119,9 @@ def ingest(
             others.
         gain: what every signal is multiplied by, where the files of this source state a wrong unit or gain.
         lead_names: leads by what the files call them, beside the names that are known: ``{"MLII": "II"}``.
+        seconds_per_file: a file that gives no record, and does not end, for so long is rejected.
+        times: under a salt: "shifted" by whole days, the same for all records of a patient, "year" for 1 January of the
+            year, "kept".
 
     Returns:
         What was accepted and rejected, and the opened archive.
@@ -130,20 +139,26 @@ def ingest(
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers}: is no number of processes; give 1 or more")
     secret = as_secret(salt)
+    check_times(times)
     table = None if patients is None or isinstance(patients, pd.DataFrame) else Path(patients)
     found = find(source, settings.sampling_rate, archive, table)
-    people = Patients(found.entries, patients, secret)
+    if secret is not None:  # the first folder below the source may be a patient's
+        found = replace(found, jobs=[job if job.listed else replace(job, source=job.patients) for job in found.jobs])
+    people = Patients(found.entries, patients, secret, times)
+    names = RecordIds(archive, secret)
 
     run = str(source.resolve()) + (f", patients {people.digest[:8]}" if people.digest else "")
     run += (f", gain {gain:g}" if gain != 1 else "") + (f", leads {sorted(lead_names.items())}" if lead_names else "")
     origin = {"quality": limits.to_dict(), "patient_ids": id_scheme(secret)}
+    if secret is not None:
+        origin |= {"record_ids": SCHEME, "times": times}
     writer = ArchiveWriter(archive, settings, run=run, origin=origin)
     writer.require_types(people.columns)
-    pending, before = _pending(found.jobs, writer)
+    pending, before = _pending(found.jobs, writer, names)
 
     how = Reading(settings, limits, partial_leads, gain, lead_names or {})
     read = partial(read_job, source=source, how=how)
-    outcomes = in_order(read, pending, workers or os.cpu_count() or 1, _died)
+    outcomes = in_order(read, pending, workers or os.cpu_count() or 1, died, seconds_per_file)
     ids, contents = set(writer.sources), dict(writer.contents)
     part: list[Outcome] = []
     with _bar(progress) as bar, closing(outcomes):
@@ -152,30 +167,35 @@ def ingest(
             if outcome is None:
                 bar.advance(task)
                 continue
-            part.append(_settled(job, outcome, people, ids, contents))
+            part.append(_settled(job, outcome, people, names, ids, contents))
             if len(part) == RECORDS_PER_PART:
-                _commit(writer, part, people.columns)
+                _commit(writer, part, people.columns, names)
                 part = []
         if part:
-            _commit(writer, part, people.columns)
-    _write_labels(writer.folder / "labels", found.labels)
+            _commit(writer, part, people.columns, names)
+    by_id = {job.record_id: job for job in found.jobs if job.record_id}
+    for name, labels in found.labels.items():
+        renamed = [names.record(record_id, file_of(record_id, by_id)) for record_id in labels["record_id"]]
+        _write_labels(writer.folder / "labels" / f"{name}.csv", labels.assign(record_id=renamed))
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
-    opened = writer.finish(looked_at=found.files - before.keys())
-    _tell_of_table(found.jobs, writer, people, opened)
+    by_path = {job.path: job for job in found.jobs}
+    opened = writer.finish(looked_at={names.path(path, by_path.get(path)) for path in found.files - before.keys()})
+    names.finish()
+    _tell_of_table(found.jobs, writer, people, names, opened)
     report = _report(opened, writer.finished, reasons, before.total())
     for line in report.summary:
         log.info("%s", line)
     return report
 
 
-def _pending(jobs: list[Job], writer: ArchiveWriter) -> tuple[list[Job], Counter[str]]:
+def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds) -> tuple[list[Job], Counter[str]]:
     """Return the files that are still to be read, and how many records of each the finished archive holds.
 
     Outcomes are committed in the order of the files, so only the last file of which some are committed can be read in
     part. A file that gave records to the finished archive is not read again, one that was rejected is.
     """
-    by_id = {job.record_id: job for job in jobs if job.record_id}
-    by_path = {job.path: job for job in jobs}
+    by_id = {names.record(job.record_id, job): job for job in jobs if job.record_id}
+    by_path = {names.path(job.path, job): job for job in jobs}
     before: Counter[str] = Counter()
     now: Counter[str] = Counter()
     elsewhere: dict[str, str] = {}
@@ -184,7 +204,7 @@ def _pending(jobs: list[Job], writer: ArchiveWriter) -> tuple[list[Job], Counter
             continue
         if job.source == there:
             (before if record_id in writer.finished else now)[job.path] += 1
-        elif job.record_id == record_id and job.reason is None:
+        elif names.record(job.record_id, job) == record_id and job.reason is None:
             elsewhere[job.path] = there
     for rejected, _ in writer.rejected:
         if (job := file_of(rejected, by_path)) is not None:
@@ -193,7 +213,8 @@ def _pending(jobs: list[Job], writer: ArchiveWriter) -> tuple[list[Job], Counter
     last = max(now, default="")
     pending = []
     for job in jobs:
-        if job.path == last and job.reader and whole.isdisjoint((job.record_id, job.path)):
+        itself = {names.record(job.record_id, job), names.path(job.path, job)}
+        if job.path == last and job.reader and whole.isdisjoint(itself):
             pending.append(replace(job, skip=now[job.path]))
         elif not now[job.path] and not before[job.path]:
             if other := elsewhere.get(job.path):
@@ -202,66 +223,70 @@ def _pending(jobs: list[Job], writer: ArchiveWriter) -> tuple[list[Job], Counter
     return pending, before
 
 
-def _died(job: Job) -> Outcome:
-    return Outcome(job.path, "unreadable: the reading process died")
-
-
-def _settled(job: Job, outcome: Outcome, people: Patients, ids: set[str], contents: dict[str, str]) -> Outcome:
+def _settled(
+    job: Job, outcome: Outcome, people: Patients, names: RecordIds, ids: set[str], contents: dict[str, str]
+) -> Outcome:
     """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there."""
     if outcome.row is None or outcome.signal is None:
-        return outcome
-    record_id = outcome.row["record_id"]
+        return _rejected(job, outcome.path, outcome.reason or "", names)
+    record_id = names.record(outcome.row["record_id"], job)
     try:
         if record_id in ids:
             raise RecordError("duplicate record id", record_id)
         # The same ECG under two names would train as one patient and test as another.
         if (original := contents.setdefault(content_of(outcome.signal), record_id)) != record_id:
             raise RecordError("copy", f"the same signal as {original}")
-        completed = replace(outcome, row=people.complete(job, outcome.row))
+        row = people.complete(job, outcome.row)
     except RecordError as error:
-        return Outcome(outcome.path, str(error))
+        return _rejected(job, outcome.path, str(error), names)
     ids.add(record_id)
-    return completed
+    names.note(record_id, outcome.row["record_id"])
+    return replace(outcome, row={**row, "record_id": record_id, _ORIGINAL: row["record_id"]})
 
 
-def _commit(writer: ArchiveWriter, outcomes: Sequence[Outcome], columns: pd.DataFrame) -> None:
+def _rejected(job: Job, path: str, reason: str, names: RecordIds) -> Outcome:
+    named = names.path(path, job)
+    names.note(named, path, reason)
+    return Outcome(named, names.told(reason))
+
+
+def _commit(writer: ArchiveWriter, outcomes: Sequence[Outcome], columns: pd.DataFrame, names: RecordIds) -> None:
+    names.keep()
     settings = writer.settings
     signals = [o.signal for o in outcomes if o.signal is not None]
     empty = np.empty((0, len(settings.leads), settings.samples), dtype=np.int16)
-    manifest = pd.DataFrame([o.row for o in outcomes if o.row is not None], columns=list(COLUMNS))
-    manifest = manifest.join(columns.reindex(manifest["record_id"]).reset_index(drop=True))
+    manifest = pd.DataFrame([o.row for o in outcomes if o.row is not None], columns=[*COLUMNS, _ORIGINAL])
+    manifest = manifest.join(columns.reindex(manifest.pop(_ORIGINAL)).reset_index(drop=True))
     rejected = [(o.path, o.reason) for o in outcomes if o.reason is not None]
     writer.write_part(np.stack(signals) if signals else empty, manifest, rejected)
 
 
-def _write_labels(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
-    for name, table in tables.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.csv"
-        if path.exists():
-            table = pd.concat([pd.read_csv(path, dtype={"record_id": str}), table])
-        write_csv(path, table.drop_duplicates("record_id", keep="last"))
+def _write_labels(path: Path, table: pd.DataFrame) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        table = pd.concat([unescaped(pd.read_csv(path, dtype={"record_id": str}, keep_default_na=False)), table])
+    write_csv(path, table.drop_duplicates("record_id", keep="last"))
 
 
-def _tell_of_table(jobs: list[Job], writer: ArchiveWriter, people: Patients, archive: Archive) -> None:
+def _tell_of_table(
+    jobs: list[Job], writer: ArchiveWriter, people: Patients, names: RecordIds, archive: Archive
+) -> None:
     """Say which rows of the table of patients came to nothing."""
     by_id = {job.record_id: job for job in jobs if job.record_id}
-    by_path = {job.path: job for job in jobs}
-    ids = {*writer.sources, *by_id}
-    for path, _ in writer.rejected:
-        if (job := file_of(path, by_path)) is not None:
-            ids.add(job.record_id + path[len(job.path) :])
-    if strange := sorted(people.said.keys() - ids):
+    by_name = {names.record(record_id, job): job for record_id, job in by_id.items()}
+    said = {names.record(record_id, file_of(record_id, by_id)): record_id for record_id in people.said}
+    known = {*writer.sources, *by_name}.union(*(ids_of(path) for path, _ in writer.rejected))
+    if strange := sorted(said[name] for name in said.keys() - known):
         log.warning(
-            "patients: %d of %d record ids are those of no file: %s; an id is a path below the source without suffix",
+            "patients: %d of %d record ids are those of no file%s; an id is a path below the source without suffix",
             len(strange),
-            len(people.said),
-            ", ".join(strange[:5]),
+            len(said),
+            f": {', '.join(strange[:5])}" if people.secret is None else "",
         )
     kept = 0
-    for record_id, patient_id in archive.manifest[["record_id", "patient_id"]].itertuples(index=False):
-        job, named = file_of(record_id, by_id), people.said.get(record_id, {}).get("patient_id")
-        if job is not None and named is not None and record_id in writer.finished:
+    for name, patient_id in archive.manifest[["record_id", "patient_id"]].itertuples(index=False):
+        job, named = file_of(name, by_name), people.said.get(said.get(name, ""), {}).get("patient_id")
+        if job is not None and named is not None and name in writer.finished:
             kept += patient_id != people.archived(job, named)
     if kept:
         log.warning("patients: %d records keep the patients they have; ingest into a new folder to change them", kept)

@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from ssl_ecg.archive.finding import Job
-from ssl_ecg.archive.patient_ids import archived_id
+from ssl_ecg.archive.patient_ids import Times, archived_id, told_age, told_time
 from ssl_ecg.archive.writer import COLUMNS
 from ssl_ecg.records import RecordError
+from ssl_ecg.runs import unescaped
 from ssl_ecg.sources import Entry
 
 PERSONAL = ("patient_id", "recorded_at", "age", "sex")
@@ -33,6 +34,7 @@ class Patients:
         table: path of a CSV or Parquet file, or a table: ``record_id`` and any of ``patient_id``, ``recorded_at``,
             ``age``, ``sex`` and further columns.
         secret: by which patient ids are hashed, or None.
+        times: what is told of them under a secret.
 
     Attributes:
         columns: the further columns of the table, by record id; numbers in types that know blanks.
@@ -44,9 +46,13 @@ class Patients:
     """
 
     def __init__(
-        self, entries: Mapping[str, Entry], table: str | Path | pd.DataFrame | None, secret: bytes | None
+        self,
+        entries: Mapping[str, Entry],
+        table: str | Path | pd.DataFrame | None,
+        secret: bytes | None,
+        times: Times = "shifted",
     ) -> None:
-        self.entries, self.secret = entries, secret
+        self.entries, self.secret, self.times = entries, secret, times
         frame = pd.DataFrame({"record_id": []}) if table is None else _read(table)
         name = "a table" if isinstance(table, pd.DataFrame) else str(table)
         frame = _checked(frame, f"patients={name}")
@@ -71,12 +77,22 @@ class Patients:
         said = {name: value for name in PERSONAL if (value := getattr(entry, name, None)) is not None}
         row = {**row, **said, **self.said.get(record_id, {})}
         known = row["patient_id"] is not None and bool(str(row["patient_id"]).strip())
-        patient = self.archived(job, row["patient_id"] if known else record_id)
-        return {**row, "patient_id": patient, "patient_known": known}
+        patient = row["patient_id"] if known else record_id
+        return {
+            **row,
+            "patient_id": self.archived(job, patient),
+            "patient_known": known,
+            "age": told_age(row["age"], self.secret),
+            "recorded_at": told_time(row["recorded_at"], _identity(job, patient), self.secret, self.times),
+        }
 
     def archived(self, job: Job, patient_id: object) -> str:
         """Return the id of a patient as archives hold it: after the name of the folder, hashed under a salt."""
-        return archived_id(f"{job.patients}/{patient_id}", self.secret)
+        return archived_id(_identity(job, patient_id), self.secret)
+
+
+def _identity(job: Job, patient_id: object) -> str:
+    return f"{job.patients}/{patient_id}"
 
 
 def _read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -87,11 +103,12 @@ def _read(table: str | Path | pd.DataFrame) -> pd.DataFrame:
         raise FileNotFoundError(f"patients={path}: there is no such table")
     try:
         if path.suffix.lower() == ".csv":
-            return pd.read_csv(path, converters={"record_id": str, "patient_id": str})
+            return unescaped(pd.read_csv(path, converters={"record_id": str, "patient_id": str}))
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"patients={path}: cannot be read ({error}); give a CSV or Parquet file") from error
+        told = type(error).__name__  # its text quotes the file
+        raise ValueError(f"patients={path}: cannot be read ({told}); give a CSV or Parquet file, in UTF-8") from error
     raise ValueError(f"patients={path}: is no table that can be read; give .csv or .parquet")
 
 
@@ -105,9 +122,9 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         raise ValueError(f"{name}: column {taken[0]!r} stands there twice or is one that ingest writes; rename it")
     ids = _text(frame["record_id"])
     if ids.isna().any():
-        raise ValueError(f"{name}: record_id is blank in row {int(ids.isna().argmax()) + 1}; name a record in each row")
-    if len(twice := ids[ids.duplicated()]):
-        raise ValueError(f"{name}: record_id={twice.iloc[0]!r} stands there twice; keep one row per record")
+        raise ValueError(f"{name}: record_id is blank in {_place(ids.isna())}; name a record in each row")
+    if (twice := ids.duplicated()).any():
+        raise ValueError(f"{name}: record_id of {_place(twice)} stands there twice; keep one row per record")
     columns = {}
     for column in frame:
         if column != "record_id":
@@ -115,8 +132,13 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
             try:
                 columns[str(column)] = check(frame[column]).array
             except ValueError as error:
-                raise ValueError(f"{name}: {column}={error}") from None
+                raise ValueError(f"{name}: column {column}, {error}") from None
     return pd.DataFrame(columns, index=pd.Index(ids, dtype=object))
+
+
+def _place(wrong: pd.Series) -> str:
+    """Say where the first wrong value stands; the value itself may be anything, and is not quoted."""
+    return f"line {int(wrong.to_numpy(bool).argmax()) + 2}"
 
 
 def _text(values: pd.Series) -> pd.Series:
@@ -130,7 +152,7 @@ def _ages(values: pd.Series) -> pd.Series:
     years = pd.to_numeric(values, errors="coerce").astype("float64")
     wrong = (years.isna() & _text(values).notna()) | (years < 0) | (years > 120)
     if wrong.any():
-        raise ValueError(f"{_first(values, wrong)}: is no age in years; give a number from 0 to 120, or nothing")
+        raise ValueError(f"{_place(wrong)}: is no age in years; give a number from 0 to 120, or nothing")
     return years
 
 
@@ -138,18 +160,18 @@ def _sexes(values: pd.Series) -> pd.Series:
     text = _text(values)
     sexes = text.map(lambda value: None if value is None else _SEX.get(value.lower(), "")).astype(object)
     if (wrong := sexes == "").any():
-        raise ValueError(f"{_first(values, wrong)}: is no sex that is known; give female, male, F, M, or nothing")
+        raise ValueError(f"{_place(wrong)}: is no sex that is known; give female, male, F, M, or nothing")
     return sexes
 
 
 def _dates(values: pd.Series) -> pd.Series:
     dates: list[datetime | None] = []
-    for text in _text(values):
+    for number, text in enumerate(_text(values), start=2):
         try:
             # Whatever the zone, the clock of the place counts.
             dates.append(None if text is None else datetime.fromisoformat(text).replace(tzinfo=None))
         except ValueError:
-            raise ValueError(f"{text!r}: is no date; write 2021-03-31 or 2021-03-31 14:05, or nothing") from None
+            raise ValueError(f"line {number}: is no date; write 2021-03-31 or 2021-03-31 14:05, or nothing") from None
     return pd.Series(dates, dtype="datetime64[us]")
 
 
@@ -161,9 +183,5 @@ def _plain(values: pd.Series) -> pd.Series:
     try:
         values.to_frame("values").to_parquet(io.BytesIO())
     except Exception as error:
-        raise ValueError(f"{values.iloc[0]!r}, ...: {error}; give numbers, text or dates") from None
+        raise ValueError("line 2 and others: are of no type that Parquet holds; give numbers, text or dates") from error
     return values
-
-
-def _first(values: pd.Series, wrong: pd.Series) -> str:
-    return repr(str(values[wrong].iloc[0]))

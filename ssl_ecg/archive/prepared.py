@@ -15,7 +15,7 @@ import numpy as np
 
 from ssl_ecg.archive.finding import Job, find
 from ssl_ecg.archive.processes import in_order
-from ssl_ecg.archive.reading import Outcome, Reading, read_job
+from ssl_ecg.archive.reading import Outcome, Reading, died, read_job
 from ssl_ecg.archive.writer import MICROVOLTS_PER_BIT
 from ssl_ecg.records import QualityLimits, Reader, Record, RecordError
 from ssl_ecg.records.formats import reader_of
@@ -90,7 +90,7 @@ def prepare_files(
     if len(jobs) == 1:
         yield from (_prepared(jobs[0], outcome, settings) for outcome in read(jobs[0]))
         return
-    with closing(in_order(read, jobs, workers, _died)) as outcomes:
+    with closing(in_order(read, jobs, workers, died)) as outcomes:
         yield from (_prepared(job, outcome, settings) for job, outcome in outcomes if outcome is not None)
 
 
@@ -99,10 +99,6 @@ def _job_of(file: Path) -> Job:
         return Job(file.name, reader_of(file), record_id=file.stem)
     except RecordError as error:
         return Job(file.name, reason=str(error), record_id=file.stem)
-
-
-def _died(job: Job) -> Outcome:
-    return Outcome(job.path, "unreadable: the reading process died")
 
 
 def _prepared(job: Job, outcome: Outcome, settings: SignalSettings) -> Prepared:

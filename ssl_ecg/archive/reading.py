@@ -93,6 +93,11 @@ def _records(reader: Reader, path: Path, how: Reading) -> Iterator[Record | Reje
             yield from reader.read_part(path, 0.0, 2 * how.settings.duration + MAX_PADDING)
 
 
+def died(job: Job, late: bool) -> Outcome:
+    """Return what becomes of a file that ended the process that read it."""
+    return Outcome(job.path, "time: reading did not end" if late else "unreadable: the reading process died")
+
+
 def _outcome(job: Job, record: Record, how: Reading) -> Outcome:
     inner = f"#{record.record_id}" if record.record_id else ""
     settings = how.settings

@@ -15,16 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.archive.archive import (
-    FORMAT,
-    SAMPLE,
-    VERSION,
-    Archive,
-    ArchiveError,
-    Part,
-    open_archive,
-    read_info,
-)
+from ssl_ecg.archive.archive import Archive, open_archive, read_rejected
+from ssl_ecg.archive.head import FORMAT, SAMPLE, VERSION, ArchiveError, Part, check_size, part_of, read_info, read_json
 from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -132,13 +124,15 @@ class ArchiveWriter:
         if (self.folder / "archive.json").exists():
             self._require_same(read_info(self.folder))
             archive = open_archive(self.folder)
+            if "content" not in archive.manifest:
+                raise ArchiveError(f"{self.folder} is of an earlier release: ingest the source files into a new folder")
             self.committed = list(archive.parts)
             self._finished = len(self.committed)
             self.finished = frozenset(archive.manifest["record_id"])
             self._remember(archive.manifest)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self._journal.exists() and (self._journal / "head.json").exists():
-            head = json.loads((self._journal / "head.json").read_text("utf-8"))
+            head = read_json(self._journal / "head.json")
             self._require_same(head)
             if head.get("run") != self._run and self._entry(len(self.committed)).exists():
                 raise ArchiveError(
@@ -159,14 +153,16 @@ class ArchiveWriter:
     def _replay(self) -> None:
         """Take over the parts that an interrupted run committed."""
         while (entry := self._entry(len(self.committed))).exists():
-            value = json.loads(entry.read_text("utf-8"))
-            part = Part(**value["part"])
-            path = self.folder / part.name
-            if (path.stat().st_size if path.exists() else 0) != self._bytes(part.records):
-                raise ArchiveError(f"{path} is damaged: remove {self.folder} and ingest again")
+            try:
+                value = read_json(entry)
+                part = part_of(value["part"], len(self.committed))
+                check_size(self.folder / part.name, part, self.settings)
+                manifest = pd.read_parquet(entry.with_suffix(".parquet"))
+                self.rejected += [(path, reason) for path, reason in value["rejected"]]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ArchiveError(f"{error}: remove {self.folder} and ingest again") from error
             self.committed.append(part)
-            self.rejected += [(path, reason) for path, reason in value["rejected"]]
-            self._remember(pd.read_parquet(entry.with_suffix(".parquet")))
+            self._remember(manifest)
         if len(self.committed) > self._finished:
             log.info("continuing after %d committed parts", len(self.committed))
 
@@ -189,9 +185,6 @@ class ArchiveWriter:
 
     def _entry(self, number: int) -> Path:
         return self._journal / f"{number:05d}.json"
-
-    def _bytes(self, records: int) -> int:
-        return records * len(self.settings.leads) * self.settings.samples * SAMPLE.itemsize
 
     def write_part(
         self,
@@ -282,7 +275,7 @@ class ArchiveWriter:
         path = self.folder / "rejected.csv"
         table = pd.DataFrame(self.rejected, columns=["path", "reason"], dtype=str)
         if self._finished and path.exists():
-            before = pd.read_csv(path, dtype=str, keep_default_na=False)
+            before = read_rejected(path)
             again = {*looked_at, *table["path"]}
             table = pd.concat([before[[again.isdisjoint(files_of(path)) for path in before["path"]]], table])
         write_csv(path, table.sort_values("path", kind="stable"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import Backbone
@@ -193,7 +193,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
         "patients": sorted(encoder.patients),
     }
     with whole_folder(folder, last="config.json") as part:
-        save_file(weights, part / "model.safetensors")
+        write_atomically(part / "model.safetensors", save(weights))  # which names the file when the disk is full
         write_atomically(part / "README.md", card)
         write_json(part / "config.json", config)
     return folder

@@ -11,8 +11,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
 from ssl_ecg.labels.tables import LabelTable
+from ssl_ecg.runs import patient_hash, site
 from ssl_ecg.tasks import Classifier
-from ssl_ecg.training.pretrain import patient_hash
 
 SEEN_PATIENTS = ("refuse", "test")
 """What to do with test records of patients that the encoder knows: stop, or take them for other people's."""
@@ -36,7 +36,9 @@ def remember(model: Classifier, archive: Archive, labels: LabelTable, splits: Sp
     """Keep with a model whom it has learned from, so that they do not test it later, and how they were split."""
     rows = labels.rows[np.concatenate([splits.train, splits.validation])]
     model.encoder.patients |= frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
-    model.encoder.origin["split"] = dict(splits.how)
+    origin = model.encoder.origin
+    origin["split"] = dict(splits.how)
+    origin["sites"] = sorted({*origin.get("sites", []), site()})
 
 
 def check_unseen(
@@ -60,6 +62,11 @@ def check_unseen(
     """
     if seen_patients not in SEEN_PATIENTS:
         raise ValueError(f"seen_patients={seen_patients!r}: choose one of {', '.join(SEEN_PATIENTS)}")
+    if encoder.patients and site() not in encoder.origin.get("sites", []):
+        logger.warning(
+            "the patients that the encoder learned from are hashed under the key of another site, or by an earlier "
+            "release: nobody is recognised here"
+        )
     patients = archive.manifest["patient_id"].iloc[rows]
     if len(seen := patients[recognised(encoder, archive, rows)].unique()):
         hashes = sorted(map(patient_hash, seen))

@@ -31,7 +31,7 @@ def read_columns(
         ValueError: If neither has a column; the message names it.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
-    known = frame.set_index(frame["record_id"].astype(str))
+    known = frame.set_index(archive.known_as(frame["record_id"].astype(str)))
     described = archive.manifest.iloc[rows].reset_index(drop=True)
     columns = {}
     for name in names:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme
+from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme, time_shift
 from ssl_ecg.labels.tables import read_labels, read_table
 
 COLUMNS = ("patient_id", "measured_at", "lvef")
@@ -51,7 +51,8 @@ def lvef_labels(
         cohort_class: Its column that must be 1.
         data_set: Name of the ingested folder, which ingest puts before every patient's id, where the measurements have
             the ids without it.
-        salt: Secret that the archive was ingested with, where the measurements have ids that are not hashed.
+        salt: Secret that the archive was ingested with, where the measurements have ids that are not hashed; their
+            dates are shifted as ingest shifted those of the ECGs.
 
     Returns:
         A label table, in the order of the archive: ``record_id``, ``low_lvef`` (1 or 0), ``lvef`` and
@@ -120,15 +121,25 @@ def _measurements(
     texts = (given[column].astype("string").str.strip() for column in COLUMNS)
     patients, dates, percentages = (text.mask(text == "") for text in texts)
     prefixed = patients if data_set is None else data_set + "/" + patients
+    # The day that was on the wall: the hour, and with it the time zone, is not looked at.
+    days = pd.to_datetime(dates.str.extract(_DAY, expand=False), format="%Y-%m-%d", errors="coerce")
     frame = pd.DataFrame(
         {
             "patient_id": [None if pd.isna(p) else archived_id(p, secret) for p in prefixed],
-            # The day that was on the wall: the hour, and with it the time zone, is not looked at.
-            "measured_at": pd.to_datetime(dates.str.extract(_DAY, expand=False), format="%Y-%m-%d", errors="coerce"),
+            "measured_at": days,
             "lvef": pd.to_numeric(percentages, errors="coerce").to_numpy(np.float64, na_value=np.nan),
         }
     ).astype({"patient_id": object, "measured_at": "datetime64[us]"})
     _refuse_unread(name, dates, frame["measured_at"], "a date such as 2021-03-31")
+    times = archive.info.get("times", "kept")
+    if times == "shifted" and secret is not None:
+        shifts = [pd.NaT if pd.isna(patient) else time_shift(patient, secret) for patient in prefixed]
+        frame["measured_at"] += pd.Series(shifts, dtype="timedelta64[us]", index=frame.index)
+    elif times != "kept":
+        raise ValueError(
+            f"the times of {archive.folder} are {'shifted: give the salt' if times == 'shifted' else 'years'}, and the "
+            "measurements as they were; or ingest with times=kept"
+        )
     _refuse_unread(name, percentages, frame["lvef"], "a number of percent")
     if frame["lvef"].max() <= 1:
         raise ValueError(f"lvef of {name} is at most {frame['lvef'].max():g}: give percent, not a share")
@@ -155,9 +166,13 @@ def _refuse_unread(name: str, given: pd.Series, read: pd.Series, wanted: str) ->
     unread = given[given.notna().to_numpy() & read.isna().to_numpy()]
     if len(unread):
         raise ValueError(
-            f"column {given.name!r} of {name} must hold {wanted} or be blank, got {unread.iloc[0]!r} "
-            f"({len(unread)} such values)"
+            f"column {given.name!r} of {name} must hold {wanted} or be blank; line {_position(given, unread) + 2} does "
+            f"not ({len(unread)} such values)"
         )
+
+
+def _position(given: pd.Series, unread: pd.Series) -> int:
+    return int(np.flatnonzero(given.index == unread.index[0])[0])
 
 
 def _left_out(reasons: Mapping[str, pd.Series]) -> tuple[NDArray[np.bool_], list[tuple[str, int]]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.writer import ids_of
+from ssl_ecg.runs import unescaped
 
 IDS = ("record_id", "patient_id")
 NO_CLASSES = ("record_id", "fold", "simulated")
@@ -103,7 +104,7 @@ def read_labels(
     if classes is None:
         classes = [str(column) for column in frame if column not in (*NO_CLASSES, *others)]
     classes = list(classes)
-    ids = frame["record_id"].astype(str)
+    ids = archive.known_as(_ids(frame["record_id"], name))
     rows = archive.find(ids)
     if numbers:
         frame = _with_person(frame, classes, archive, rows)
@@ -134,13 +135,35 @@ def read_labels(
     )
 
 
+def _ids(column: pd.Series, name: str) -> pd.Series:
+    """Return record ids as text.
+
+    Raises:
+        ValueError: one is missing, or they are decimal numbers, which no id is.
+    """
+    if pd.api.types.is_float_dtype(column):
+        raise ValueError(f"column record_id of {name} holds decimal numbers; give text, such as 007")
+    if (missing := column.isna()).any():
+        raise ValueError(f"column record_id of {name} is missing in line {int(missing.to_numpy(bool).argmax()) + 2}")
+    return column.astype(str).astype(object)
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read a CSV or Parquet file with the ids of records and patients as text: one of them may read NA or null."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such table")
+    try:
+        return _read_table(path)
+    except (pd.errors.ParserError, UnicodeError, OSError) as error:
+        raise ValueError(
+            f"{path}: cannot be read ({type(error).__name__}); give a CSV file in UTF-8, or .parquet"
+        ) from None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
     if path.suffix == ".csv":
         ids = pd.read_csv(path, usecols=lambda name: name in IDS, dtype=str, keep_default_na=False)
-        return pd.read_csv(path, low_memory=False).assign(**ids)
+        return unescaped(pd.read_csv(path, low_memory=False).assign(**ids))
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     raise ValueError(f"{path}: is no table that can be read; give .csv or .parquet")
@@ -165,14 +188,16 @@ def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDAr
     wrong = np.where(np.isnan(values), column.notna(), strange)
     if wrong.any():
         first = int(np.argmax(wrong))
+        # Where the column is none of labels, its text may be a name.
+        got = repr(str(column.iloc[first])) if not np.isnan(values[first]) else "text"
         if numbers:
             raise ValueError(
-                f"column {column.name!r} of {name} must hold a finite number or blank, got "
-                f"{str(column.iloc[first])!r} for {ids.iloc[first]} ({wrong.sum()} such values)"
+                f"column {column.name!r} of {name} must hold a finite number or blank, got {got} for "
+                f"{ids.iloc[first]} in line {first + 2} ({wrong.sum()} such values)"
             )
         raise ValueError(
-            f"column {column.name!r} of {name} must hold 1, 0 or blank, got {str(column.iloc[first])!r} for "
-            f"{ids.iloc[first]} ({wrong.sum()} such values); name the label columns with classes= if it is none"
+            f"column {column.name!r} of {name} must hold 1, 0 or blank, got {got} for {ids.iloc[first]} in line "
+            f"{first + 2} ({wrong.sum()} such values); name the label columns with classes= if it is none"
         )
     return values
 

@@ -25,6 +25,8 @@ _LIMB = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (-0
 class RecordError(ValueError):
     """A recording that cannot be used.
 
+    It never quotes what stands in the file, which may be about a person: it says where, and what is wrong with it.
+
     Attributes:
         kind: A few words to count by, such as ``"flat lead"``.
     """
@@ -122,7 +124,7 @@ class Record:
         if not 0 < self.sampling_rate < float("inf"):
             raise RecordError("sampling rate", f"must be positive, got {self.sampling_rate!r} Hz")
         if self.sex not in ("female", "male", None):
-            raise RecordError("sex", f"must be 'female', 'male' or None, got {self.sex!r}")
+            raise RecordError("sex", "must be 'female', 'male' or None")
 
     @property
     def duration(self) -> float:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ssl_ecg.records.formats import Reader, register
 from ssl_ecg.records.markup import parse_xml, root_name, text_of
 from ssl_ecg.records.naming import age_between, age_of, date_of, lead_of, sex_of
-from ssl_ecg.records.record import Record, RecordError
+from ssl_ecg.records.record import LEADS, Record, RecordError
 
 MAX_BYTES = 512 * 2**20  # of a binary file: a day of twelve leads
 
@@ -32,7 +32,16 @@ _MISSING = -32768  # what recorders of 16 bits store where an electrode was off
 _MEASURED = frozenset(("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"))
 # Leads beyond the twelve, which are left out.
 _FURTHER = re.compile(r"-AVR|AVRNEG|V[2-9]R|V[789]|[XYZ]|E[SA]|A[SI]|CC5|CM5", re.IGNORECASE)
-_QUOTED = re.compile(r"(['\"]).*?\1|b'.*?'|\S*[/\\]\S*")
+# Words of the decoder's messages that tell what is wrong; all others, such as names, may stand in the file.
+_WORDS = frozenset(
+    """
+    a an and are array at base64 beyond byte bytes cannot channel channels checksum count counts crc crc32 data
+    decode decoded decoding does duration empty end error expected field file files for format found from got had
+    has have header in incorrect invalid is lead leads length less match mismatch missing more must no not number
+    of only or median padding rate record records rhythm sample samples section short signal size stored than the
+    there to too truncated type unknown unsupported value version was waveform with wrong xml zero
+    """.split()  # noqa: SIM905
+)
 # Warnings of the package that are reasons to refuse a file.
 _FATAL = {"CRC": "checksum", "checksum": "checksum", "truncated": "truncated signal", "gaps": "gap"}
 
@@ -106,6 +115,18 @@ def _parser(form: _Format) -> Any:
         ) from error
 
 
+_LEAD_CODE = re.compile(r"MDC_ECG_LEAD_[A-Z0-9_-]{1,20}|V[0-9]{1,2}[RL]?")
+
+
+def _own_words(message: str) -> str:
+    """Return a message of a decoder with its own words, names of leads and counts; what may be of the file is dots."""
+    words = [
+        word if word.lower() in _WORDS or word in LEADS or re.fullmatch(r"\d{1,6}", word) else "..."
+        for word in (part.strip(",.;:()") for part in message[:1000].split()[:40])
+    ]
+    return re.sub(r"\.\.\.( \.\.\.)+", "...", " ".join(words))
+
+
 def _decoded(parser: Any, path: Path) -> Any:
     """Decode a file; what the package says of it is told without the text of the file, which can be anybody's name."""
     with warnings.catch_warnings(record=True) as caught:
@@ -113,14 +134,13 @@ def _decoded(parser: Any, path: Path) -> Any:
         try:
             decoded = parser().parse(path)
         except Exception as error:
-            told = _QUOTED.sub("...", str(error).replace(str(path), "the file"))[:160]
-            counted = re.search(r"\d+ .*(expected|decoded|samples)|truncated|Base64", told)
-            raise RecordError("truncated signal" if counted else "unreadable", told) from error
+            counted = re.search(r"\d+ .*(expected|decoded|samples)|truncated|Base64", str(error))
+            raise RecordError("truncated signal" if counted else "unreadable", _own_words(str(error))) from error
     for warning in caught:
-        told = _QUOTED.sub("...", str(warning.message).replace(path.name, "the file"))
+        told = str(warning.message)
         for word, kind in _FATAL.items():
             if word in told and "(median)" not in told:
-                raise RecordError(kind, told[:160])
+                raise RecordError(kind, _own_words(told))
     return decoded
 
 
@@ -148,7 +168,8 @@ def _leads(
         signals[name], rates[name] = signal, float(exact.get(lead.label, lead.sampling_rate))
     if unknown and form.xml and not signals.keys() >= _MEASURED:
         lacking = ", ".join(sorted(_MEASURED - signals.keys()))
-        named = ", ".join(re.sub(r"\W", "?", name[:30]) for name in unknown[:4])
+        # Codes of leads are told; anything else may be a name of somebody.
+        named = ", ".join(name if _LEAD_CODE.fullmatch(name) else "a name" for name in unknown[:4])
         raise RecordError("unknown lead", f"{named}: is none of the twelve, and {lacking} is missing")
     if not signals:
         raise RecordError("missing lead", "the file has none of the twelve")

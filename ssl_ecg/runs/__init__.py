@@ -4,6 +4,8 @@ from ssl_ecg.runs.card import Table, markdown_table, model_card
 from ssl_ecg.runs.files import previous_of, sha256, whole_folder, write_atomically, write_csv, write_json
 from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 from ssl_ecg.runs.results import read_metrics, write_result
+from ssl_ecg.runs.site_key import patient_hash, site, site_key
+from ssl_ecg.runs.spreadsheets import escaped, unescaped
 
 __all__ = [
     "FolderInUseError",
@@ -11,14 +13,19 @@ __all__ = [
     "Table",
     "claim",
     "differences",
+    "escaped",
     "goes_on",
     "lock",
     "locked",
     "markdown_table",
     "model_card",
+    "patient_hash",
     "previous_of",
     "read_metrics",
     "sha256",
+    "site",
+    "site_key",
+    "unescaped",
     "whole_folder",
     "write_atomically",
     "write_csv",

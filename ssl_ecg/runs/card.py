@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -71,6 +72,6 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str
 
 
 def cell(value: object) -> str:
-    """Return what Markdown shows as this text in one cell: no other column, line or HTML begins in it."""
-    text = " ".join(str(value).split())
-    return text.replace("<", "&lt;").replace("\\", "\\\\").replace("|", "\\|")
+    """Return what Markdown shows as this text in one cell: no other column, line, tag or link begins in it."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|\[\]`])", r"\\\1", text)

@@ -12,16 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssl_ecg.runs.spreadsheets import escaped
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_atomically(path: str | Path, content: bytes | memoryview | str) -> None:
+def write_atomically(path: str | Path, content: bytes | memoryview | str, mode: int = 0o666) -> None:
     """Write a file so that a kill, a power cut or a full disk leaves either the old one or the new one.
 
     Args:
         path: the file; its folder must be there.
         content: text is written as UTF-8.
+        mode: permissions of the file, less those that the process withholds.
 
     Raises:
         OSError: naming ``path``; what lay there before is as it was.
@@ -29,7 +32,7 @@ def write_atomically(path: str | Path, content: bytes | memoryview | str) -> Non
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -52,8 +55,8 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def write_csv(path: str | Path, table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table without its index atomically."""
-    write_atomically(path, table.to_csv(index=False, float_format=float_format))
+    """Write a table without its index atomically, safe for spreadsheets (``runs/spreadsheets.py``)."""
+    write_atomically(path, escaped(table).to_csv(index=False, float_format=float_format))
 
 
 def sha256(path: str | Path) -> str:
@@ -91,6 +94,10 @@ def whole_folder(folder: str | Path, last: str, clear: Iterable[str] = ()) -> It
         for name in sorted(names, key=lambda name: name == last):
             (part / name).replace(folder / name)
         _sync(folder)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssl_ecg.sources.source import Source, SourceError, read_csv, register
+from ssl_ecg.sources.source import Faults, Source, read_csv, register
 
 TABLE = "ludb.csv"
 
@@ -25,20 +25,23 @@ def labels(folder: Path) -> dict[str, pd.DataFrame]:
         ``"ludb_rhythm"``: one row per record, ``record_id`` and 1 or 0 for each rhythm that occurs, by name.
 
     Raises:
-        SourceError: the table lacks a column, or a record has no number.
+        SourceError: the table lacks a column, or, after all others were read, a record has no number.
     """
-    records = {}
-    for row in read_csv(folder, TABLE, ("ID", "Rhythms")).to_dict("records"):
+    records, faults = {}, Faults(TABLE)
+    for line, row in enumerate(read_csv(folder, TABLE, ("ID", "Rhythms")).to_dict("records"), start=2):
         number = row["ID"].strip()
         if not re.fullmatch(r"[0-9]{1,6}", number):
-            raise SourceError(TABLE, f"ID must be the number of a record, got {number[:60]!r}")
+            faults.note(line, "ID", "must be the number of a record")
+            continue
         # One rhythm per line of the cell.
         rhythms = frozenset(filter(None, (_name(line) for line in row["Rhythms"].splitlines())))
         if rhythms and (folder / "data" / f"{number}.hea").is_file():
             records[f"data/{number}"] = rhythms
     classes = sorted(frozenset().union(*records.values()))
     rows = [[path, *(int(name in rhythms) for name in classes)] for path, rhythms in records.items()]
-    return {"ludb_rhythm": pd.DataFrame(rows, columns=["record_id", *classes])}
+    made = {"ludb_rhythm": pd.DataFrame(rows, columns=["record_id", *classes])} if rows else {}
+    faults.tell(made)
+    return made
 
 
 def _name(text: str) -> str:

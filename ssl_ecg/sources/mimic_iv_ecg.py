@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssl_ecg.sources.source import Entry, Source, SourceError, read_csv, register
+from ssl_ecg.sources.source import Entry, Faults, Source, read_csv, register
 
 RECORDS, STATEMENTS = "record_list.csv", "machine_measurements.csv"
 COLUMNS = ("subject_id", "study_id", "ecg_time", "path")
@@ -29,14 +29,20 @@ def detect(folder: Path, files: Iterable[str]) -> bool:
 
 
 def records(folder: Path) -> Iterator[Entry]:
-    """List the recordings with their patients and times."""
-    table = read_csv(folder, RECORDS, COLUMNS)
+    """List the recordings with their patients and times.
+
+    Raises:
+        SourceError: the table lacks a column, or, after all recordings, a time is none; it is unknown then.
+    """
+    table, faults = read_csv(folder, RECORDS, COLUMNS), Faults(RECORDS)
     for line, (patient, time, path) in enumerate(zip(table["subject_id"], table["ecg_time"], table["path"]), 2):
         try:
             recorded_at = datetime.fromisoformat(time) if time else None
-        except ValueError as error:
-            raise SourceError(RECORDS, f"line {line}: ecg_time is no date and time") from error
+        except ValueError:
+            recorded_at = None
+            faults.note(line, "ecg_time", "is no date and time")
         yield Entry(f"{path}.hea", patient_id=patient or None, recorded_at=recorded_at)
+    faults.tell()
 
 
 def labels(folder: Path) -> dict[str, pd.DataFrame]:

@@ -11,21 +11,46 @@ import pandas as pd
 
 from ssl_ecg.registry import Registry
 
+MAX_TABLE_BYTES = 2_000_000_000  # the largest, of 800,000 records, has 200 MB
+
 
 class SourceError(ValueError):
     """A table of a data set that cannot be used.
 
     Args:
         table: its path below the folder of the data set.
-        detail: what is wrong with it.
+        detail: what is wrong with it; never what stands in it, which may be about a person.
+        made: label tables that could be made nevertheless.
     """
 
-    def __init__(self, table: str, detail: str) -> None:
+    def __init__(self, table: str, detail: str, made: Mapping[str, pd.DataFrame] | None = None) -> None:
         super().__init__(table, detail)
-        self.table, self.detail = table, detail
+        self.table, self.detail, self.made = table, detail, dict(made or {})
 
     def __str__(self) -> str:
         return f"{self.table}: {self.detail}"
+
+
+class Faults:
+    """Cells of a table that cannot be used: each costs what it would have said, and they are told at the end.
+
+    Args:
+        table: its path below the folder of the data set.
+    """
+
+    def __init__(self, table: str) -> None:
+        self.table, self._first, self._count = table, "", 0
+
+    def note(self, line: int, column: str, detail: str) -> None:
+        """Remember a cell, by its line in the file, counted from 1."""
+        self._first = self._first or f"line {line}: {column} {detail}"
+        self._count += 1
+
+    def tell(self, made: Mapping[str, pd.DataFrame] | None = None) -> None:
+        """Raise a ``SourceError`` where there was one, with what could be made nevertheless."""
+        if self._count:
+            more = f" ({self._count} such cells)" if self._count > 1 else ""
+            raise SourceError(self.table, self._first + more, made)
 
 
 @dataclass(frozen=True)
@@ -64,7 +89,8 @@ def _no_labels(folder: Path) -> dict[str, pd.DataFrame]:
 class Source:
     """A known data set; wherever its layout stands, ingest needs nothing else to be told.
 
-    Whatever these functions raise costs a line in the log and one in ``rejected.csv``, never the ingest.
+    Whatever these functions raise costs a line in the log and one in ``rejected.csv``, never the ingest; entries that
+    were yielded before, and tables that a ``SourceError`` brings, are taken.
 
     Attributes:
         detect: ``detect(folder, files)`` tells by the names of the files in a folder, or by what stands in them,
@@ -88,15 +114,24 @@ register = SOURCES.register
 def read_csv(folder: Path, table: str, columns: Iterable[str]) -> pd.DataFrame:
     """Read a table of a data set, every value as text, blank where nothing stands.
 
+    Bytes that are no UTF-8 are replaced: reports in Latin-1 are no reason to lose the columns that matter.
+
     Raises:
         SourceError: it is not there, is no table, or lacks one of the columns.
     """
-    if not (folder / table).is_file():
-        raise SourceError(table, "is not there")
+    path = folder / table
+    if not path.is_file():
+        raise SourceError(table, "is not there; download it from where the recordings come from")
+    if path.stat().st_size > MAX_TABLE_BYTES:
+        raise SourceError(table, f"has more than {MAX_TABLE_BYTES:,} bytes")
     try:
-        frame = pd.read_csv(folder / table, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
     except (ValueError, OSError) as error:  # those of pandas and of decoding are ValueErrors
         raise SourceError(table, f"is no table ({type(error).__name__})") from error
     if missing := sorted(set(columns) - set(frame.columns)):
-        raise SourceError(table, f"lacks the columns {', '.join(missing)}")
-    return frame
+        used = next((mark for mark in (";", "\t", "|") if mark in str(frame.columns[0])), None)
+        mend = (
+            f"; its columns are separated by {used!r}, save it with commas" if used and len(frame.columns) < 3 else ""
+        )
+        raise SourceError(table, f"lacks the columns {', '.join(missing)}{mend}")
+    return frame.fillna("")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.untrusted import check_shapes, finite_weights, read_json, shapes_of
-from ssl_ecg.runs import whole_folder, write_json
+from ssl_ecg.runs import whole_folder, write_atomically, write_json
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks.heads import Head, make_head
 from ssl_ecg.tasks.registry import create_task
@@ -163,7 +163,7 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     }
     with whole_folder(folder, last="config.json") as part:
         save_encoder(model.encoder, part, card)
-        save_file(head, part / "head.safetensors")
+        write_atomically(part / "head.safetensors", save(head))
         write_json(part / "task.json", task)
     return folder
 

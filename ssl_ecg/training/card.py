@@ -19,7 +19,8 @@ UNKNOWN = "patients unknown: records are counted"
 _LIMITS = """\
 No label was used, and nothing here says what these features are worth for a clinical question: run `ssl-ecg compare` on
 your own labels before use. The signals of other leads, rates, lengths or filters are refused. The weights may remember
-the patients they were trained on; `config.json` keeps hashes of their ids so that testing on them can be refused."""
+the patients they were trained on; `config.json` keeps hashes of their ids under a key of the site that trained, so that
+testing on them can be refused there."""
 
 _CLASSIFIER_LIMITS = """\
 These numbers hold for records from where the test records come from. The scores were not calibrated afterwards.

@@ -159,19 +159,14 @@ def make_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -
     Raises:
         ValueError: an unknown name.
     """
+    from ssl_ecg.training.loggers import tensorboard, wandb_offline_without_key
+
     made: list[Logger] = []
     for name in names:
         if name == "tensorboard":
-            from pytorch_lightning.loggers import TensorBoardLogger
-
-            made.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+            made.append(tensorboard(folder))
         elif name == "wandb":
-            import os
-
-            from pytorch_lightning.loggers import WandbLogger
-
-            offline = not os.environ.get("WANDB_API_KEY")
-            made.append(WandbLogger(project="ssl_ecg", save_dir=folder, offline=offline, config=settings))
+            made.append(wandb_offline_without_key(folder, settings))
         else:
             raise ValueError(f"loggers={name!r}: unknown; choose from {', '.join(LOGGERS)}")
     return made

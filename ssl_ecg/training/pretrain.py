@@ -21,7 +21,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
-from ssl_ecg.runs import Run, goes_on, locked
+from ssl_ecg.runs import Run, goes_on, locked, patient_hash, site
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, count_incomplete, normalised
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.checkpoints import EpochCheckpoint, read_state
@@ -108,11 +108,6 @@ class PretrainModule(pl.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, betas=(0.9, self.settings.beta2))
         warmup = self.settings.warmup_epochs * self.steps_per_epoch
         return warmup_cosine(optimizer, self.steps, warmup)
-
-
-def patient_hash(patient_id: str) -> str:
-    """Return a short hash of a patient id: enough to notice a patient again, not to name one."""
-    return hashlib.sha256(patient_id.encode()).hexdigest()[:16]
 
 
 def split_patients(archive: Archive, rows: np.ndarray, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -244,6 +239,7 @@ def pretrain(
     encoder.patients = patients
     encoder.origin = {
         **identity,
+        "sites": [site()],
         "parameters": sum(p.numel() for p in encoder.backbone.parameters()),
         "training_records": len(train_rows),
         "validation_records": len(validation_rows),

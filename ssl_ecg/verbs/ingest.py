@@ -9,24 +9,27 @@ import rich.table
 from annotated_types import Gt
 from pydantic import AfterValidator, AllowInfNan, Field
 
+from ssl_ecg.archive.patient_ids import Times
+from ssl_ecg.archive.processes import SECONDS
+from ssl_ecg.archive.record_ids import table_at_home
 from ssl_ecg.records import QualityLimits, canonical_lead
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.verbs._given import Table
+from ssl_ecg.verbs._given import SaltSettings, Table
 from ssl_ecg.verbs.verb import console, verb
 
 if TYPE_CHECKING:
     from ssl_ecg.archive import IngestReport
 
 
-class VerbSettings(SignalSettings):
+class VerbSettings(SaltSettings, SignalSettings):
     """What becomes of the signals, which records are refused, and how it is done."""
 
     quality: QualityLimits = QualityLimits()
     """which recordings are no ECGs"""
     workers: Annotated[int, Gt(0)] | None = None
     """processes that read; null: one per core"""
-    salt: str | bytes | None = None
-    """secret by which patient ids are hashed; null keeps them as they are"""
+    times: Times = "shifted"
+    """of records under a salt: shifted by whole days, by as many for all of a patient; or the year alone; or kept"""
     patients: Table | None = None
     """table of whose the records are: record_id and any of patient_id, recorded_at, age, sex; other columns are kept"""
     partial_leads: bool = False
@@ -35,6 +38,8 @@ class VerbSettings(SignalSettings):
     """what every signal is multiplied by, where the files of this source state a wrong unit or gain"""
     lead_names: dict[str, Annotated[str, AfterValidator(canonical_lead)]] = Field(default_factory=dict)
     """leads by what the files call them, beside the names that are known: {MLII: II}"""
+    seconds_per_file: Annotated[float, Gt(0)] = SECONDS
+    """a file that gives no record, and does not end, for so long is rejected"""
 
 
 def show(report: IngestReport, source: str, archive: str) -> None:
@@ -42,6 +47,8 @@ def show(report: IngestReport, source: str, archive: str) -> None:
     for line in report.summary:
         console.print(line)
     console.print(f"the archive lies in {archive}; rejected.csv there names every file that is no record of it")
+    if (ids := table_at_home(Path(archive))).is_file():
+        console.print(f"{ids} says what its ids stand for: keep it here when you share the archive")
     if report.reasons:
         table = rich.table.Table("reason", "records")
         for reason, count in report.reasons.most_common(20):
@@ -70,10 +77,12 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         settings.part(SignalSettings),
         settings.quality,
         settings.workers,
-        settings.salt,
+        settings.secret,
         progress,
         settings.patients,
         settings.partial_leads,
         settings.gain,
         settings.lead_names,
+        settings.seconds_per_file,
+        settings.times,
     )

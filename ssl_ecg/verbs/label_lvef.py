@@ -10,13 +10,12 @@ import rich.table
 from annotated_types import Ge
 
 from ssl_ecg.runs import write_csv
-from ssl_ecg.settings import Settings
-from ssl_ecg.verbs._given import ArchiveLike, Table, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, SaltSettings, Table, TableLike, opened
 from ssl_ecg.verbs.verb import console, verb
 
 
-class VerbSettings(Settings):
-    """What is called a low ejection fraction, and of which ECGs."""
+class VerbSettings(SaltSettings):
+    """What is called a low ejection fraction, and of which ECGs; the salt of ingest, where the ids are not hashed."""
 
     threshold: float = 40.0
     """percent; at or below it the ejection fraction is low"""
@@ -28,8 +27,6 @@ class VerbSettings(Settings):
     """its column that must be 1, such as premature_ventricular_contraction"""
     data_set: str | None = None
     """name of the ingested folder, where the patient ids of the measurements lack that prefix"""
-    salt: str | bytes | None = None
-    """secret of ingest, where the patient ids of the measurements are not hashed"""
 
 
 def show(counts: pd.DataFrame, archive: str, measurements: str, out: str) -> None:
@@ -61,7 +58,8 @@ def label_lvef(archive: ArchiveLike, measurements: TableLike, out: str | Path, s
         raise ValueError(f"out={str(out)!r}: is no CSV file; name a .csv file")
     if not isinstance(measurements, pd.DataFrame) and out.resolve() == Path(measurements).resolve():
         raise ValueError(f"out={str(out)!r}: the measurements lie there, and would be replaced; choose another file")
-    labels, counts = lvef_labels(opened(archive), measurements, **dict(settings))
+    given = {name: value for name, value in settings if name != "salt_file"}
+    labels, counts = lvef_labels(opened(archive), measurements, **{**given, "salt": settings.secret})
     out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(out, labels)
     write_csv(out.with_name(f"{out.stem}_exclusions.csv"), counts)

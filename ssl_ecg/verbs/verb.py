@@ -19,18 +19,19 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from inspect import Parameter, Signature
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 import yaml
 from rich.console import Console
 
 from ssl_ecg.registry import Registry
-from ssl_ecg.settings import Settings, SettingsError, arguments_of
+from ssl_ecg.settings import Secret, Settings, SettingsError, arguments_of
 
 console = Console()
 
@@ -112,13 +113,14 @@ class Verb:
         what was chosen, the others stay.
 
         Args:
-            words: ``name=value``. Of the same name the last one counts. A value that begins with ``[`` or ``{`` is
-                YAML, ``null`` is None, all else is as it stands.
+            words: ``name=value``. Of the same name the last one counts. A value that begins with ``[`` or ``{`` is a
+                list or mapping in YAML, unless the setting is text; ``null`` is None, all else is as it stands.
             paths: of the verb, which may imply settings.
             given: settings that the words change.
 
         Raises:
-            SettingsError: a setting that is unknown or cannot be, or a word without ``=``.
+            SettingsError: a setting that is unknown, cannot be or must not stand on a command line, or a word without
+                ``=``.
         """
         chosen: dict[str, Any] = {}
         single: list[tuple[list[str], Any]] = []
@@ -126,10 +128,14 @@ class Verb:
             name, equals, text = word.partition("=")
             if not (name and equals):
                 raise SettingsError(f"{word!r}: is no setting; give name=value")
+            field = self.settings.model_fields.get(name)
+            for mark in field.metadata if field is not None else ():
+                if isinstance(mark, Secret):
+                    raise SettingsError(f"{name}: {mark.reason}")
             if "." in name:
                 single.append((name.split("."), _read(name, text)))
             else:
-                chosen[name] = _read(name, text)
+                chosen[name] = _read(name, text, None if field is None else field.annotation)
         settings = self.resolve({**(given or {}), **chosen}, paths)
         if not single:
             return settings
@@ -167,15 +173,65 @@ def summary_of(name: str) -> str:
     return VERBS[name].summary
 
 
-def _read(name: str, text: str) -> Any:
+def _read(name: str, text: str, kind: Any = None) -> Any:
+    """Return what a text on the command line means; where only text can be meant, it is as it stands."""
     if text == "null":
         return None
-    if not text.startswith(("[", "{")):
+    if not text.startswith(("[", "{")) or _is_text(kind):
         return text
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return yaml.load(text, _AsTyped)
+    except (yaml.YAMLError, RecursionError):
         raise SettingsError(f"{name}={text!r}: is no list or mapping; close its brackets, quote what is odd") from None
+
+
+class _AsTyped(yaml.SafeLoader):
+    """Reads lists and mappings; what is in them stays as typed, but for true, false, null and plain numbers.
+
+    YAML 1.1 makes a truth value of ``NO``, a number of ``007`` and a date of ``2021-03-31``.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+
+def _as_typed(loader: _AsTyped, node: yaml.ScalarNode) -> Any:
+    text = node.value
+    if node.style is not None or text not in ("null", "true", "false"):
+        value = text if node.style is not None else _plain(text)
+        return value if str(value) == text else text
+    return None if text == "null" else text == "true"
+
+
+_AsTyped.add_constructor("tag:yaml.org,2002:str", _as_typed)
+
+
+def _is_text(kind: Any) -> bool:
+    """Tell whether values of a type are text or paths, and never lists or mappings."""
+    kinds = set(_alternatives(kind))
+    return bool(kinds & {str, Path}) and not any(_is_container(each) for each in kinds)
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    if get_origin(kind) is Annotated:
+        yield from _alternatives(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for each in get_args(kind):
+            yield from _alternatives(each)
+    else:
+        yield kind
+
+
+def _is_container(kind: Any) -> bool:
+    kind = get_origin(kind) or kind
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, list | tuple | dict | Sequence | Mapping)
+        and kind
+        not in (
+            str,
+            bytes,
+        )
+    )
 
 
 def _put(values: dict[str, Any], name: Sequence[str], value: Any) -> None:

@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from ssl_ecg.archive import ArchiveError, ArchiveWriter, open_archive
 from ssl_ecg.archive.writer import quantise
+from ssl_ecg.runs import sha256
 from ssl_ecg.signals import SignalSettings
 
 SETTINGS = SignalSettings(leads=("I", "II"), duration=1.0, min_duration=1.0, normalise="none")
@@ -109,6 +110,15 @@ def test_reads_what_was_recorded_with_the_signal(tmp_path: Path) -> None:
     assert (archive[0]["recorded"], archive[2]["leads"]) == (60, "I")
 
 
+def forge(folder: Path, table: pd.DataFrame | None = None, **changes: object) -> None:
+    """Change an archive as somebody would who knows the format: the checksum of the manifest fits."""
+    if table is not None:
+        table.to_parquet(folder / "manifest.parquet", index=False)
+        changes["manifest_sha256"] = sha256(folder / "manifest.parquet")
+    info = json.loads((folder / "archive.json").read_text())
+    (folder / "archive.json").write_text(json.dumps({**info, **changes}))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -121,15 +131,115 @@ def test_reads_what_was_recorded_with_the_signal(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_says_the_impossible_is_refused(folder: Path, wrong: dict[str, object], message: str) -> None:
-    (name, value), path = *wrong.items(), folder / "manifest.parquet"
-    table = pd.read_parquet(path)
+    name, value = next(iter(wrong.items()))
+    table = pd.read_parquet(folder / "manifest.parquet")
     if value is None:
         table = table.drop(columns=name)
     else:
         table.loc[5, name] = value
-    table.to_parquet(path, index=False)
+    forge(folder, table)
     with pytest.raises(ArchiveError, match=message):
         open_archive(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("row", [0, 1, 2, 3, 0, 0, 0], "two records share a row"),
+        ("row", [0, 1, 2, 3, 0, 1, 3], "row 3 is beyond its part"),
+        ("row", [0, 1, 2, 3, 0, 1, -5], "row -5 is beyond its part"),
+        ("row", [0, 1, 2, 3, 0, 1, 2.5], "column row holds no integer but float64"),
+        ("row", [0, 1, 2, 3, 0, 1, None], "column row has blanks"),
+        ("row", list("0123012"), "column row holds no integer"),
+        ("row", [True] * 7, "column row holds no integer"),
+        ("part", [0, 0, 0, 0, 2, 2, -2], "names part -2"),
+        ("part", [0, 0, 0, 0, 2, 2, 0], "has 5 rows for signals/00000.i16, not 4"),
+        ("part", [0, 0, 0, 0, 2, 2, 2**40], "has 2 rows for signals/00002.i16, not 3"),
+        ("part", [0, 0, 0, 0, 2, 2, 2.5], "column part holds no integer"),
+        ("recorded", [99.5] * 7, "column recorded holds no integer"),
+        ("record_id", ["a"] * 7, "record 'a' stands there twice"),
+        ("record_id", list(range(7)), "column record_id holds no string"),
+        ("record_id", [None, *"abcdef"], "column record_id has blanks"),
+        ("patient_id", [None, *"abcdef"], "column patient_id has blanks"),
+        ("patient_known", [1.5] * 7, "column patient_known holds no boolean"),
+        ("leads", [["I"]] * 7, "column leads holds no string"),
+        ("age", list("abcdefg"), "column age holds no number"),
+        ("sex", [1.0] * 7, "column sex holds no string"),
+        ("recorded_at", ["yesterday"] * 7, "column recorded_at holds no time"),
+    ],
+)
+def test_forged_manifests_are_refused(folder: Path, name: str, values: list[object], message: str) -> None:
+    forge(folder, pd.read_parquet(folder / "manifest.parquet").assign(**{name: values}))
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"microvolts_per_bit": float("nan")}, "microvolts_per_bit=nan is no voltage"),
+        ({"microvolts_per_bit": float("inf")}, "microvolts_per_bit=inf is no voltage"),
+        ({"microvolts_per_bit": 0}, "microvolts_per_bit=0 is no voltage"),
+        ({"microvolts_per_bit": -1}, "microvolts_per_bit=-1 is no voltage"),
+        ({"microvolts_per_bit": "1"}, "microvolts_per_bit='1' is no voltage"),
+        ({"microvolts_per_bit": True}, "microvolts_per_bit=True is no voltage"),
+        ({"manifest_sha256": 3}, "manifest_sha256 is no text"),
+        ({"manifest_sha256": "0" * 64}, "manifest.parquet is damaged: SHA-256"),
+        ({"settings": "abc"}, "archive.json is damaged"),
+        ({"settings": {"duration": 1e300}}, "is damaged"),
+        ({"parts": {}}, "has 4 rows|is damaged"),
+        ({"parts": [3]}, "is damaged"),
+        ({"parts": "abc"}, "is damaged"),
+    ],
+)
+def test_forged_heads_are_refused(folder: Path, change: dict[str, object], message: str) -> None:
+    forge(folder, **change)
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number": "../../x"}, "part 1 is called '../../x'"),
+        ({"number": 7}, "part 1 is called 7"),
+        ({"number": 1.0}, "part 1 is called 1.0"),
+        ({"number": True}, "part 1 is called True"),
+        ({"records": -3}, "part 1 has records=-3"),
+        ({"records": 0.5}, "part 1 has records=0.5"),
+        ({"records": None}, "part 1 has records=None"),
+        ({"sha256": "x"}, "part 1 has no SHA-256"),
+        ({"path": "/etc/passwd"}, "path"),
+    ],
+)
+def test_forged_parts_are_refused(folder: Path, change: dict[str, object], message: str) -> None:
+    parts = json.loads((folder / "archive.json").read_text())["parts"]
+    parts[1] |= change
+    forge(folder, parts=parts)
+    with pytest.raises(ArchiveError, match=message):
+        open_archive(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format":' * 100_000, "null", "[]", "3", "\xff", ""])
+def test_archive_json_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "archive.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ArchiveError, match=r"archive\.json is damaged"):
+        open_archive(folder)
+
+
+def test_damaged_table_of_rejections_is_named(folder: Path) -> None:
+    for content in (b"", b"a,b\n1,2\n", b"\xff\xfe\x00"):
+        (folder / "rejected.csv").write_bytes(content)
+        with pytest.raises(ArchiveError, match=r"rejected\.csv is damaged"):
+            open_archive(folder).rejected  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["00000.json", "00000.parquet"])
+def test_damaged_journal_is_named(tmp_path: Path, name: str) -> None:
+    ArchiveWriter(tmp_path, SETTINGS).write_part(draw(2), manifest(0, 2))
+    (tmp_path / "journal" / name).write_bytes(b"{}")
+    with pytest.raises(ArchiveError, match=r"remove .* and ingest again"):
+        ArchiveWriter(tmp_path, SETTINGS)
 
 
 def test_rows_by_record_id(folder: Path) -> None:
@@ -229,8 +339,7 @@ def test_missing_and_unfinished_archives_do_not_open(tmp_path: Path) -> None:
     ],
 )
 def test_other_versions_and_formats_are_refused(folder: Path, change: dict[str, object], message: str) -> None:
-    info = json.loads((folder / "archive.json").read_text())
-    (folder / "archive.json").write_text(json.dumps({**info, **change}))
+    forge(folder, **change)
     with pytest.raises(ArchiveError, match=message):
         open_archive(folder)
 

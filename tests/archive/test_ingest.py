@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import hmac
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal as signals
@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 
 from ssl_ecg.archive import ArchiveError, ingest, open_archive
+from ssl_ecg.archive.processes import in_order
 from ssl_ecg.records import LEADS, READERS, QualityLimits, read_wfdb
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.signals import SignalSettings, condition
@@ -29,6 +30,9 @@ from ssl_ecg.signals import SignalSettings, condition
 pytestmark = pytest.mark.process
 
 room = sys.modules["ssl_ecg.archive.ingest"]
+
+
+SALT = "a salt of more than 16"
 
 
 def run(source: Path, archive: Path, **options):
@@ -193,7 +197,7 @@ def test_mended_file_is_taken_the_next_time(source: Path, tmp_path: Path, heartb
     [
         ({"settings": SignalSettings(sampling_rate=500)}, r"settings\.sampling_rate: 100\.0 there, 500\.0 now"),
         ({"limits": QualityLimits(pop=9)}, r"quality\.pop: 30\.0 there, 9\.0 now"),
-        ({"salt": "pepper"}, r"patient_ids: 'plain' there, 'hmac-sha256"),
+        ({"salt": SALT}, r"patient_ids: 'plain' there, 'hmac-sha256"),
     ],
 )
 def test_other_settings_are_refused_naming_both(source: Path, tmp_path: Path, options, message: str) -> None:
@@ -210,12 +214,37 @@ def test_duplicate_record_id_within_a_source(source: Path, tmp_path: Path) -> No
     assert run(source, tmp_path / "a").archive.rejected.values.tolist() == report.archive.rejected.values.tolist()
 
 
-def test_salted_patient_ids(source: Path, tmp_path: Path) -> None:
-    archive = run(source, tmp_path / "a", salt="pepper").archive
-    wanted = hmac.new(b"pepper", b"clinic/r0", hashlib.sha256).hexdigest()
-    assert archive.manifest["patient_id"].iloc[0] == wanted
-    with pytest.raises(ValueError, match="salt must not be empty"):
-        run(source, tmp_path / "b", salt="")
+@pytest.mark.skipif(not hasattr(signals, "setitimer"), reason="there is no such clock")
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="needs workers that inherit a replaced reader")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_file_that_takes_too_long_costs_only_itself(source: Path, tmp_path: Path, monkeypatch, workers: int) -> None:
+    def hang(path: Path):
+        if path.name in ("r2.hea", "r5.hea"):
+            re.match(r"(a+)+$", "a" * 40 + "b")  # in C, where no exception reaches it
+        yield read_wfdb(path)
+
+    monkeypatch.setitem(READERS._things, "wfdb", replace(READERS["wfdb"], read=hang, read_part=None))
+    start = time.monotonic()
+    report = run(source, tmp_path / "a", seconds_per_file=2.0, workers=workers)
+    assert report.accepted == 4
+    assert report.archive.rejected.values.tolist() == [
+        ["r2.hea", "time: reading did not end"],
+        ["ward/r5.hea", "time: reading did not end"],
+    ]
+    assert time.monotonic() - start < 60
+
+
+def test_time_to_take_results_is_not_that_of_a_file(tmp_path: Path) -> None:
+    made = []
+    for item, result in in_order(range_of, [40] * 20, 2, lambda item, late: -1, 0.2):
+        if item == 40 and result == 39:
+            time.sleep(0.1)
+        made.append(result)
+    assert made == [*range(40), None] * 20
+
+
+def range_of(count: int) -> range:
+    return range(count)
 
 
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="needs workers that inherit a replaced reader")

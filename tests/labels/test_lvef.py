@@ -130,7 +130,7 @@ def test_a_label_table_selects_the_cohort(tmp_path: Path) -> None:
         lvef_labels(archive, table, cohort=beats)
 
 
-@pytest.mark.parametrize("salt", [None, "pepper"])
+@pytest.mark.parametrize("salt", [None, "pepper and more pepper"])
 def test_measurements_find_the_patients_of_an_ingested_archive(
     write_wfdb, heartbeat, tmp_path: Path, salt: str | None
 ) -> None:
@@ -142,14 +142,16 @@ def test_measurements_find_the_patients_of_an_ingested_archive(
     table = tmp_path / "echo.csv"
     table.write_text("name,patient_id,measured_at,lvef\nX,0017,2020-02-10T08:00:00+01:00,35\nY,0018,2020-02-02,20\n")
     labels, _ = lvef_labels(report.archive, table, data_set="clinic", salt=salt)
-    assert labels.to_dict("records") == [{"record_id": "0017", "low_lvef": 1, "lvef": 35, "days_to_measurement": 9}]
+    (label,) = labels.to_dict("records")
+    assert report.archive.rows(["0017"]).tolist() == report.archive.rows([label.pop("record_id")]).tolist()
+    assert label == {"low_lvef": 1, "lvef": 35, "days_to_measurement": 9}
     with pytest.raises(ValueError, match=r"2 of a patient who is not in the archive; .*see data_set.*see salt"):
         lvef_labels(report.archive, table, salt=salt)
     with pytest.raises(ValueError, match=r"salt: the patient ids of .* and this salt makes hmac-sha256"):
-        lvef_labels(report.archive, table, data_set="clinic", salt="sugar")
+        lvef_labels(report.archive, table, data_set="clinic", salt="sugar and more sugar")
 
 
-@pytest.mark.parametrize("salt", [None, "pepper"])
+@pytest.mark.parametrize("salt", [None, "pepper and more pepper"])
 def test_measurements_find_the_patients_of_a_table(write_wfdb, heartbeat, tmp_path: Path, salt: str | None) -> None:
     for seed, name in enumerate(("a", "b", "c")):
         write_wfdb(tmp_path / "clinic", name, heartbeat(seed=seed))
@@ -160,16 +162,22 @@ def test_measurements_find_the_patients_of_a_table(write_wfdb, heartbeat, tmp_pa
     ).archive
     measured = pd.DataFrame({"patient_id": ["07"], "measured_at": ["2020-02-10"], "lvef": [35]})
     labels, _ = lvef_labels(archive, measured, data_set="clinic", salt=salt)
-    assert labels[["record_id", "low_lvef", "days_to_measurement"]].to_numpy().tolist() == [["a", 1, 9], ["b", 1, 1]]
+    assert archive.rows(labels["record_id"]).tolist() == archive.rows(["a", "b"]).tolist()
+    assert labels[["low_lvef", "days_to_measurement"]].to_numpy().tolist() == [[1, 9], [1, 1]]
+    if salt is not None:
+        assert archive.manifest["recorded_at"].max() < pd.Timestamp("2019-02-09")
+        hashed = measured.assign(patient_id=archive.manifest["patient_id"].iloc[0])
+        with pytest.raises(ValueError, match=r"the times of .* are shifted: give the salt"):
+            lvef_labels(archive, hashed)
 
 
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
         (lambda t: t.drop(columns="lvef"), {}, "has no column lvef; it needs patient_id, measured_at, lvef"),
-        (lambda t: t.assign(measured_at="31.03.2021"), {}, r"a date such as 2021-03-31 .*got '31.03.2021' \(1 such"),
-        (lambda t: t.assign(measured_at="2021-02-30"), {}, "got '2021-02-30'"),
-        (lambda t: t.assign(lvef="55-60"), {}, r"column 'lvef' of .* a number of percent .*got '55-60'"),
+        (lambda t: t.assign(measured_at="31.03.2021"), {}, r"a date such as 2021-03-31 .*; line 2 does not \(1 such"),
+        (lambda t: t.assign(measured_at="2021-02-30"), {}, "line 2 does not"),
+        (lambda t: t.assign(lvef="55-60"), {}, r"column 'lvef' of .* a number of percent .*; line 2 does not"),
         (lambda t: t.assign(lvef=0.3), {}, "at most 0.3: give percent"),
         (lambda t: t.iloc[:0], {}, "no usable measurement: it is empty"),
         (lambda t: t.assign(measured_at="2019-01-01"), {}, "none of 1 records .*: 1 measurements only before the ECG"),

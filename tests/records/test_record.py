@@ -75,7 +75,7 @@ def test_derivation_needs_both_leads_and_one_unit(heartbeat) -> None:
         ({"leads": ("I",)}, r"1 names for a signal of shape \(2, 500\)"),
         ({"leads": ("I", "i")}, "duplicate lead"),
         ({"sampling_rate": 0}, "must be positive, got 0"),
-        ({"sex": "M"}, "got 'M'"),
+        ({"sex": "M"}, "must be 'female', 'male' or None"),
     ],
 )
 def test_record_refuses_what_does_not_fit(wrong: dict[str, object], message: str) -> None:

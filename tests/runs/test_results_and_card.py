@@ -61,6 +61,11 @@ def test_a_figure_that_cannot_be_drawn_leaves_the_earlier_result(tmp_path: Path)
         ("a\nb\r\nc", "a b c"),
         ("<script>", "&lt;script>"),
         ("**0.9**", "**0.9**"),
+        ("<img src=x onerror=alert(1)>", "&lt;img src=x onerror=alert(1)>"),
+        ("&lt;img>", "&amp;lt;img>"),
+        ("![](http://x/y.png)", r"!\[\](http://x/y.png)"),
+        ("[a](javascript:b)", r"\[a\](javascript:b)"),
+        ("`a|b`", r"\`a\|b\`"),
     ],
 )
 def test_no_column_line_or_html_begins_in_a_cell(text: object, shown: str) -> None:

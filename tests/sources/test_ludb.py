@@ -45,7 +45,7 @@ def test_rhythms_are_classes_of_the_records_that_are_there(folder: Path) -> None
 @pytest.mark.parametrize("number", ["../../etc/passwd", "", "1e3", "-1", "٣"])
 def test_hostile_numbers_are_refused(folder: Path, number: str) -> None:
     (folder / "ludb.csv").write_text(f"ID,Rhythms\n{number},Sinus rhythm\n", "utf-8")
-    with pytest.raises(SourceError, match=r"ludb\.csv: ID must be the number of a record"):
+    with pytest.raises(SourceError, match=r"ludb\.csv: line 2: ID must be the number of a record"):
         read_rhythms(folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ssl_ecg.archive import ingest
 from ssl_ecg.labels import read_labels
-from ssl_ecg.sources import mimic_iv_ecg
+from ssl_ecg.sources import SourceError, mimic_iv_ecg
 
 LIST = """subject_id,study_id,file_name,ecg_time,path
 10000032,40689238,40689238,2180-07-23 08:44:00,files/p1000/p10000032/s40689238/40689238
@@ -55,5 +55,5 @@ def test_rare_statements_are_no_classes(folder: Path, tmp_path: Path) -> None:
 
 def test_a_broken_time_is_told_by_line(folder: Path) -> None:
     (folder / "record_list.csv").write_text(LIST.replace("2181-03-04 17:14:00", "yesterday"))
-    with pytest.raises(mimic_iv_ecg.SourceError, match=r"record_list\.csv: line 4: ecg_time is no date and time"):
+    with pytest.raises(SourceError, match=r"record_list\.csv: line 4: ecg_time is no date and time"):
         list(mimic_iv_ecg.records(folder))
