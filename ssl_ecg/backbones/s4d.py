@@ -75,9 +75,9 @@ class StateSpace(nn.Module):
         return rfft(kernel)
 
     @torch.no_grad()
-    def precompute(self, samples: int) -> None:
-        """Compute once what depends on the weights alone, for signals of this length."""
-        self.frozen = torch.view_as_real(self.spectrum(samples))
+    def precompute(self, x: Tensor) -> None:
+        """Compute once what depends on the weights and the length of signals [B, H, T] alone, for ``export``."""
+        self.frozen = torch.view_as_real(self.spectrum(x.shape[2]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, H, T] to float32 [B, H, T]."""

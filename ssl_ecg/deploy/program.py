@@ -47,20 +47,20 @@ class _Scores(nn.Module):
 def export_program(model: Classifier) -> torch.export.ExportedProgram:
     """Return a model as a program of ``torch.export`` with a free batch size.
 
-    Modules that have ``precompute(samples)`` are told the length of the signals before, so that what depends on the
-    weights alone is computed once (``s4d``). Traces of source files are left out.
+    Modules that have ``precompute`` are called with what their ``forward`` is given first, so that what depends on
+    weights and length alone is computed once (``s4d``). Traces of source files are left out.
 
     Raises:
         ValueError: a network that cannot be exported, such as one whose steps depend on values of the signal.
     """
-    encoder, windows = model.encoder, model.windows
     whole = _Scores(copy.deepcopy(model)).eval()
-    length = encoder.samples if windows.seconds is None else round(windows.seconds * encoder.sampling_rate)
-    for module in whole.modules():
-        if callable(precompute := getattr(module, "precompute", None)):
-            precompute(length)
     batch = torch.export.Dim(BATCH, min=1)
     given = tuple(map(torch.from_numpy, example(model, 3)))
+    able = [module for module in whole.modules() if callable(getattr(module, "precompute", None))]
+    hooks = [module.register_forward_pre_hook(lambda module, given: module.precompute(*given)) for module in able]
+    whole(*given)
+    for hook in hooks:
+        hook.remove()
     try:
         with _quiet():
             program = torch.export.export(whole, given, dynamic_shapes=({0: batch},) * len(given))

@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vit1d": TRANSFORMER,
     "vit1d_lead": TRANSFORMER,
     "xresnet1d101": {"width": 8, "depths": (1, 2, 1, 1)},
+    "xresnet1d101_ptbxl": {"width": 8, "depths": (1, 2, 1, 1)},
     "xresnet1d34": {"width": 8, "depths": (2, 1, 1, 1)},
     "xresnet1d50": {"width": 8, "depths": (1, 1, 1, 1)},
     "se_resnet1d34": {"width": 8, "depths": (2, 1, 1, 1)},
@@ -88,6 +89,12 @@ def test_every_task_is_exported(name: str) -> None:
 def test_windows_are_part_of_the_program(cut: str) -> None:
     windows = CUT[cut]
     agrees(made("clocs" if windows.of_features else "s4d", "arrhythmia", windows))
+
+
+@pytest.mark.slow
+def test_what_is_computed_once_is_of_the_length_that_a_layer_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SMALL, "cpc", {"width": 16, "context": "s4d"})
+    agrees(made("cpc", "arrhythmia", CUT["mean score"]))
 
 
 @pytest.mark.slow
