@@ -12,11 +12,17 @@ from pathlib import Path
 
 import ssl_ecg
 from ssl_ecg.archive.writer import ArchiveWriter
-from ssl_ecg.backbones import save_encoder
+from ssl_ecg.backbones import Encoder, save_encoder
+from ssl_ecg.runs import Table, model_card
 from ssl_ecg.signals import SignalSettings
 
 STEPS, BATCH, HELD_OUT = 50, 64, 192
 """Steps of an epoch, ECGs of a step, and ECGs of the validation loss."""
+
+LIMITS = """\
+Simulated hearts are simple: one dipole, Gaussian waves, findings by their textbook definitions. What is rare or subtle
+in real ECGs is not in them. The features are a start for labels or archives of one's own, to be compared with
+`ssl-ecg compare`; they are no diagnosis. Signals of other leads, rates, lengths or filters are refused."""
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("work", type=Path, help="folder of the run, to write or to continue")
@@ -43,6 +49,39 @@ def placeholder(folder: Path) -> Path:
     return folder
 
 
+def card(encoder: Encoder) -> str:
+    """Return the model card, Markdown."""
+    origin, signal = encoder.origin, encoder.signal
+    facts = [
+        (
+            "network",
+            f"{encoder.name} of width {encoder.options['width']}: {origin['parameters']:,} parameters, float16",
+        ),
+        ("features", encoder.width),
+        ("leads", ", ".join(signal.leads)),
+        ("signal", f"{signal.sampling_rate:g} Hz, {signal.duration:g} s, {signal.band[0]:g} to {signal.band[1]:g} Hz"),
+        ("normalisation", signal.normalise),
+        (
+            "simulated ECGs",
+            f"{origin['simulated_ecgs']:,} in {origin['simulated_ecgs'] // BATCH:,} steps, each seen once",
+        ),
+        ("patients", "none"),
+        ("training", f"{origin['seconds']:.0f} s on one slow, shared CPU core"),
+    ]
+    losses = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in origin["metrics"].items())
+    about = (
+        "Pretrained by `ssl_ecg` on simulated ECGs alone: to name what they show, to measure amplitudes, intervals, "
+        "axis, rate and noise, and to find P, R and T. It has never seen a recording of anybody. Load it with "
+        '`ssl_ecg.load_encoder("synthetic")`, continue from it with `ssl-ecg pretrain ARCHIVE OUT start=synthetic '
+        "backbone=xresnet1d18 backbone.width=32`; `docs/simulation.md` says what is simulated and what it is worth on "
+        "real ECGs. Licence: that of `ssl_ecg`."
+    )
+    made = (
+        f"`python pretrain/synthetic_encoder.py WORK OUT --epochs {origin['epochs_run']}` makes it. Losses: {losses}."
+    )
+    return model_card("ECG encoder: synthetic", [about, Table(("", ""), facts), made], LIMITS, origin["settings"])
+
+
 def main() -> None:
     """Pretrain, and write the half-precision encoder."""
     given = parser.parse_args()
@@ -60,10 +99,11 @@ def main() -> None:
         devices=1,
         progress=False,
     )
-    # Nobody is behind these "patients": nothing has to be refused because of them.
+    # The archive was a placeholder: nobody is behind its records, and no test has to be refused because of them.
+    nobody = dict.fromkeys(("records", "training_records", "validation_records", "patients"), 0)
     encoder.patients = frozenset()
-    card = (given.work / "encoder" / "README.md").read_text(encoding="utf-8")
-    save_encoder(encoder.half(), given.out, card)
+    encoder.origin |= {**nobody, "simulated_ecgs": encoder.origin["epochs_run"] * STEPS * BATCH}
+    save_encoder(encoder.half(), given.out, card(encoder))
 
 
 if __name__ == "__main__":

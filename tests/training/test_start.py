@@ -10,6 +10,7 @@ import torch
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.training import PretrainSettings, pretrain
+from ssl_ecg.training.pretrain import PretrainModule
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +78,6 @@ def test_simulation_goes_on_after_a_kill_as_if_it_had_not_stopped(
 ) -> None:
     settings = tiny_pretraining.replace(objective="simulation", epochs=2)
     whole = pretrain(tiny_archive, tmp_path / "whole", settings, progress=False)
-    from ssl_ecg.training.pretrain import PretrainModule
-
     step = PretrainModule.training_step
 
     def stop(self: PretrainModule, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
@@ -86,9 +85,10 @@ def test_simulation_goes_on_after_a_kill_as_if_it_had_not_stopped(
             raise KeyboardInterrupt
         return step(self, batch, index)
 
-    with monkeypatch.context() as patched, pytest.raises((KeyboardInterrupt, SystemExit)):
+    with monkeypatch.context() as patched:
         patched.setattr(PretrainModule, "training_step", stop)
-        pretrain(tiny_archive, tmp_path / "killed", settings, progress=False)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            pretrain(tiny_archive, tmp_path / "killed", settings, progress=False)
     assert not (tmp_path / "killed" / "config.json").exists()
     resumed = pretrain(tiny_archive, tmp_path / "killed", settings, progress=False)
     states = whole.backbone.state_dict(), resumed.backbone.state_dict()

@@ -11,80 +11,25 @@ from torch import Tensor
 
 from ssl_ecg.records.electrodes import DERIVATION
 from ssl_ecg.synthetic import morphology
-from ssl_ecg.synthetic.morphology import APICAL, BASAL, INJURY, LATERAL, SEPTAL, ST, TERMINAL, T
+from ssl_ecg.synthetic.morphology import TERMINAL
 from ssl_ecg.synthetic.simulator.conditions import AXES, Plan
 from ssl_ecg.synthetic.simulator.rendering import BeatWaves
 from ssl_ecg.synthetic.simulator.rhythms import Draw, uniform
-
-# The eight waves of the wave tables, then three more; those of QRS first.
-DELTA, NECROSIS, NOTCH, NEW_ST, NEW_T, NEW_INJURY, U = range(5, 12)
-ORDER = (SEPTAL, APICAL, LATERAL, BASAL, TERMINAL, None, None, None, ST, T, INJURY, None)
-"""Wave of the table that stands at each place; None: one that is no part of a table."""
-QRS, REPOLARISATION = slice(0, 8), slice(8, 12)
-
-_ECTOPIC = np.zeros((8, 6))
-_ECTOPIC[:, 1:3] = 10.0
-_ECTOPIC[[SEPTAL, APICAL, ST, T]] = morphology.ECTOPIC
-_ECTOPIC[INJURY] = [180, 24, 115, 0, 0, 0]
-# A pacemaker's wire lies in the right ventricle's apex: forces go up, to the left and to the back.
-_PACED = _ECTOPIC.copy()
-_PACED[[SEPTAL, APICAL, ST, T], 3:] = [
-    [0.35, -0.75, 0.40],
-    [0.45, -0.70, 0.80],
-    [-0.1, 0.1, -0.1],
-    [-0.25, 0.40, -0.30],
-]
-_DELAYED = morphology.NORMAL.copy()
-_DELAYED[:5, 0] = [-26, -8, 12, 38, 62]
-_DELAYED[:5, 1:3] *= 1.45
-_DELAYED[5:, 0] += 30
-_LEFT_ANTERIOR = morphology.NORMAL.copy()
-_LEFT_ANTERIOR[:5, 0] = [-24, -10, 6, 26, 40]
-_LEFT_ANTERIOR[:5, 3:] = [
-    [-0.12, 0.22, -0.16],
-    [0.45, 0.20, -0.36],
-    [0.98, -0.55, 0.40],
-    [0.20, -0.55, 0.70],
-    [-0.05, -0.20, 0.16],
-]
-_LEFT_POSTERIOR = morphology.NORMAL.copy()
-_LEFT_POSTERIOR[:5, 0] = [-24, -10, 6, 26, 40]
-_LEFT_POSTERIOR[:5, 3:] = [
-    [0.16, -0.24, -0.16],
-    [0.15, 0.30, -0.36],
-    [0.05, 1.10, 0.42],
-    [-0.50, 0.60, 0.60],
-    [-0.20, 0.15, 0.10],
-]
-_RIGHT_HYPERTROPHY = morphology.NORMAL.copy()
-_RIGHT_HYPERTROPHY[:5, 3:] = [
-    [-0.05, -0.05, -0.20],
-    [0.20, 0.45, -0.55],
-    [0.15, 0.55, -0.45],
-    [-0.65, 0.15, -0.35],
-    [-0.35, -0.10, -0.05],
-]
-_RIGHT_HYPERTROPHY[T, 3:] = [0.28, 0.02, 0.22]
-TABLES = {
-    "normal": morphology.NORMAL,
-    "left_bundle_branch_block": morphology.LEFT_BUNDLE_BRANCH_BLOCK,
-    "right_bundle_branch_block": morphology.RIGHT_BUNDLE_BRANCH_BLOCK,
-    "intraventricular_conduction_delay": _DELAYED,
-    "ventricular_pacing": _PACED,
-    "left_anterior_fascicular_block": _LEFT_ANTERIOR,
-    "left_posterior_fascicular_block": _LEFT_POSTERIOR,
-    "right_ventricular_hypertrophy": _RIGHT_HYPERTROPHY,
-    "ectopic": _ECTOPIC,
-}
-
-WALLS = {
-    "anteroseptal_infarction": (0.10, 0.05, -1.0),
-    "anterior_infarction": (0.62, 0.10, -0.78),
-    "lateral_infarction": (0.95, -0.28, 0.10),
-    "inferior_infarction": (-0.10, 0.97, 0.20),
-    "posterior_infarction": (-0.05, 0.10, 1.0),
-}
-"""Where each wall of the left ventricle looks, a unit vector along Frank's axes."""
+from ssl_ecg.synthetic.simulator.tables import (
+    DELTA,
+    ECTOPIC,
+    INJURY,
+    NECROSIS,
+    NOTCH,
+    ORDER,
+    QRS,
+    REPOLARISATION,
+    ST,
+    TABLES,
+    WALLS,
+    T,
+    U,
+)
 
 
 @dataclass(frozen=True)
@@ -139,7 +84,7 @@ def draw_hearts(plan: Plan, escape: Tensor, field: Tensor) -> Hearts:
     ventricles = _repolarised(plan, ventricles, draw)
 
     atria = _table(morphology.ATRIAL, count, device)
-    ectopic = _arranged(_table(_ECTOPIC, count, device))
+    ectopic = _arranged(_table(ECTOPIC, count, device))
     wide = rotation(torch.randn(count, 2, device=device) * 70)
     ectopic = _varied(ectopic, 1.3)
     ectopic = replace(ectopic, vector=(1.15 * _gain(count, 0.25, device) * ectopic.vector) @ wide.mT)
@@ -196,8 +141,8 @@ def _arranged(waves: BeatWaves) -> BeatWaves:
             )
             vector[:, place] = waves.vector[:, wave]
     # A U wave behind T, of a tenth of it.
-    centre[:, U], rise[:, U], fall[:, U] = waves.centre[:, T] + 0.16, 0.04, 0.05
-    vector[:, U] = 0.06 * waves.vector[:, T]
+    centre[:, U], rise[:, U], fall[:, U] = centre[:, T] + 0.16, 0.04, 0.05
+    vector[:, U] = 0.06 * vector[:, T]
     return BeatWaves(centre, rise, fall, vector)
 
 
@@ -274,7 +219,7 @@ def _preexcited(plan: Plan, waves: BeatWaves, draw: Draw) -> BeatWaves:
     rise[:, DELTA] = torch.where(where, draw(0.014, 0.020), rise[:, DELTA])
     fall[:, DELTA] = torch.where(where, draw(0.018, 0.026), fall[:, DELTA])
     vector[:, DELTA] += where[:, None] * delta
-    vector[:, NEW_T] -= where[:, None] * draw(0.3, 1.2)[:, None] * delta
+    vector[:, T] -= where[:, None] * draw(0.3, 1.2)[:, None] * delta
     return BeatWaves(centre, rise, fall, vector)
 
 
@@ -297,10 +242,10 @@ def _infarcted(plan: Plan, waves: BeatWaves, draw: Draw) -> BeatWaves:
     fall[:, NECROSIS] = torch.where(infarction, draw(0.010, 0.014), fall[:, NECROSIS])
     vector[:, NECROSIS] -= depth[:, None] * wall
     injury = torch.where(acute, draw(0.10, 0.38), torch.where(recent, draw(0.0, 0.10), draw(-0.01, 0.03))) * size
-    vector[:, NEW_INJURY] += injury[:, None] * wall
+    vector[:, INJURY] += injury[:, None] * wall
     upright, inverted, flat = draw(0.1, 0.5), -draw(0.4, 0.9), -draw(0.0, 0.3)
     t = torch.where(acute, upright, torch.where(recent, inverted, flat))
-    vector[:, NEW_T] += (t * size)[:, None] * wall
+    vector[:, T] += (t * size)[:, None] * wall
     return BeatWaves(centre, rise, fall, vector)
 
 
@@ -313,8 +258,8 @@ def _with_voltage(plan: Plan, waves: BeatWaves, field: Tensor, draw: Draw) -> Be
     more = 1 + left[:, None, None] * torch.tensor([0.0, 0.2, 0.5, 0.45, 0.2, 0, 0, 0], device=device)[None, :, None]
     vector[:, QRS] *= more * _gain(count, 0.22, device)
     strain = (left & (draw(0, 1) < 0.55))[:, None] * draw(0.5, 1.2)[:, None]
-    vector[:, NEW_ST] += strain * torch.tensor([-0.11, -0.04, 0.06], device=device)
-    vector[:, NEW_T] += strain * torch.tensor([-0.58, -0.24, -0.06], device=device)
+    vector[:, ST] += strain * torch.tensor([-0.11, -0.04, 0.06], device=device)
+    vector[:, T] += strain * torch.tensor([-0.58, -0.24, -0.06], device=device)
     qrs = replace(waves, vector=vector).of(torch.arange(count, device=device), QRS)
     clock = torch.linspace(-0.12, 0.2, 81, device=device)
     derivation = torch.tensor(DERIVATION, dtype=torch.float32, device=device)
@@ -335,7 +280,7 @@ def _repolarised(plan: Plan, waves: BeatWaves, draw: Draw) -> BeatWaves:
     device, count = plan.age.device, len(plan)
     vector, rise, fall = waves.vector.clone(), waves.rise.clone(), waves.fall.clone()
     centre = waves.centre.clone()
-    t = vector[:, NEW_T]
+    t = vector[:, T]
     # Injury of a wall without necrosis, or of all the pericardium and the early repolarised apex, along T.
     seen = torch.tensor([wall for name, wall in WALLS.items() if name != "posterior_infarction"], device=device)
     walls = seen[torch.randint(len(seen), (count,), device=device)]
@@ -353,9 +298,9 @@ def _repolarised(plan: Plan, waves: BeatWaves, draw: Draw) -> BeatWaves:
     t_with_it = torch.where(depressed & (draw(0, 1) < 0.5), draw(0.3, 0.9), 0.0)
     sagging = plan.has("digitalis_effect")
     current -= (sagging * draw(0.06, 0.16))[:, None] * apex
-    rise[:, NEW_INJURY] = torch.where(sagging, rise[:, NEW_INJURY] * 2.2, rise[:, NEW_INJURY])
-    centre[:, NEW_INJURY] = torch.where(sagging, centre[:, NEW_INJURY] + 0.06, centre[:, NEW_INJURY])
-    vector[:, NEW_INJURY] += current
+    rise[:, INJURY] = torch.where(sagging, rise[:, INJURY] * 2.2, rise[:, INJURY])
+    centre[:, INJURY] = torch.where(sagging, centre[:, INJURY] + 0.06, centre[:, INJURY])
+    vector[:, INJURY] += current
     t = t + torch.where(elevated, draw(0.2, 0.9), 0.0)[:, None] * current - t_with_it[:, None] * apex * 0.35
 
     inverted = plan.has("t_inversion")
@@ -366,8 +311,8 @@ def _repolarised(plan: Plan, waves: BeatWaves, draw: Draw) -> BeatWaves:
     tall = plan.has("tall_t")
     factor = torch.where(tall, draw(1.8, 3.0), factor)
     narrow = torch.where(tall, draw(0.55, 0.85), 1.0)
-    rise[:, NEW_T], fall[:, NEW_T] = rise[:, NEW_T] * narrow, fall[:, NEW_T] * narrow
-    vector[:, NEW_T] = t * factor[:, None]
+    rise[:, T], fall[:, T] = rise[:, T] * narrow, fall[:, T] * narrow
+    vector[:, T] = t * factor[:, None]
     return BeatWaves(centre, rise, fall, vector)
 
 

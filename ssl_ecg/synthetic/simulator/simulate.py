@@ -13,7 +13,7 @@ from ssl_ecg.records import LEADS
 from ssl_ecg.records.electrodes import DERIVATION
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.synthetic.simulator.conditions import Plan, draw_plan, labels
-from ssl_ecg.synthetic.simulator.hearts import NEW_T, QRS, REPOLARISATION, Hearts, draw_hearts
+from ssl_ecg.synthetic.simulator.hearts import Hearts, draw_hearts
 from ssl_ecg.synthetic.simulator.recording import (
     draw_fields,
     draw_noise,
@@ -23,6 +23,7 @@ from ssl_ecg.synthetic.simulator.recording import (
 )
 from ssl_ecg.synthetic.simulator.rendering import BeatWaves, render
 from ssl_ecg.synthetic.simulator.rhythms import Rhythm, draw_rhythm, uniform
+from ssl_ecg.synthetic.simulator.tables import QRS, REPOLARISATION, T
 
 AMPLITUDES = ("p", "q", "r", "s", "st", "t")
 INTERVALS = ("pr", "qrs", "qt")
@@ -238,8 +239,8 @@ def _measured(
     s = (qrs * ~before).amin(2).clamp(max=0)
 
     st = ventricular @ ventricles.at((end + J_POINT)[:, None])
-    t_end = (ventricles.centre + 2.2 * ventricles.fall)[:, NEW_T]
-    first = torch.maximum(ventricles.centre[:, NEW_T] - 1.5 * ventricles.rise[:, NEW_T], end + J_POINT)
+    t_end = (ventricles.centre + 2.2 * ventricles.fall)[:, T]
+    first = torch.maximum(ventricles.centre[:, T] - 1.5 * ventricles.rise[:, T], end + J_POINT)
     wave = ventricular @ ventricles.at(
         first[:, None] + (t_end - first)[:, None] * torch.linspace(0, 1, 24, device=device)
     )
@@ -263,9 +264,7 @@ def _axis(ventricles: BeatWaves, rows: Tensor) -> Tensor:
 def _events(hearts: Hearts, rhythm: Rhythm, qt: Tensor, onset: Tensor, seconds: float) -> Tensor:
     """Return when P, R and T waves peak [B, 3, M], NaN outside the record."""
     r = torch.where(rhythm.ectopic, rhythm.ventricular + 0.07, rhythm.ventricular - onset[:, None])
-    t_centre = torch.where(
-        rhythm.ectopic, hearts.ectopic.centre[:, NEW_T, None], hearts.ventricles.centre[:, NEW_T, None]
-    )
+    t_centre = torch.where(rhythm.ectopic, hearts.ectopic.centre[:, T, None], hearts.ventricles.centre[:, T, None])
     t = torch.where(rhythm.ectopic, rhythm.ventricular, r) + t_centre * qt[:, None]
     events = torch.stack([rhythm.atrial + hearts.atria.centre.mean(1, keepdim=True), r, t], 1)
     return events.masked_fill((events < 0) | (events >= seconds), math.nan)
