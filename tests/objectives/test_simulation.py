@@ -17,6 +17,8 @@ NETWORKS = {
     "s4d": {},
     "vit1d": {"samples": 300},
     "bimodal_vit": {"samples": 300},
+    "cpc": {},
+    "clocs": {},
     "lead_wise": {"single": "xresnet1d10", "width": 4},
 }
 
