@@ -27,7 +27,7 @@ in real ECGs is not in them. The features are a start for labels or archives of 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("work", type=Path, help="folder of the run, to write or to continue")
 parser.add_argument("out", type=Path, help="encoder folder to write, such as ssl_ecg/encoders/synthetic")
-parser.add_argument("--epochs", type=int, default=40, help=f"of {STEPS} steps of {BATCH} ECGs")
+parser.add_argument("--epochs", type=int, default=20, help=f"of {STEPS} steps of {BATCH} ECGs")
 
 
 def placeholder(folder: Path) -> Path:
