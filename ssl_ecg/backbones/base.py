@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ssl_ecg.signals import SignalSettings
+
 LEAST_VARIANCE = 1e-8  # of steps that differ; the root of less has too steep a gradient
 
 
@@ -23,6 +25,7 @@ class Backbone(nn.Module):
         width: size D of the pooled feature vector.
         in_leads: leads L.
         leads: their names, None until an ``Encoder`` says which signal this is for.
+        signal: that signal.
         min_samples: shortest signal, in samples, that leaves a step to pool.
         rows: 1 where a step is of all leads; L where every lead has steps of its own, which then come lead after lead.
 
@@ -41,6 +44,7 @@ class Backbone(nn.Module):
     min_samples = 1
     rows = 1
     leads: tuple[str, ...] | None = None
+    signal: SignalSettings | None = None
 
     def __init__(self, in_leads: int, width: int) -> None:
         super().__init__()

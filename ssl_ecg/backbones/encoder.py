@@ -34,6 +34,8 @@ from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
+SHIPPED = ("synthetic",)
+"""Encoders that come with the package, by name; of a folder of one's own of that name say ``./synthetic``."""
 
 
 # The signal settings in which an encoder and its data must agree. The shortest accepted record is not among them: it
@@ -83,7 +85,7 @@ class Encoder(nn.Module):
         else:
             self.name = class_path(backbone)
             self.backbone = as_backbone(backbone, len(signal.leads), signal.samples)
-        self.backbone.leads = signal.leads
+        self.backbone.leads, self.backbone.signal = signal.leads, signal
         # What only a new network needs, such as a file of weights to start from, is no part of what it is.
         starting = getattr(self.backbone, "starting", ())
         self.options = {option: value for option, value in options.items() if option not in starting}
@@ -226,7 +228,8 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
     """Load an encoder folder, in eval mode, on the CPU. Reads JSON and safetensors only, never a pickle.
 
     Args:
-        folder: what ``save_encoder`` wrote.
+        folder: what ``save_encoder`` wrote; or "synthetic", the encoder that ships, which was pretrained on simulated
+            ECGs alone.
         backbone: a network of one's own, where the encoder was made with one: made anew; a copy takes the weights.
 
     Raises:
@@ -234,6 +237,8 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
         ValueError: another format or version, a damaged config, weights that do not fit the network, a network that is
             missing or one too many.
     """
+    if folder in SHIPPED:
+        folder = Path(__file__).parents[1] / "encoders" / folder
     folder, config = Path(folder), read_config(folder)
     path = folder / "config.json"
     kind = config["backbone"].get("class")

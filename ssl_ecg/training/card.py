@@ -46,6 +46,7 @@ def pretraining_card(encoder: Encoder) -> str:
             f"{origin['records_lacking_leads']:,} lack leads; what was not recorded counts for nothing",
         ),
         ("patients", UNKNOWN if origin["patients_unknown"] else f"{origin['patients']:,}"),
+        ("started from", _start(origin)),
         ("held out", f"{origin['held_out_records']:,} records of patients that pretraining did not see"),
         (
             "epochs",
@@ -132,3 +133,10 @@ def _chosen(metrics: Mapping[str, float]) -> str:
 
 def _interval(low: float, high: float) -> str:
     return "too few patients" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _start(origin: Mapping[str, Any]) -> str:
+    start = origin.get("start")
+    if start is None:
+        return "random weights"
+    return f"an encoder pretrained with {start['objective']} (weights {start['weights']})"

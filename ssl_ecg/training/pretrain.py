@@ -45,6 +45,7 @@ from ssl_ecg.training.pictures import (
     reconstructing,
 )
 from ssl_ecg.training.pretrain_settings import PretrainSettings
+from ssl_ecg.training.start import describe_start, read_start
 from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import random_crop
 
@@ -178,8 +179,10 @@ def pretrain(
     if holdout is not None and len(holdout):
         rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
     patients = frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    earlier = None if settings.start is None else read_start(settings.start, settings.backbone, archive.settings)
     identity: dict[str, Any] = {
         "settings": settings.identity(),
+        "start": None if earlier is None else describe_start(earlier),
         "signal": archive.settings.to_dict(),
         "records": len(rows),
         "split": None if split is None else dict(split),
@@ -198,6 +201,8 @@ def pretrain(
     seed_step(settings.seed, 0, stream=2)
     network, learned = settings.backbone, settings.objective
     encoder = Encoder(network.given, network.options, archive.settings)
+    if earlier is not None:
+        encoder.backbone.load_state_dict(earlier.backbone.state_dict())
     objective = create_objective(learned.name, encoder.backbone, archive.sampling_rate, **learned.options)
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
@@ -236,7 +241,8 @@ def pretrain(
         raise ValueError(
             f"learning_rate={settings.learning_rate}: the validation loss is not finite after the first epoch; lower it"
         )
-    encoder.patients = patients
+    # Weights remember whom they started from, too.
+    encoder.patients = patients if earlier is None else patients | earlier.patients
     encoder.origin = {
         **identity,
         "sites": [site()],

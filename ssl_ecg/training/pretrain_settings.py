@@ -22,6 +22,9 @@ class PretrainSettings(Settings):
     """what is learned"""
     backbone: chosen("backbone", BACKBONES, describe=describe) = "xresnet1d18"  # type: ignore[valid-type]
     """the network"""
+    start: str | None = None
+    """encoder folder whose weights the network starts from, or "synthetic", the encoder that ships; null: from random
+    weights. Network, leads, sampling rate and normalisation must be its own"""
     epochs: Annotated[int, Gt(0)] = 16
     """at most; early stopping may end before"""
     batch_size: Annotated[int, Ge(2)] = 128
@@ -74,5 +77,5 @@ class PretrainSettings(Settings):
         the same on any number of them, and a run may go on where there are fewer. Views and masks are then drawn anew:
         bit for bit, a resumed run is the uninterrupted one only on as many devices.
         """
-        aside = {"resume", "workers", "loggers", "devices"}
+        aside = {"resume", "workers", "loggers", "devices", "start"}  # where weights came from is noted by their hash
         return {name: value for name, value in self.to_dict().items() if name not in aside}
