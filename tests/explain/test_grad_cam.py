@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
 BY_LEAD = {"ecg_image", "lead_wise", "vit1d_lead"}
 # One of each family: those left out differ in depth alone.
 BACKBONES = [name for name in list_backbones() if name not in {f"xresnet1d{depth}" for depth in (18, 34, 50, 101)}]
-BACKBONES = [name for name in BACKBONES if name not in {"se_resnet1d34", "se_resnet1d50"}]
+BACKBONES = [name for name in BACKBONES if name not in {"se_resnet1d34", "se_resnet1d50", "xresnet1d101_ptbxl"}]
 
 
 def model(name: str = "xresnet1d10", **options: Any) -> Classifier:
