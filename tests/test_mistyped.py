@@ -9,7 +9,7 @@ import pytest
 from ssl_ecg import cli
 
 MISTYPED: list[tuple[str, str]] = [
-    ("", "choose one of ablate, compare"),
+    ("", "choose one of ablate, archive"),
     ("pretran archive out", "did you mean pretrain?"),
     ("fine-tune encoder archive labels.csv out", "did you mean finetune?"),
     ("train archive out", "did you mean pretrain?"),
@@ -72,5 +72,5 @@ def test_version_and_completion(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out.split() == ["ssl_ecg", cli.__version__]
     assert cli.main(["--completion"]) == 0
     line = capsys.readouterr().out
-    assert line.startswith("complete -o default -W 'ablate compare ")
+    assert line.startswith("complete -o default -W 'ablate archive ")
     assert line.count("\n") == 1
