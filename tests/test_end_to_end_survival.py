@@ -154,7 +154,7 @@ def test_a_clinical_score_is_combined_with_the_predicted_risk(paths: tuple[str, 
     ],
 )
 def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
-    paths: tuple[str, str, str], change: dict, message: str
+    paths: tuple[str, str, str], change: dict, message: str, tmp_path: Path
 ) -> None:
     table = pd.read_csv(paths[2]).assign(**change)
     drawn = {
@@ -162,7 +162,7 @@ def test_a_clinical_score_that_cannot_be_used_is_refused_before_training(
         "split": DRAWN,
     }
     with pytest.raises(ValueError, match=message):
-        ssl_ecg.finetune(*paths[:2], table, "nowhere", clinical_score="charge", **drawn)
+        ssl_ecg.finetune(*paths[:2], table, tmp_path / "out", clinical_score="charge", **drawn)
 
 
 def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, str, str]) -> None:
@@ -221,7 +221,7 @@ def test_bad_follow_up_is_refused(paths: tuple[str, str, str], tmp_path: Path, c
     assert not (tmp_path / "out").exists()
 
 
-def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, str]) -> None:
+def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"classes=\['event'\]: task 'af_survival' reads the columns time_days, event"):
         ssl_ecg.probe(*paths, task="af_survival", classes=["event"])
     drawn = {
@@ -229,4 +229,4 @@ def test_a_task_with_columns_of_its_own_takes_no_classes(paths: tuple[str, str, 
         "split": DRAWN,
     }
     with pytest.raises(ValueError, match=r"supervised_contrastive=0.1: task 'af_survival' has no labels"):
-        ssl_ecg.finetune(*paths, "nowhere", training={"supervised_contrastive": 0.1}, **drawn)
+        ssl_ecg.finetune(*paths, tmp_path / "out", training={"supervised_contrastive": 0.1}, **drawn)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -39,7 +40,17 @@ STEPS = ("steps=6", "batch_size=16", "evaluations=3")
 LINES = {
     "ingest": ("ingest", "{desk}/ecgs", "{out}", "workers=2", "duration=5"),
     "synthesize": ("synthesize", "{out}", "records=200", "duration=5", "workers=1"),
-    "pretrain": ("pretrain", "{desk}/archive", "{out}", *NETWORK, "epochs=6", "batch_size=16", "warmup_epochs=0"),
+    "pretrain": (
+        "pretrain",
+        "{desk}/archive",
+        "{out}",
+        *NETWORK,
+        "epochs=6",
+        "batch_size=16",
+        "warmup_epochs=0",
+        "holdout={desk}/labels.csv",
+        "split.test=0.3",
+    ),
     "finetune": (
         *(
             "finetune",
@@ -200,11 +211,11 @@ class Try:
 
 
 def main_of_driver(given: dict[str, Any]) -> dict[str, Any]:
-    from ssl_ecg.verbs import VERBS
+    from ssl_ecg.archive import ingest
 
-    sys.modules["ssl_ecg.archive.ingest"].RECORDS_PER_PART = 4  # type: ignore[attr-defined]
+    sys.modules[ingest.__module__].RECORDS_PER_PART = 4  # type: ignore[attr-defined]
+    importlib.import_module(f"ssl_ecg.verbs.{given['line'][0]}")
     out = Path(given["out"])
-    assert VERBS[given["line"][0]]
 
     def begin(folder: Path, limit: int | None = None) -> Try:
         return Try([word.replace("{out}", str(folder)) for word in given["line"]], limit)

@@ -65,7 +65,7 @@ def test_whole_way_with_entry_points(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_a_broken_package_says_so_and_hurts_nobody_else(tmp_path: Path) -> None:
     groups = ("backbones", "readers", "sources")
-    installed = install(tmp_path / "installed", {group: {"broken": "nowhere:Thing"} for group in groups})
+    installed = install(tmp_path / "installed", {group: {"broken": "no_such_module:Thing"} for group in groups})
     code = (
         "import ssl_ecg, pathlib\n"
         "from ssl_ecg.backbones import create_backbone, list_backbones\n"
@@ -82,5 +82,5 @@ def test_a_broken_package_says_so_and_hurts_nobody_else(tmp_path: Path) -> None:
     done = python(code, installed, cwd=tmp_path)
     assert "1 accepted" in done.stdout, done.stderr
     for kind in ("backbone", "reader", "source"):
-        line = f"{kind}='broken': nowhere:Thing cannot be imported (No module named 'nowhere')"
+        line = f"{kind}='broken': no_such_module:Thing cannot be imported (No module named 'no_such_module')"
         assert done.stderr.count(line) == 1, (kind, done.stderr)
