@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Replicates, Rotation, holm
+from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Metric, Replicates, Rotation, holm
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import write_csv
 from ssl_ecg.tasks import Task, create_task
+
+logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -100,6 +104,7 @@ def summarise(
             rows.append(_row(task.name, arm, fraction, len(runs), metric, found))
     for family in families:
         rows += _differences(task.name, rotation, drawn, family)
+    _warn_of_no_gain(task.selection, rotation, drawn)
     summary = pd.DataFrame(rows)
     results = pd.concat([results for results, _, _ in read], ignore_index=True)
     results.insert(0, "task", task.name)
@@ -137,6 +142,24 @@ def _differences(
         for row, p_value in zip(compared, holm([row["p_value"] for row in compared])):
             row["p_value"] = p_value
     return rows
+
+
+def _warn_of_no_gain(metric: Metric, rotation: Rotation, drawn: Drawn) -> None:
+    """Say which arms are no better with more labels: their budget or their candidates may end too early."""
+    fractions: dict[str, list[float]] = {}
+    for arm, fraction in drawn:
+        fractions.setdefault(arm, []).append(fraction)
+    for arm, known in fractions.items():
+        for few, more in pairwise(sorted(known)):
+            both = sorted(drawn[arm, few].keys() & drawn[arm, more].keys())
+            a, b = ([drawn[arm, share][seed] for seed in both] for share in (more, few))
+            found = rotation.differences(a, b).get(metric.name)
+            if found is not None and not metric.better(found.mean, 0.0):
+                logger.warning(
+                    "%s: no better with %g %% of the labels than with %g %% (%s %+.3f, %+.3f to %+.3f); its steps or "
+                    "candidates may end too early",
+                    *(arm, 100 * more, 100 * few, metric.label, found.mean, found.low, found.high),
+                )
 
 
 def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Interval | Difference) -> dict[str, Any]:

@@ -124,3 +124,12 @@ def test_a_folder_of_encoders_is_compared_as_several(study, small, table, tmp_pa
     )
     scores = [np.load(tmp_path / "out" / "runs" / f"pretrained_probe-1-{seed}" / "test_scores.npy") for seed in (0, 1)]
     assert not np.array_equal(*scores)
+
+
+def test_an_arm_that_more_labels_do_not_help_is_named(study, small, tmp_path: Path, caplog) -> None:
+    arms = ("random_probe", "pretrained_probe")
+    study.run(tmp_path, settings=small(arms=arms, seeds=(3,), probe_draws=1))
+    results = pd.read_csv(tmp_path / "results.csv").set_index(["arm", "fraction"])["macro_auroc"]
+    for arm in arms:
+        said = f"{arm}: no better with 100 % of the labels than with 30 %" in caplog.text
+        assert said == (results[arm, 1.0] <= results[arm, 0.3])
