@@ -47,6 +47,7 @@ from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.training.frozen import Features
 
 # Each pretrained arm against the baselines that it must beat.
 PAIRS = (
@@ -248,7 +249,7 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     if arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm in TRAINED:
-        outcome = _train(experiment, encoder, arm, fraction, seed, splits)
+        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
         features = cache.get(name, encoder)
         outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task)
@@ -274,7 +275,7 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
     if len(parts) < len(names):
         weights = (0.5,)
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
-        second = _train(experiment, other, names[1], fraction, seed, splits, seed + OTHER)
+        second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
     targets = experiment.labels.targets[splits.validation]
     validation, test = zip(*parts)
@@ -302,11 +303,13 @@ def _train(
     fraction: float,
     seed: int,
     splits: Splits,
+    frozen: Features | None = None,
     batches: int | None = None,
 ) -> Outcome:
     """Train one arm: the first seed tries every candidate, the others use what it chose.
 
-    ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen too.
+    ``frozen`` gives the features of the encoder, for the heads that start as its probe. ``batches`` is another seed for
+    all but the labels, of a second network, which uses what was chosen too.
     """
     settings = experiment.settings
     base = settings.scratch if arm == "scratch" else settings.pretrained_finetune
@@ -325,6 +328,7 @@ def _train(
         experiment.labelled(splits.validation),
         experiment.labels.rows[splits.test],
         choices,
+        frozen,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
 
