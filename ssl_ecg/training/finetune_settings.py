@@ -65,7 +65,8 @@ class FinetuneSettings(Settings):
     evaluations: Annotated[int, Gt(0)] = 15
     """how often validation is scored, evenly over the steps"""
     precision: Precision = "auto"
-    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true"""
+    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, or without a GPU on a processor with AVX512-BF16
+    or AMX, else 32-true"""
     seed: Annotated[int, Ge(0)] = 0
     """of everything random"""
 

@@ -38,7 +38,9 @@ class Study:
 
 def small_settings(**changes: object) -> CompareSettings:
     """Two fractions, two seeds, two candidates a trained arm, six steps."""
-    training = FinetuneSettings(steps=6, batch_size=16, evaluations=2, crop=None, layer_decay=0.5, freeze_norm=True)
+    training = FinetuneSettings(
+        steps=6, batch_size=16, evaluations=2, crop=None, layer_decay=0.5, freeze_norm=True, precision="32-true"
+    )
     settings: dict[str, object] = {
         "fractions": (0.3, 1.0),
         "seeds": (3, 4),

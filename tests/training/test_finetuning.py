@@ -276,7 +276,9 @@ def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
 def test_training_begins_where_the_probe_is(
     labelled: Labelled, tiny_finetuning: FinetuneSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = FinetuneSettings(steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9)
+    settings = FinetuneSettings(
+        steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9, precision="32-true"
+    )
     apart = {}
     for frozen in (None, False):
         first = run(labelled, settings.replace(freeze_norm=frozen)).curve[:2]
