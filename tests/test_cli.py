@@ -33,7 +33,7 @@ DATA = ("encoder", "archive", "labels.csv", "out")
 PATHS = {
     "ingest": ("ecgs", "archive"),
     "synthesize": ("archive",),
-    "label_lvef": ("archive", "echo.csv", "labels.csv"),
+    "label": ("archive", "echo.csv", "labels.csv"),
     "pretrain": ("archive", "out"),
     "probe": DATA,
     "few_shots": DATA,
@@ -111,8 +111,8 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
         },
     ),
     (
-        "label_lvef",
-        PATHS["label_lvef"],
+        "label",
+        PATHS["label"],
         ("threshold=35", "cohort=PVC, all=1 ü.csv", "cohort_class=x=1"),
         {"threshold": 35, "cohort": "PVC, all=1 ü.csv", "cohort_class": "x=1"},
     ),
@@ -215,7 +215,7 @@ def test_values_are_what_their_type_makes_of_them(captured: Captured) -> None:
     assert (str(settings.salt_file), settings.duration, settings.min_duration) == ("1e5", 5.0, 1.0)
     assert (settings.quality.flat, settings.workers) == (0.5, None)
     assert captured.line("ingest", *PATHS["ingest"], "patients=null, ü=[1]{").patients == "null, ü=[1]{"
-    odd = captured.line("label_lvef", *PATHS["label_lvef"], "cohort=/a b/ü,=1.csv", "data_set=12")
+    odd = captured.line("label", *PATHS["label"], "cohort=/a b/ü,=1.csv", "data_set=12")
     assert (odd.cohort, odd.data_set) == ("/a b/ü,=1.csv", "12")
     options = captured.line("probe", "none", *DATA[1:], "backbone=lead_wise", "backbone.dropout=0.5").backbone.options
     assert options["dropout"] == 0.5  # an option that goes through to the network of one lead
@@ -243,7 +243,7 @@ ODD += [
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_paths_and_values_arrive_as_typed(odd: str, captured: Captured) -> None:
     path = odd if odd != "a=b.csv" else f"./{odd}"
-    settings = captured.line("label_lvef", path, odd.replace("a=b", "x/a=b"), f"/x/{odd}", f"cohort={odd}")
+    settings = captured.line("label", path, odd.replace("a=b", "x/a=b"), f"/x/{odd}", f"cohort={odd}")
     assert captured.paths == (path, odd.replace("a=b", "x/a=b"), f"/x/{odd}")
     assert settings.cohort == odd
     settings = captured.line("ingest", *PATHS["ingest"], f"patients={odd}", f"salt_file={odd}")
@@ -282,7 +282,7 @@ def test_lists_hold_what_is_typed(captured: Captured) -> None:
 
 
 def test_a_secret_is_refused_on_the_command_line(capsys) -> None:
-    for verb in ("ingest", "label_lvef"):
+    for verb in ("ingest", "label"):
         error = refused(capsys, verb, *PATHS[verb], "salt=correct horse battery")
         assert "the list of processes" in error
         assert "salt_file=" in error

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AllowInfNan, Field
 from ssl_ecg.archive.patient_ids import Times
 from ssl_ecg.archive.processes import SECONDS
 from ssl_ecg.archive.record_ids import table_at_home
+from ssl_ecg.archive.windows import Windows
 from ssl_ecg.records import QualityLimits, canonical_lead
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.verbs._given import SaltSettings, Table
@@ -38,6 +39,8 @@ class VerbSettings(SaltSettings, SignalSettings):
     """what every signal is multiplied by, where the files of this source state a wrong unit or gain"""
     lead_names: dict[str, Annotated[str, AfterValidator(canonical_lead)]] = Field(default_factory=dict)
     """leads by what the files call them, beside the names that are known: {MLII: II}"""
+    windows: Windows = "first"
+    """of longer recordings the first window of the archive's length, so many, or all, one after the other"""
     seconds_per_file: Annotated[float, Gt(0)] = SECONDS
     """a file that gives no record, and does not end, for so long is rejected"""
 
@@ -85,4 +88,5 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         settings.lead_names,
         settings.seconds_per_file,
         settings.times,
+        settings.windows,
     )
