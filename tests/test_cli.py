@@ -277,7 +277,7 @@ def test_lists_hold_what_is_typed(captured: Captured) -> None:
     ]
     assert captured.line("probe", *DATA, f"classes=[{', '.join(words)}]").classes == tuple(words)
     assert captured.line("probe", *DATA, "classes=['a, b', \"c # d\", 'null']").classes == ("a, b", "c # d", "null")
-    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={steps: 200}")
+    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={batch_size: 32}")
     assert (settings.seeds, settings.fractions) == ((1, 2), (0.1, 1.0))
 
 
