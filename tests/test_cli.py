@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import logging
@@ -33,7 +34,7 @@ DATA = ("encoder", "archive", "labels.csv", "out")
 PATHS = {
     "ingest": ("ecgs", "archive"),
     "synthesize": ("archive",),
-    "label_lvef": ("archive", "echo.csv", "labels.csv"),
+    "label": ("archive", "echo.csv", "labels.csv"),
     "pretrain": ("archive", "out"),
     "probe": DATA,
     "few_shots": DATA,
@@ -111,8 +112,8 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
         },
     ),
     (
-        "label_lvef",
-        PATHS["label_lvef"],
+        "label",
+        PATHS["label"],
         ("threshold=35", "cohort=PVC, all=1 ü.csv", "cohort_class=x=1"),
         {"threshold": 35, "cohort": "PVC, all=1 ü.csv", "cohort_class": "x=1"},
     ),
@@ -215,7 +216,7 @@ def test_values_are_what_their_type_makes_of_them(captured: Captured) -> None:
     assert (str(settings.salt_file), settings.duration, settings.min_duration) == ("1e5", 5.0, 1.0)
     assert (settings.quality.flat, settings.workers) == (0.5, None)
     assert captured.line("ingest", *PATHS["ingest"], "patients=null, ü=[1]{").patients == "null, ü=[1]{"
-    odd = captured.line("label_lvef", *PATHS["label_lvef"], "cohort=/a b/ü,=1.csv", "data_set=12")
+    odd = captured.line("label", *PATHS["label"], "cohort=/a b/ü,=1.csv", "data_set=12")
     assert (odd.cohort, odd.data_set) == ("/a b/ü,=1.csv", "12")
     options = captured.line("probe", "none", *DATA[1:], "backbone=lead_wise", "backbone.dropout=0.5").backbone.options
     assert options["dropout"] == 0.5  # an option that goes through to the network of one lead
@@ -243,7 +244,7 @@ ODD += [
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_paths_and_values_arrive_as_typed(odd: str, captured: Captured) -> None:
     path = odd if odd != "a=b.csv" else f"./{odd}"
-    settings = captured.line("label_lvef", path, odd.replace("a=b", "x/a=b"), f"/x/{odd}", f"cohort={odd}")
+    settings = captured.line("label", path, odd.replace("a=b", "x/a=b"), f"/x/{odd}", f"cohort={odd}")
     assert captured.paths == (path, odd.replace("a=b", "x/a=b"), f"/x/{odd}")
     assert settings.cohort == odd
     settings = captured.line("ingest", *PATHS["ingest"], f"patients={odd}", f"salt_file={odd}")
@@ -277,12 +278,12 @@ def test_lists_hold_what_is_typed(captured: Captured) -> None:
     ]
     assert captured.line("probe", *DATA, f"classes=[{', '.join(words)}]").classes == tuple(words)
     assert captured.line("probe", *DATA, "classes=['a, b', \"c # d\", 'null']").classes == ("a, b", "c # d", "null")
-    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={steps: 200}")
+    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={batch_size: 32}")
     assert (settings.seeds, settings.fractions) == ((1, 2), (0.1, 1.0))
 
 
 def test_a_secret_is_refused_on_the_command_line(capsys) -> None:
-    for verb in ("ingest", "label_lvef"):
+    for verb in ("ingest", "label"):
         error = refused(capsys, verb, *PATHS[verb], "salt=correct horse battery")
         assert "the list of processes" in error
         assert "salt_file=" in error
@@ -531,6 +532,31 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(VERBS["synthesize"], "run", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(["synthesize", "out"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "full"),
+            "full: in the folder of temporary files, or in one of 'here', 'there'; make room",
+        ),
+        (OSError(errno.ENOSPC, "full", "model.bin"), "full: 'model.bin'; make room"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "['/tmp']; make room in one",
+        ),
+        (OSError(errno.EACCES, "closed", "model.bin"), "closed: 'model.bin'; change its permissions"),
+    ],
+)
+def test_an_error_of_a_disk_names_a_place_and_a_cure(
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(VERBS["ingest"], "run", full)
+    assert message in refused(capsys, "ingest", "here", "there", "workers=1")
 
 
 def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:

@@ -113,9 +113,9 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
 
 
 def file_of(name: str, known: dict[str, Job]) -> Job | None:
-    """Return the file that a record id, or the path of a rejected record, belongs to: what stands before a ``#``."""
-    while name not in known and "#" in name:
-        name = name.rpartition("#")[0]
+    """Return the file that a record id, or the path of a rejected record, is of: what stands before ``#`` or ``@``."""
+    while name not in known and (mark := max(name.rfind("#"), name.rfind("@"))) >= 0:
+        name = name[:mark]
     return known.get(name)
 
 

@@ -23,6 +23,7 @@ from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import SECONDS, in_order
 from ssl_ecg.archive.reading import Outcome, Reading, died, read_job
 from ssl_ecg.archive.record_ids import SCHEME, RecordIds
+from ssl_ecg.archive.windows import Windows, how_many
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of, ids_of
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, unescaped, write_csv
@@ -93,6 +94,7 @@ def ingest(
     lead_names: Mapping[str, str] | None = None,
     seconds_per_file: float = SECONDS,
     times: Times = "shifted",
+    windows: Windows = "first",
 ) -> IngestReport:
     """Read every recording below a folder into an archive.
 
@@ -100,8 +102,9 @@ def ingest(
     data sets (``ssl_ecg.sources``), at any depth, bring patients, age, sex and label tables with them.
 
     A record's id is its path relative to ``source`` without suffix, then ``#`` and its name in the file where that
-    holds many. A patient id is prefixed with the name of the data set's folder; a record without one is a patient of
-    its own. Without ``salt`` all of this is kept as it is.
+    holds many, then ``@`` and its begin where it is a later window of a recording (``r7@10s``). A patient id is
+    prefixed with the name of the data set's folder; a record without one is a patient of its own. Without ``salt`` all
+    of this is kept as it is.
 
     Args:
         source: folder of recordings, at any depth; links to folders are not followed.
@@ -122,6 +125,8 @@ def ingest(
         seconds_per_file: a file that gives no record, and does not end, for so long is rejected.
         times: under a salt: "shifted" by whole days, the same for all records of a patient, "year" for 1 January of the
             year, "kept".
+        windows: of recordings that are longer than the archive's signals, the "first" that fits, so many, or "all", one
+            after the other. They are records of one patient; ``start`` in the manifest says where they begin.
 
     Returns:
         What was accepted and rejected, and the opened archive.
@@ -140,6 +145,7 @@ def ingest(
         raise ValueError(f"workers={workers}: is no number of processes; give 1 or more")
     secret = as_secret(salt)
     check_times(times)
+    most = how_many(windows)
     table = None if patients is None or isinstance(patients, pd.DataFrame) else Path(patients)
     found = find(source, settings.sampling_rate, archive, table)
     if secret is not None:  # the first folder below the source may be a patient's
@@ -152,11 +158,12 @@ def ingest(
     origin = {"quality": limits.to_dict(), "patient_ids": id_scheme(secret)}
     if secret is not None:
         origin |= {"record_ids": SCHEME, "times": times}
+    run += f", windows {windows}" if most != 1 else ""
     writer = ArchiveWriter(archive, settings, run=run, origin=origin)
     writer.require_types(people.columns)
-    pending, before = _pending(found.jobs, writer, names)
+    pending, before = _pending(found.jobs, writer, names, most)
 
-    how = Reading(settings, limits, partial_leads, gain, lead_names or {})
+    how = Reading(settings, limits, partial_leads, gain, lead_names or {}, most)
     read = partial(read_job, source=source, how=how)
     outcomes = in_order(read, pending, workers or os.cpu_count() or 1, died, seconds_per_file)
     ids, contents = set(writer.sources), dict(writer.contents)
@@ -188,7 +195,7 @@ def ingest(
     return report
 
 
-def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds) -> tuple[list[Job], Counter[str]]:
+def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds, most: float) -> tuple[list[Job], Counter[str]]:
     """Return the files that are still to be read, and how many records of each the finished archive holds.
 
     Outcomes are committed in the order of the files, so only the last file of which some are committed can be read in
@@ -209,7 +216,9 @@ def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds) -> tuple[
     for rejected, _ in writer.rejected:
         if (job := file_of(rejected, by_path)) is not None:
             now[job.path] += 1
-    whole = writer.sources.keys() | {path for path, _ in writer.rejected}
+    whole = {path for path, _ in writer.rejected}
+    if most == 1:  # else the record that has the file's own id is its first window
+        whole |= writer.sources.keys()
     last = max(now, default="")
     pending = []
     for job in jobs:
@@ -228,8 +237,9 @@ def _settled(
 ) -> Outcome:
     """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there."""
     if outcome.row is None or outcome.signal is None:
-        return _rejected(job, outcome.path, outcome.reason or "", names)
-    record_id = names.record(outcome.row["record_id"], job)
+        return _rejected(job, outcome, outcome.reason or "", names)
+    window = "" if outcome.first else outcome.window
+    record_id = names.record(outcome.row["record_id"], job) + window
     try:
         if record_id in ids:
             raise RecordError("duplicate record id", record_id)
@@ -238,15 +248,15 @@ def _settled(
             raise RecordError("copy", f"the same signal as {original}")
         row = people.complete(job, outcome.row)
     except RecordError as error:
-        return _rejected(job, outcome.path, str(error), names)
+        return _rejected(job, outcome, str(error), names)
     ids.add(record_id)
-    names.note(record_id, outcome.row["record_id"])
+    names.note(record_id, outcome.row["record_id"] + window)
     return replace(outcome, row={**row, "record_id": record_id, _ORIGINAL: row["record_id"]})
 
 
-def _rejected(job: Job, path: str, reason: str, names: RecordIds) -> Outcome:
-    named = names.path(path, job)
-    names.note(named, path, reason)
+def _rejected(job: Job, outcome: Outcome, reason: str, names: RecordIds) -> Outcome:
+    named = names.path(outcome.path, job) + outcome.window
+    names.note(named, outcome.path + outcome.window, reason)
     return Outcome(named, names.told(reason))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class Patients:
         Raises:
             RecordError: the data set lists its recordings, but not this one.
         """
-        record_id = row["record_id"]
+        record_id, start = row["record_id"], timedelta(seconds=row["start"])
         entry = self.entries.get(record_id) or self.entries.get(job.record_id)
         if entry is None and job.listed:
             raise RecordError("not listed", f"{record_id} is no record that the data set names")
@@ -78,12 +78,13 @@ class Patients:
         row = {**row, **said, **self.said.get(record_id, {})}
         known = row["patient_id"] is not None and bool(str(row["patient_id"]).strip())
         patient = row["patient_id"] if known else record_id
+        recorded_at = None if row["recorded_at"] is None else row["recorded_at"] + start
         return {
             **row,
             "patient_id": self.archived(job, patient),
             "patient_known": known,
             "age": told_age(row["age"], self.secret),
-            "recorded_at": told_time(row["recorded_at"], _identity(job, patient), self.secret, self.times),
+            "recorded_at": told_time(recorded_at, _identity(job, patient), self.secret, self.times),
         }
 
     def archived(self, job: Job, patient_id: object) -> str:

@@ -13,33 +13,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.finding import Job
+from ssl_ecg.archive.windows import Window, windows_of
 from ssl_ecg.archive.writer import quantise
 from ssl_ecg.records import (
     QualityLimits,
-    Reader,
     Record,
     RecordError,
     Rejected,
     also_named,
     check_record,
-    without_ends,
     without_gaps,
 )
 from ssl_ecg.signals import SignalSettings, condition
-
-MAX_PADDING = 60.0  # seconds that may be cut at the begin of a recording of which only a part is read
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Either a signal, int16 [L, T], with its row of the manifest, or the reason for a rejection."""
+    """Either a signal, int16 [L, T], with its row of the manifest, or the reason for a rejection.
+
+    Attributes:
+        path: of the file, and what tells the record from its others.
+        reason: of the rejection.
+        signal: as the archive stores it.
+        row: of the manifest; ``record_id`` is that of the whole recording.
+        window: put behind the path of a part of a recording, and behind its id unless it is the first.
+        first: whether it is the recording's first.
+    """
 
     path: str
     reason: str | None = None
     signal: NDArray[np.int16] | None = None
     row: dict[str, Any] | None = None
+    window: str = ""
+    first: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Reading:
         partial_leads: whether records that lack some of the leads are kept.
         gain: what every signal is multiplied by.
         lead_names: canonical leads by what the files call them, beside the names that are known.
+        windows: how many windows of a recording at most.
     """
 
     settings: SignalSettings
@@ -59,20 +68,21 @@ class Reading:
     partial_leads: bool = False
     gain: float = 1.0
     lead_names: Mapping[str, str] = field(default_factory=dict)
+    windows: float = 1
 
 
 def read_job(job: Job, source: Path, how: Reading) -> Iterator[Outcome]:
-    """Yield what becomes of each record of a file, from the ``job.skip``-th on; whatever is wrong becomes a reason."""
+    """Yield what becomes of each window of a file, from the ``job.skip``-th on; whatever is wrong becomes a reason."""
     done, reason = 0, job.reason
     try:
-        for record in _records(job.reader, source / job.path, how) if job.reader else ():
+        for window in _windows(job, source, how):
             done += 1
             if done <= job.skip:
                 continue
-            if isinstance(record, Rejected):
-                yield Outcome(f"{job.path}#{record.record_id}", str(record.error))
+            if isinstance(window, Rejected):
+                yield Outcome(f"{job.path}#{window.record_id}", str(window.error))
             else:
-                yield _outcome(job, record, how)
+                yield _outcome(job, window, how)
         if not done and reason is None:
             reason = "no record: the file holds none"
     except RecordError as error:
@@ -84,13 +94,11 @@ def read_job(job: Job, source: Path, how: Reading) -> Iterator[Outcome]:
         yield Outcome(job.path, reason)
 
 
-def _records(reader: Reader, path: Path, how: Reading) -> Iterator[Record | Rejected]:
-    """Yield the records of a file, of long ones no more than what is kept and what may be cut before it."""
-    with also_named(how.lead_names):
-        if reader.read_part is None:
-            yield from reader.read(path)
-        else:
-            yield from reader.read_part(path, 0.0, 2 * how.settings.duration + MAX_PADDING)
+def _windows(job: Job, source: Path, how: Reading) -> Iterator[Window | Rejected]:
+    if job.reader is not None:
+        with also_named(how.lead_names):
+            settings = how.settings
+            yield from windows_of(job.reader, source / job.path, settings.duration, settings.min_duration, how.windows)
 
 
 def died(job: Job, late: bool) -> Outcome:
@@ -98,15 +106,15 @@ def died(job: Job, late: bool) -> Outcome:
     return Outcome(job.path, "time: reading did not end" if late else "unreadable: the reading process died")
 
 
-def _outcome(job: Job, record: Record, how: Reading) -> Outcome:
+def _outcome(job: Job, window: Window, how: Reading) -> Outcome:
+    record, settings = window.record, how.settings
     inner = f"#{record.record_id}" if record.record_id else ""
-    settings = how.settings
     try:
         kept = _kept(record, how)
         leads = kept.available(settings.leads) if how.partial_leads else settings.leads
         signal, findings, residual = _conditioned(kept, leads or settings.leads, how)
     except RecordError as error:
-        return Outcome(job.path + inner, str(error))
+        return Outcome(job.path + inner, str(error), window=window.name)
     row = {
         "record_id": job.record_id + inner,
         "patient_id": record.patient_id,
@@ -114,6 +122,7 @@ def _outcome(job: Job, record: Record, how: Reading) -> Outcome:
         "age": record.age,
         "sex": record.sex,
         "recorded_at": record.recorded_at and record.recorded_at.replace(tzinfo=None),
+        "start": record.start,
         "original_rate": record.sampling_rate,
         "original_duration": record.length or record.duration,
         "calibrated": record.calibrated,
@@ -123,18 +132,17 @@ def _outcome(job: Job, record: Record, how: Reading) -> Outcome:
         "einthoven": residual,
         "findings": "; ".join(findings),
     }
-    return Outcome(job.path + inner, None, signal, row)
+    return Outcome(job.path + inner, None, signal, row, window.name, window.first)
 
 
 def _kept(record: Record, how: Reading) -> Record:
-    """Return the seconds of a record that the archive keeps, in its unit, without what is no ECG."""
+    """Return a window as the archive keeps it, in its unit, without gaps."""
     settings, rate = how.settings, record.sampling_rate
     if settings.band is not None and rate <= 2 * settings.band[1]:
         raise RecordError("sampling rate", f"{rate:g} Hz is too low for the band up to {settings.band[1]:g} Hz")
-    record = without_ends(record)
     if record.duration < settings.min_duration:
         raise RecordError("too short", f"{record.duration:.2f} s, at least {settings.min_duration:g} s are needed")
-    record = without_gaps(record.part(0, math.ceil(settings.duration * rate)), how.limits.gap)
+    record = without_gaps(record, how.limits.gap)
     return record if how.gain == 1 else replace(record, signal=record.signal * np.float32(how.gain))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from ssl_ecg.archive.finding import Job
+from ssl_ecg.archive.windows import split_name
 from ssl_ecg.runs import write_atomically
 
 SCHEME = "keyed"
@@ -126,9 +127,10 @@ def renamed(archive: Path, record_ids: pd.Series) -> pd.Series:
 
 def _record_of(name: str, original: str, reason: str) -> tuple[str, str]:
     """Return the record id that a row of the table is about, in the source and in the archive; of a file, its own."""
-    file, mark, inner = name.partition("#")
+    (named, window), (called, _) = split_name(name), split_name(original)
+    file, mark, inner = named.partition("#")
     stem, suffix = os.path.splitext(file)
     if not reason or not suffix:
         return original, name
-    before, _, after = original.rpartition(suffix)
-    return before + after, stem + mark + inner
+    before, _, after = called.rpartition(suffix)
+    return before + after + window, stem + mark + inner + window

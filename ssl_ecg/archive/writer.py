@@ -31,6 +31,7 @@ COLUMNS = {
     "age": "float64",
     "sex": "string",
     "recorded_at": "datetime64[us]",
+    "start": "float64",
     "original_rate": "float64",
     "original_duration": "float64",
     "calibrated": "bool",
@@ -197,8 +198,8 @@ class ArchiveWriter:
         Args:
             signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
             manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded``,
-                ``leads`` and ``patient_known`` every record is whole, and every patient known; without ``einthoven``
-                and ``findings`` nothing is said of them; ``content`` is made here.
+                ``start``, ``leads`` and ``patient_known`` every record is whole, and every patient known; without
+                ``einthoven`` and ``findings`` nothing is said of them; ``content`` is made here.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -211,7 +212,7 @@ class ArchiveWriter:
         manifest = manifest.copy()
         leads = " ".join(self.settings.leads)
         usual: dict[str, Any] = {"recorded": self.settings.samples, "leads": leads, "patient_known": True}
-        usual |= {"einthoven": np.nan, "findings": ""}
+        usual |= {"start": 0.0, "einthoven": np.nan, "findings": ""}
         manifest = manifest.assign(**{name: value for name, value in usual.items() if name not in manifest})
         if missing := sorted(set(COLUMNS) - {"content", *manifest.columns}):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
@@ -294,7 +295,7 @@ class ArchiveWriter:
 
 def files_of(rejected: str) -> list[str]:
     """Return what the file of a rejected path can be: ``a/b.h5#7`` or ``a/b.h5`` for ``a/b.h5#7``."""
-    return [rejected, *(rejected[:i] for i, letter in enumerate(rejected) if letter == "#")]
+    return [rejected, *(rejected[:i] for i, letter in enumerate(rejected) if letter in "#@")]
 
 
 def ids_of(rejected: str) -> set[str]:

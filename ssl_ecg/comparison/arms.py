@@ -32,7 +32,9 @@ Arm = Literal[
     "pretrained_blend",
 ]
 ARMS: tuple[Arm, ...] = ("random_probe", "synthetic_probe", "pretrained_probe", "scratch", "pretrained_finetune")
-PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe"})
+EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
+"""arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
+PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
 SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""

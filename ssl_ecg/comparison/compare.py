@@ -25,6 +25,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.comparison.arms import (
     BLENDS,
+    EXTERNAL,
     SYNTHETIC,
     TRAINED,
     FeatureCache,
@@ -37,6 +38,7 @@ from ssl_ecg.comparison.arms import (
 )
 from ssl_ecg.comparison.blend import WEIGHTS, blend
 from ssl_ecg.comparison.compare_settings import CompareSettings
+from ssl_ecg.comparison.external import External
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
 from ssl_ecg.comparison.models import MODEL, keep_best_models, write_run_model
 from ssl_ecg.comparison.rounds import Round
@@ -62,6 +64,10 @@ PAIRS = (
     ("pretrained_probe", "synthetic_probe"),
     ("synthetic_finetune", "scratch"),
     ("pretrained_finetune", "synthetic_finetune"),
+    ("pretrained_probe", "external_probe"),
+    ("pretrained_finetune", "external_probe"),
+    ("pretrained_probe", "external"),
+    ("pretrained_finetune", "external"),
 )
 
 OTHER = 1000
@@ -84,6 +90,7 @@ class Experiment:
     settings: CompareSettings
     out: Path
     tag: str = ""
+    external: External | None = None
 
     @property
     def splits(self) -> Splits:
@@ -93,7 +100,8 @@ class Experiment:
     def runs(self) -> Iterator[tuple[str, float, int]]:
         """Yield arm, fraction and seed of each run; blends come after what they are made of."""
         for fraction in self.settings.fractions:
-            for arm in sorted(self.settings.arms, key=lambda arm: arm in BLENDS):
+            further = [] if self.external is None else [self.external.arm]
+            for arm in [*sorted(self.settings.arms, key=lambda arm: arm in BLENDS), *further]:
                 for seed in self.settings.seeds_of(arm):
                     yield arm, fraction, seed
 
@@ -118,6 +126,8 @@ class Experiment:
         """Return what an arm starts from, with its name."""
         if arm in SYNTHETIC:
             return "synthetic", load_encoder("synthetic")
+        if self.external is not None and self.external.encoder is not None and arm == self.external.arm:
+            return "external", self.external.encoder
         encoders = self.round.encoders
         if not arm.startswith("pretrained"):
             return f"random {seed}", random_encoder(encoders[0], seed)
@@ -198,7 +208,8 @@ def compare(
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
     settings, out = _fitting(settings, archive), Path(out)
     tags = [f"-round{number}" if len(rounds) > 1 else "" for number in range(1, len(rounds) + 1)]
-    every = [Experiment(one, archive, labels, task, settings, out, tag) for one, tag in zip(rounds, tags)]
+    external = None if settings.external is None else External(settings.external)
+    every = [Experiment(one, archive, labels, task, settings, out, tag, external) for one, tag in zip(rounds, tags)]
     for experiment in every:
         _check(experiment)
     claim(out / "comparison.json", _identity(every), {"command": command, **declaration(labels, task)})
@@ -233,7 +244,8 @@ def _fitting(settings: CompareSettings, archive: Archive) -> CompareSettings:
 def _check(experiment: Experiment) -> None:
     """Refuse what would not be fair or cannot be run."""
     settings, labels, splits = experiment.settings, experiment.labels, experiment.splits
-    for encoder in experiment.round.encoders:
+    outside = [] if experiment.external is None else filter(None, [experiment.external.encoder])
+    for encoder in (*experiment.round.encoders, *outside):
         encoder.check(experiment.archive.settings)
         check_unseen(encoder, experiment.archive, labels.rows[splits.test], settings.seen_patients)
     check_no_leakage(labels, splits)
@@ -246,7 +258,9 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     labels, archive, task = experiment.labels, experiment.archive, experiment.task
     splits = experiment.given(fraction, seed)
     name, encoder = experiment.start(arm, seed)
-    if arm in BLENDS:
+    if experiment.external is not None and arm == EXTERNAL:
+        outcome = experiment.external.scored(archive, labels, splits, task)
+    elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm in TRAINED:
         outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
@@ -262,7 +276,7 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder = experiment.folder(arm, fraction, seed)
-    if fraction == max(experiment.settings.fractions) and arm not in BLENDS:
+    if fraction == max(experiment.settings.fractions) and arm not in (*BLENDS, EXTERNAL):
         write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result)
     write_run(folder, outcome, result)
 
@@ -343,6 +357,7 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     ]
     network = first.round.encoders[0]
     about = {"backbone": network.name, "options": network.options, "width": network.width}
+    about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
         return {"settings": first.settings.to_dict(), **data[0], "encoder": {**about, **origins[0][0]}}
     shared = {name: data[0][name] for name in ("archive",)}

@@ -1,6 +1,7 @@
 """What is known of records: label tables, outcomes made from hospital tables, and splits by patient."""
 
 from ssl_ecg.labels.columns import read_columns
+from ssl_ecg.labels.diagnoses import diagnosis_labels, survival_labels
 from ssl_ecg.labels.lvef import lvef_labels
 from ssl_ecg.labels.splits import (
     Splits,
@@ -19,6 +20,7 @@ __all__ = [
     "SplitSettings",
     "Splits",
     "check_no_leakage",
+    "diagnosis_labels",
     "last_of_each_patient",
     "lvef_labels",
     "nested_fractions",
@@ -27,4 +29,5 @@ __all__ = [
     "require_positives",
     "split_by_fold",
     "split_by_patient",
+    "survival_labels",
 ]

@@ -17,27 +17,31 @@ _PULSE = (0.1, 3.0)  # seconds of a calibration pulse with what surrounds it
 _LEVEL = 0.04  # seconds that each of the two levels of a pulse lasts at least
 
 
-def without_ends(record: Record) -> Record:
+def without_ends(record: Record, at_begin: bool = True, at_end: bool = True) -> Record:
     """Cut calibration pulses and padding at both ends; each is a finding.
 
     A calibration pulse is a square wave that is the same in all of three leads or more, as electrocardiographs append
     it. Padding is what holds zeros or nothing in all leads at once. A record that is nothing else is kept as it is.
+
+    Args:
+        record: a recording, or a part of one.
+        at_begin: whether it begins where the recording does.
+        at_end: whether it ends where the recording does.
     """
     begin, end = 0, record.signal.shape[1]
     findings = []
-    if cut := _pulse(record.signal[:, ::-1], record.sampling_rate):
+    if at_end and (cut := _pulse(record.signal[:, ::-1], record.sampling_rate)):
         end -= cut
         findings.append(f"calibration pulse cut: {cut / record.sampling_rate:.2f} s at the end")
-    if cut := _pulse(record.signal[:, begin:end], record.sampling_rate):
+    if at_begin and (cut := _pulse(record.signal[:, begin:end], record.sampling_rate)):
         begin += cut
         findings.append(f"calibration pulse cut: {cut / record.sampling_rate:.2f} s at the begin")
     first, last = _padding(record.signal[:, begin:end], record.sampling_rate)
+    first, last = first * at_begin, last * at_end
     if first + last:
         begin, end = begin + first, end - last
-        findings.append(
-            f"padding trimmed: {first / record.sampling_rate:.2f} s at the begin and "
-            f"{last / record.sampling_rate:.2f} s at the end"
-        )
+        cuts = [(cut, of) for cut, of in ((first, "begin"), (last, "end")) if cut]
+        findings += [f"padding trimmed: {cut / record.sampling_rate:.2f} s at the {of}" for cut, of in cuts]
     return replace(record.part(begin, end), findings=(*record.findings, *findings)) if findings else record
 
 

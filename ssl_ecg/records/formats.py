@@ -50,7 +50,7 @@ class Reader:
         suffixes: endings of names, in lower case, by which files promise this format; one whose content nobody
             recognises is a recording that got lost.
         read_part: ``read_part(path, begin, seconds)`` yields the same records, but only so many seconds from ``begin``
-            on, for files that may hold a day; without it they are read whole.
+            on, for files that may hold a day; without it they are read whole. ``start`` of each says where it begins.
         parts: ``parts(path)`` names the files of this format, in the same folder, that are parts of a recording.
     """
 

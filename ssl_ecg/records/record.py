@@ -94,6 +94,7 @@ class Record:
         calibrated: Whether ``signal`` is in millivolts.
         record_id: What tells it from the other records of its file; empty where the file holds one.
         length: Seconds of the whole recording where ``signal`` is a part of it; None where it is not.
+        start: Seconds from the begin of the recording to the first sample of ``signal``.
         findings: What a user should know of it, each a name and what it is about (``"checksum: V2"``).
 
     Raises:
@@ -111,6 +112,7 @@ class Record:
     calibrated: bool = True
     record_id: str = ""
     length: float | None = None
+    start: float = 0.0
     findings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -135,7 +137,9 @@ class Record:
         """Return the samples from ``begin`` to before ``end``; the record keeps its length and findings."""
         if begin <= 0 and end >= self.signal.shape[1]:
             return self
-        return replace(self, signal=self.signal[:, max(0, begin) : end], length=self.length or self.duration)
+        begin = max(0, begin)
+        start = self.start + begin / self.sampling_rate
+        return replace(self, signal=self.signal[:, begin:end], length=self.length or self.duration, start=start)
 
     def available(self, leads: tuple[str, ...]) -> tuple[str, ...]:
         """Return those of the given leads, in their order, that were recorded or can be derived from I and II."""

@@ -67,8 +67,9 @@ def read_wfdb(path: str | Path, begin: float = 0.0, seconds: float | None = None
     """
     path = _header(Path(path).absolute())
     header = read_header(path)
-    stop = math.inf if seconds is None else math.ceil((begin + seconds) * header.rate)
-    first = math.floor(begin * header.rate)
+    # Times are made of samples at times: rounding must not miss one.
+    stop = math.inf if seconds is None else math.ceil((begin + seconds) * header.rate - 1e-6)
+    first = math.floor(begin * header.rate + 1e-6)
     if header.segments:
         stored = _joined(path, header, first, stop)
         frames = header.frames or sum(count for _, count in header.segments)
@@ -82,12 +83,13 @@ def read_wfdb(path: str | Path, begin: float = 0.0, seconds: float | None = None
         sampling_rate=stored.rate,
         leads=stored.leads,
         patient_id=person.patient_id,
-        recorded_at=header.recorded_at if not first else None,
+        recorded_at=header.recorded_at,
         age=person.age,
         sex=person.sex,
         source="wfdb",
         calibrated=stored.calibrated,
         length=frames / header.rate,
+        start=first / header.rate,
         findings=(f"checksum: {', '.join(stored.damaged)}",) if stored.damaged else (),
     )
 

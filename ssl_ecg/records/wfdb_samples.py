@@ -104,7 +104,7 @@ class Samples:
 
     Attributes:
         values: int32 [frames wanted x samples a frame], one array a signal.
-        sums: of all values of each signal, modulo 65536, or None where the file was not read to its end.
+        sums: of all values of each signal, modulo 65536, or None where the file was not read from begin to end.
     """
 
     values: list[NDArray[np.int32]]
@@ -128,12 +128,12 @@ def read_samples(
         wanted: indices of those that are kept.
         begin: first frame that is kept.
         end: frame after the last one that is kept.
-        frames: how many there are by the header; their sums are made if they are not too many.
+        frames: how many there are by the header; their sums are made if they are not too many, once a file.
     """
     widths = [channel.frame for channel in channels]
     edges = np.cumsum([0, *widths])
     values = [np.empty((end - begin) * widths[i], np.int32) for i in wanted]
-    summed = frames * int(edges[-1]) <= MAX_SUMMED
+    summed = begin == 0 and frames * int(edges[-1]) <= MAX_SUMMED
     sums = np.zeros(int(edges[-1]), np.int64)
     for first, piece in _pieces(path, channels, begin, frames if summed else end):
         if summed:
@@ -153,7 +153,7 @@ def _pieces(path: Path, channels: Sequence[Channel], begin: int, end: int) -> It
     step = max(1, PIECE // (width * storage.block[0])) * storage.block[0]
     differences = channels[0].storage == "8"
     last = np.array([channel.first for channel in channels], np.int64)
-    first = 0 if differences or end * width <= MAX_SUMMED else begin // step * step
+    first = 0 if differences else begin // step * step
     for start in range(first, end, step):
         count = min(step, end - start) * width
         at, size = channels[0].offset + start * width // storage.block[0] * storage.block[1], storage.size(count)

@@ -11,6 +11,7 @@ from ssl_ecg.report.figures import (
     learning_curves_figure,
     percent,
 )
+from ssl_ecg.report.flow import draw_flow
 from ssl_ecg.report.html import write_report
 from ssl_ecg.report.task_figures import DRAWN, draw_task
 
@@ -22,6 +23,7 @@ __all__ = [
     "collapse_figure",
     "difference_figure",
     "draw_ablation",
+    "draw_flow",
     "draw_task",
     "findings",
     "headline",

@@ -40,6 +40,8 @@ ARM_STYLES = {
     "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
     "pretrained_blend": ArmStyle("Pretrained, probe and fine-tuned averaged", "#204a87", "-.", "^"),
+    "external_probe": ArmStyle("Outside encoder, linear probe", "#a384cf", "--", "o"),
+    "external": ArmStyle("Outside model, no labels", "#6b4a99", ":", "D"),
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 

@@ -198,8 +198,13 @@ def make_trainer(
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # On a CPU several devices are processes; nobody wants as many as cores unless told so.
-    if devices == "auto" and not torch.cuda.is_available():
-        devices = 1
+    if not torch.cuda.is_available():
+        if devices == "auto":
+            devices = 1
+        elif devices != 1:
+            logger.warning(
+                "devices=%s: there is no GPU here; as many processes share the cores, and gain nothing", devices
+            )
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=epochs,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AllowInfNan, Field
 from ssl_ecg.archive.patient_ids import Times
 from ssl_ecg.archive.processes import SECONDS
 from ssl_ecg.archive.record_ids import table_at_home
+from ssl_ecg.archive.windows import Windows
 from ssl_ecg.records import QualityLimits, canonical_lead
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.verbs._given import SaltSettings, Table
@@ -38,6 +39,8 @@ class VerbSettings(SaltSettings, SignalSettings):
     """what every signal is multiplied by, where the files of this source state a wrong unit or gain"""
     lead_names: dict[str, Annotated[str, AfterValidator(canonical_lead)]] = Field(default_factory=dict)
     """leads by what the files call them, beside the names that are known: {MLII: II}"""
+    windows: Windows = "first"
+    """of longer recordings the first window of the archive's length, so many, or all, one after the other"""
     seconds_per_file: Annotated[float, Gt(0)] = SECONDS
     """a file that gives no record, and does not end, for so long is rejected"""
 
@@ -47,6 +50,7 @@ def show(report: IngestReport, source: str, archive: str) -> None:
     for line in report.summary:
         console.print(line)
     console.print(f"the archive lies in {archive}; rejected.csv there names every file that is no record of it")
+    console.print(f"{Path(archive) / 'ingest.html'} shows it, and says what to do next")
     if (ids := table_at_home(Path(archive))).is_file():
         console.print(f"{ids} says what its ids stand for: keep it here when you share the archive")
     if report.reasons:
@@ -70,8 +74,9 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         What was accepted and rejected, and why.
     """
     from ssl_ecg.archive.ingest import ingest as run
+    from ssl_ecg.report.ingest_page import write_ingest_page
 
-    return run(
+    report = run(
         source,
         archive,
         settings.part(SignalSettings),
@@ -85,4 +90,7 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         settings.lead_names,
         settings.seconds_per_file,
         settings.times,
+        settings.windows,
     )
+    write_ingest_page(report.archive)
+    return report

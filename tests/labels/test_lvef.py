@@ -214,18 +214,18 @@ def test_the_command_writes_the_labels_and_what_it_left_out(tmp_path: Path, caps
     conditions, out = archive.folder / "labels" / "conditions.csv", tmp_path / "labels" / "lvef.csv"
     paths = [str(archive.folder), str(tmp_path / "echo.csv"), str(out)]
     selected = [f"cohort={conditions}", "cohort_class=premature_ventricular_contraction"]
-    assert main(["label_lvef", *paths, "threshold=50", *selected]) == 0
+    assert main(["label", *paths, "threshold=50", *selected]) == 0
     shown = capsys.readouterr().out
     expected = truth[truth["premature_ventricular_contraction"] == 1]
     labels = pd.read_csv(out)
     assert labels["record_id"].tolist() == expected["record_id"].tolist()
     assert labels["low_lvef"].tolist() == (expected["lvef"] <= 50).astype(int).tolist()
     assert (labels["days_to_measurement"] == 0).all()
-    counts = counted(pd.read_csv(tmp_path / "labels" / "lvef_exclusions.csv"), "records")
+    counts = counted(pd.read_csv(tmp_path / "labels" / "lvef_flow.csv"), "records")
     assert counts["not in the cohort"] + counts["labelled"] == counts["in the archive"] == 60
     assert "not in the cohort" in shown
-    assert main(["label_lvef", *paths[:2], "labels.parquet"]) == 2
+    assert main(["label", *paths[:2], "labels.parquet"]) == 2
     before = Path(paths[1]).read_bytes()
-    assert main(["label_lvef", *paths[:2], paths[1]]) == 2
+    assert main(["label", *paths[:2], paths[1]]) == 2
     assert Path(paths[1]).read_bytes() == before
     assert "out='labels.parquet': is no CSV file; name a .csv file" in capsys.readouterr().err

@@ -20,7 +20,7 @@ SAID = {
     "wfdb_e06_mat_v73_says_offset24": "MATLAB file",
     "wfdb_e10_mitbih_MLII_V5": "missing lead",
     "wfdb_e16_arms_swapped_III_kept": "einthoven",
-    "wfdb_f09_zero_padded_both_ends": "padding trimmed: 1.50 s at the begin and 1.50 s at the end",
+    "wfdb_f09_zero_padded_both_ends": "padding trimmed: 1.50 s at the begin; padding trimmed: 1.50 s at the end",
     "wfdb_f14_calibration_pulse_at_end": "calibration pulse cut: 0.40 s at the end",
 }
 

@@ -52,7 +52,7 @@ def test_integers_are_those_of_the_wfdb_package(tmp_path, monkeypatch, storage, 
         got = read_samples(path.with_suffix(".dat"), channels, [0, 1, 2], begin, end, length)
         for i, frame in enumerate(frames):
             np.testing.assert_array_equal(got.values[i], whole[i][begin * frame : end * frame])
-        assert got.sums == [int(row.sum()) % 65536 for row in whole]
+        assert got.sums == (None if begin else [int(row.sum()) % 65536 for row in whole])
 
 
 @pytest.mark.parametrize("storage", [name for name in STORAGES if name != "8"])
