@@ -7,12 +7,12 @@ changes them little; milliseconds it does change.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import combinations, islice
 from statistics import median
 
 import torch
+from steps import in_turn, ratio
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -46,23 +46,6 @@ def looped(view_a: Tensor, view_b: Tensor, patient: Tensor, temperature: float =
 def looped_over_pairs(views: Tensor, patient: Tensor, pairs: int) -> Tensor:
     """Return the mean of the looped loss over the first ``pairs`` pairs of views [V, B, D]."""
     return torch.stack([looped(a, b, patient) for a, b in islice(combinations(views, 2), pairs)]).mean()
-
-
-def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return the processor seconds of calls made in turn, round by round, after one round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            started = time.process_time()
-            run()
-            if number:
-                seconds[name].append(time.process_time() - started)
-    return seconds
-
-
-def ratio(seconds: Mapping[str, list[float]], above: str, below: str) -> float:
-    """Return the median over rounds of how many times as long one took as the other."""
-    return median(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
 
 
 def drawn(count: int, batch: int, embedding: int = EMBEDDINGS[0]) -> tuple[Tensor, Tensor]:
