@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABCMeta
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
@@ -60,7 +59,7 @@ class _StandIn(ABCMeta):
 
 
 class _Module(ModuleType):
-    __path__: Sequence[str] = ()
+    __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

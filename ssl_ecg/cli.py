@@ -137,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.debug("failed", exc_info=True)
         meant = _meant(options.words, str(error)) if isinstance(error, FileNotFoundError) else ""
         cure = _CURES.get(error.errno, "") if isinstance(error, OSError) else ""
+        if cure and isinstance(error, OSError) and error.filename is None:
+            paths = [repr(word) for word in options.words[1:] if not _SETTING.match(word)]
+            cure = f": in the folder of temporary files, or in one of {', '.join(paths)}{cure}"
         _complain(f"{name}: {' '.join(str(error).split())}{meant}{cure}")
         return 2
     except _Stopped as stopped:
@@ -159,6 +162,8 @@ def _verb(word: str) -> Verb:
 
 def _meant(words: Sequence[str], error: str) -> str:
     """Return what to say of a path that an error names where there is another of nearly the same name."""
+    if "usable temporary directory" in error:
+        return "; make room in one of them, or set TMPDIR"
     for word in words[1:]:
         path = Path(word)
         with suppress(OSError, ValueError):

@@ -88,7 +88,7 @@ class FinetuneSettings(Settings):
     @property
     def budget(self) -> str:
         """How long training lasts, in words that tell whether two last equally long."""
-        return f"steps={self.steps}" if self.epochs is None else f"epochs={self.epochs}"
+        return f"steps={self.steps or 'null'}" if self.epochs is None else f"epochs={self.epochs}"
 
     def steps_of(self, batches: int) -> int:
         """Return how many steps training takes where a pass over the records takes so many batches."""

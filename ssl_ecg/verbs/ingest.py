@@ -50,6 +50,7 @@ def show(report: IngestReport, source: str, archive: str) -> None:
     for line in report.summary:
         console.print(line)
     console.print(f"the archive lies in {archive}; rejected.csv there names every file that is no record of it")
+    console.print(f"{Path(archive) / 'ingest.html'} shows it, and says what to do next")
     if (ids := table_at_home(Path(archive))).is_file():
         console.print(f"{ids} says what its ids stand for: keep it here when you share the archive")
     if report.reasons:
@@ -73,8 +74,9 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         What was accepted and rejected, and why.
     """
     from ssl_ecg.archive.ingest import ingest as run
+    from ssl_ecg.report.ingest_page import write_ingest_page
 
-    return run(
+    report = run(
         source,
         archive,
         settings.part(SignalSettings),
@@ -90,3 +92,5 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         settings.times,
         settings.windows,
     )
+    write_ingest_page(report.archive)
+    return report

@@ -82,12 +82,12 @@ def label(archive: ArchiveLike, table: TableLike, out: str | Path, settings: Ver
     for name, given in tables.items():
         if isinstance(given, str | Path) and out.resolve() == Path(given).resolve():
             raise ValueError(f"out={str(out)!r}: {name} lies there, and would be replaced; choose another file")
-    made: dict[str, Callable[..., tuple[pd.DataFrame, pd.DataFrame]]] = {
+    make: dict[Outcome, Callable[..., tuple[pd.DataFrame, pd.DataFrame]]] = {
         "low_lvef": lvef_labels,
         "survival": survival_labels,
         "diagnosis": diagnosis_labels,
     }
-    labels, counts = made[settings.outcome](opened(archive), table, **_options(settings))
+    labels, counts = make[settings.outcome](opened(archive), table, **_options(settings))
     out.parent.mkdir(parents=True, exist_ok=True)
     write_csv(out, labels)
     write_csv(out.with_name(f"{out.stem}_flow.csv"), counts)
