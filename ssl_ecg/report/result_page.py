@@ -69,6 +69,19 @@ _SHORT = {
 _PACKAGES = ("ssl_ecg", "torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
+def draw_further(folder: Path) -> list[str]:
+    """Draw what thresholds would do, and the training, where a result's folder has their tables; return the names."""
+    drawn = []
+    if (path := folder / "operating_curves.csv").is_file() and len(curves := pd.read_csv(path)):
+        operating_curves_figure(curves, folder / "operating_curves.svg")
+        drawn.append("operating_curves.svg")
+    if (path := folder / "curve.csv").is_file():
+        curve, metric = pd.read_csv(path), next(iter(described(folder / "meanings.json").values()))
+        training_figure(curve, metric, folder / "training.svg")
+        drawn.append("training.svg")
+    return drawn
+
+
 def write_result_page(folder: Path, about: Mapping[str, Any], worst: Sequence[bytes] = ()) -> Path:
     """Write the report of a result: what was asked and found, and every table and figure in its folder.
 
@@ -86,7 +99,6 @@ def write_result_page(folder: Path, about: Mapping[str, Any], worst: Sequence[by
     metrics = {name: math.nan if value is None else float(value) for name, value in found.items()}
     declared = described(folder / "meanings.json")
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in _TABLES if (folder / f"{name}.csv").is_file()}
-    _draw_further(folder, declared)
     said = dict(about)
     verb, task, simulated = said.pop("verb"), said.pop("task"), said.pop("simulated", False)
     page = template("result.html.j2").render(
@@ -154,15 +166,6 @@ def write_prediction_page(folder: Path, table: pd.DataFrame, about: Mapping[str,
     )
     write_atomically(folder / PAGE, page)
     return folder / PAGE
-
-
-def _draw_further(folder: Path, declared: Mapping[str, Metric]) -> None:
-    if (path := folder / "operating_curves.csv").is_file() and len(curves := pd.read_csv(path)):
-        operating_curves_figure(curves, folder / "operating_curves.svg")
-    if (path := folder / "curve.csv").is_file() and declared:
-        curve, metric = pd.read_csv(path), next(iter(declared.values()))
-        if f"validation_{metric}" in curve and len(curve):
-            training_figure(curve, metric, folder / "training.svg")
 
 
 def _headline(declared: Mapping[str, Metric], metrics: Mapping[str, float]) -> str:

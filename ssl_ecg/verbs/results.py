@@ -96,7 +96,7 @@ class Tested:
         """
         from ssl_ecg.evaluation import decisions_per_class, describe, operating_curves, subgroup_metrics
         from ssl_ecg.labels import describe_cohort
-        from ssl_ecg.report import DRAWN, FURTHER, draw_task, write_result_page
+        from ssl_ecg.report import DRAWN, FURTHER, draw_further, draw_task, write_result_page
         from ssl_ecg.tasks import Thresholds
 
         labels, index = self.labels, self.index
@@ -132,7 +132,7 @@ class Tested:
 
         def draw(folder: Path) -> list[str]:
             worst = [] if model is None else worst_on_paper(model, self.archive, self.rows, targets, scores)
-            drawn = draw_task(folder)
+            drawn = [*draw_task(folder), *draw_further(folder)]
             write_result_page(folder, told, worst)
             return drawn
 
