@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.runs import write_csv
-from ssl_ecg.training.checkpoints import WholeFiles
+from ssl_ecg.training.checkpoints import NOWHERE, WholeFiles
 
 LOGGERS = ("tensorboard", "wandb")
 
@@ -173,7 +173,6 @@ def make_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -
 
 
 def make_trainer(
-    folder: Path,
     *,
     epochs: int,
     precision: str,
@@ -196,7 +195,7 @@ def make_trainer(
     if devices == "auto" and not torch.cuda.is_available():
         devices = 1
     return pl.Trainer(
-        default_root_dir=folder,
+        default_root_dir=NOWHERE,
         max_epochs=epochs,
         precision=choose_precision(precision),  # type: ignore[arg-type]
         callbacks=callbacks,

@@ -295,7 +295,6 @@ def finetune(
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
     )
     trainer = make_trainer(
-        folder=archive.folder,
         epochs=1,
         max_steps=settings.steps - module.done,
         precision=settings.precision,
