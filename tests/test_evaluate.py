@@ -244,7 +244,8 @@ def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: S
             "calibration.csv",
             "notes.csv",
         ),
-        *("per_class.svg", "calibration.svg"),
+        *("per_class.svg", "calibration.svg", "cohort.csv", "thresholds.csv", "report.html"),
+        *("operating_curves.csv", "operating_curves.svg"),
     }
 
 
