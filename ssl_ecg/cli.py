@@ -27,7 +27,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from ssl_ecg import __version__
+from ssl_ecg import __version__, _stand_ins
 from ssl_ecg.settings import Choice, Group, Settings, options_of
 from ssl_ecg.verbs.verb import VERBS, Verb, console, summary_of
 
@@ -101,6 +101,8 @@ def _stopped_by_signals() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; errors that a user can mend are one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if arguments is None and not {"-h", "--help"}.isdisjoint(sys.argv):  # a process of our own, that only tells
+        _stand_ins.put_in_place()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -127,10 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = f"ssl-ecg {verb.name}"
         with _stopped_by_signals():
             _run(verb, options, shlex.join(["ssl-ecg", *map(_without_place, arguments)]))
-    except (ValueError, OSError) as error:
+    except Exception as error:
+        if _stand_ins.in_place():
+            _stand_ins.begin_anew()
+        if not isinstance(error, ValueError | OSError):
+            raise
         logger.debug("failed", exc_info=True)
         meant = _meant(options.words, str(error)) if isinstance(error, FileNotFoundError) else ""
         cure = _CURES.get(error.errno, "") if isinstance(error, OSError) else ""
+        if cure and isinstance(error, OSError) and error.filename is None:
+            paths = [repr(word) for word in options.words[1:] if not _SETTING.match(word)]
+            cure = f": in the folder of temporary files, or in one of {', '.join(paths)}{cure}"
         _complain(f"{name}: {' '.join(str(error).split())}{meant}{cure}")
         return 2
     except _Stopped as stopped:
@@ -153,6 +162,8 @@ def _verb(word: str) -> Verb:
 
 def _meant(words: Sequence[str], error: str) -> str:
     """Return what to say of a path that an error names where there is another of nearly the same name."""
+    if "usable temporary directory" in error:
+        return "; make room in one of them, or set TMPDIR"
     for word in words[1:]:
         path = Path(word)
         with suppress(OSError, ValueError):

@@ -68,6 +68,7 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
         arbitrary_types_allowed=True,
+        defer_build=True,  # most classes are imported and never made
         coerce_numbers_to_str=True,  # classes are codes of SNOMED CT as well
     )
 

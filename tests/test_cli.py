@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import logging
@@ -277,7 +278,7 @@ def test_lists_hold_what_is_typed(captured: Captured) -> None:
     ]
     assert captured.line("probe", *DATA, f"classes=[{', '.join(words)}]").classes == tuple(words)
     assert captured.line("probe", *DATA, "classes=['a, b', \"c # d\", 'null']").classes == ("a, b", "c # d", "null")
-    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={steps: 200}")
+    settings = captured.line("compare", *DATA, "seeds=[1,2]", "fractions=[1e-1,1]", "scratch={batch_size: 32}")
     assert (settings.seeds, settings.fractions) == ((1, 2), (0.1, 1.0))
 
 
@@ -531,6 +532,31 @@ def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(VERBS["synthesize"], "run", broken)
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(["synthesize", "out"])
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "full"),
+            "full: in the folder of temporary files, or in one of 'here', 'there'; make room",
+        ),
+        (OSError(errno.ENOSPC, "full", "model.bin"), "full: 'model.bin'; make room"),
+        (
+            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
+            "['/tmp']; make room in one",
+        ),
+        (OSError(errno.EACCES, "closed", "model.bin"), "closed: 'model.bin'; change its permissions"),
+    ],
+)
+def test_an_error_of_a_disk_names_a_place_and_a_cure(
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(VERBS["ingest"], "run", full)
+    assert message in refused(capsys, "ingest", "here", "there", "workers=1")
 
 
 def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logit
 from sklearn.metrics import f1_score, roc_auc_score
 
 import ssl_ecg
@@ -282,3 +283,31 @@ def test_groups_need_a_folder_and_a_column_before_anything_is_trained(home: Site
         with pytest.raises(ValueError, match=message):
             ssl_ecg.finetune(encoder, home.archive, home.table, tmp_path / "o", classes=CLASSES, subgroups=columns)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("how", ["prior", 60])
+def test_decisions_can_be_fitted_to_another_site(how: str | int, model: Path, abroad: Site, tmp_path: Path) -> None:
+    given = {"seen_patients": "test"}
+    plain = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path / "plain", **given)
+    fitted = ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path / "fitted", recalibrate=how, **given)
+    before, after = (pd.read_csv(tmp_path / name / "predictions.csv") for name in ("plain", "fitted"))
+    table = pd.read_csv(tmp_path / "fitted" / "recalibration.csv").set_index("class")
+    assert list(table.index) == CLASSES
+    assert len(after) == len(before) if how == "prior" else len(before) - 63 <= len(after) <= len(before) - 60
+    if how == "prior":
+        assert fitted["macro_auroc"] == pytest.approx(plain["macro_auroc"], abs=1e-3)
+    known = before.set_index("record_id").loc[after["record_id"]]
+    for name in CLASSES:
+        own, moved = known[f"{name}_score"].to_numpy(), after[f"{name}_score"].to_numpy()
+        inner = (np.minimum(own, moved) > 0.01) & (np.maximum(own, moved) < 0.99)  # where six digits tell a logit
+        assert np.ptp(logit(moved[inner]) - logit(own[inner])) < 0.02  # one number for all records
+        there = json.loads((model / "config.json").read_text())["origin"]["prevalence"][name]
+        assert table.loc[name, "prevalence_trained"] == pytest.approx(there, abs=1e-4)
+        if how == "prior":  # the same decision, in the model's own scores
+            row, shift = table.loc[name], np.median(logit(moved[inner]) - logit(own[inner]))
+            assert logit(row["threshold_trained"]) - logit(row["threshold_here"]) == pytest.approx(shift, abs=0.05)
+
+
+def test_nobody_is_left_where_all_labels_recalibrate(model: Path, abroad: Site, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"recalibrate=210: nobody of .* patients is left to test"):
+        ssl_ecg.evaluate(model, abroad.archive, abroad.labels, tmp_path, recalibrate=210, seen_patients="test")

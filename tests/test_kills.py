@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib
 import json
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ LINES = {
     ),
     "compare": (
         *("compare", "{desk}/encoder", "{desk}/archive", "{desk}/labels.csv", "{out}", "classes=[sinus_rhythm]"),
-        *("split.test=0.3", "fractions=[1]", "seeds=[0,1]", "replicates=20"),
+        *("split.test=0.3", "fractions=[1]", "seeds=[0]", "replicates=20"),
         *("pretrained_candidates=[{{}}]", "scratch_candidates=[{{}}]"),
         *(f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS),
     ),
@@ -74,21 +75,36 @@ LINES = {
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, heartbeat, write_wfdb) -> Path:
+def driver() -> Iterator[Callable[..., dict[str, Any]]]:
+    """A function that asks the process below ``__main__`` for something, and returns what it says."""
+    command = [sys.executable, __file__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        asked, answered = process.stdin, process.stdout
+        assert asked and answered  # noqa: PT018
+
+        def ask(what: str, verb: str, desk: Path, out: Path, **how: Any) -> dict[str, Any]:
+            line = [word.format(desk=desk, out="{out}") for word in LINES[verb]] + how.pop("more", [])
+            asked.write(json.dumps({"what": what, "line": line, "out": str(out), **how}) + "\n")
+            asked.flush()
+            answer: dict[str, Any] = json.loads(answered.readline())
+            assert "failed" not in answer, answer["failed"]
+            return answer
+
+        yield ask
+        asked.close()
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, driver, heartbeat, write_wfdb) -> Path:
     """Recordings, an archive with labels, an encoder and a model."""
     folder = tmp_path_factory.mktemp("desk")
-    for i in range(40):
+    for i in range(20):
         write_wfdb(folder / "ecgs", f"r{i:02d}", np.zeros((12, 500)) if i % 7 == 3 else heartbeat(100, 5, seed=i), 100)
-    fill(LINES["synthesize"], folder, folder / "archive", "records=80")
+    driver("make", "synthesize", folder, folder / "archive", more=["records=80"])
     shutil.copy(folder / "archive" / "labels" / "conditions.csv", folder / "labels.csv")
-    fill(LINES["pretrain"], folder, folder / "encoder", "epochs=1")
-    fill(LINES["finetune"], folder, folder / "model")
+    driver("make", "pretrain", folder, folder / "encoder", more=["epochs=1"])
+    driver("make", "finetune", folder, folder / "model")
     return folder
-
-
-def fill(line: tuple[str, ...], desk: Path, out: Path, *more: str) -> None:
-    words = [word.format(desk=desk, out=out) for word in (*line, *more)]
-    subprocess.run([sys.executable, "-m", "ssl_ecg", *words], check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -99,26 +115,17 @@ def elsewhere() -> Iterator[Path]:
         yield Path(folder)
 
 
-def drive(what: str, verb: str, desk: Path, out: Path, **more: object) -> dict[str, object]:
-    """Let a process of its own do what is below ``__main__``, and return what it says."""
-    line = [word.format(desk=desk, out="{out}") for word in LINES[verb]]
-    given = json.dumps({"what": what, "line": line, "out": str(out), **more})
-    done = subprocess.run([sys.executable, __file__, given], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
 @pytest.mark.parametrize("verb", LINES)
-def test_killed_at_random_moments(verb: str, desk: Path, elsewhere: Path) -> None:
-    found = drive("kill", verb, desk, elsewhere / "out", kills=KILLS, seed=KILLS)
+def test_killed_at_random_moments(verb: str, desk: Path, elsewhere: Path, driver) -> None:
+    found = driver("kill", verb, desk, elsewhere / "out", kills=KILLS, seed=KILLS)
     assert found["differ"] == []
     assert found["killed"] or KILLS < 5
     print(verb, found)  # noqa: T201
 
 
 @pytest.mark.parametrize("verb", LINES)
-def test_full_disk_then_the_same_command(verb: str, desk: Path, elsewhere: Path) -> None:
-    found = drive("fill", verb, desk, elsewhere / "out", sizes=SIZES)
+def test_full_disk_then_the_same_command(verb: str, desk: Path, elsewhere: Path, driver) -> None:
+    found = driver("fill", verb, desk, elsewhere / "out", sizes=SIZES)
     assert found["differ"] == []
     assert found["errors"]
     for error in found["errors"]:
@@ -128,10 +135,9 @@ def test_full_disk_then_the_same_command(verb: str, desk: Path, elsewhere: Path)
 
 
 @pytest.mark.parametrize("verb", LINES)
-def test_folder_that_cannot_be_written(verb: str, desk: Path, tmp_path: Path) -> None:
+def test_folder_that_cannot_be_written(verb: str, desk: Path, tmp_path: Path, driver) -> None:
     (tmp_path / "file").write_text("")
-    found = drive("close", verb, desk, tmp_path / "file" / "out")
-    (error,) = found["errors"]
+    (error,) = driver("close", verb, desk, tmp_path / "file" / "out")["errors"]
     assert str(tmp_path / "file") in error
     assert error.count("\n") == 1
     assert "Traceback" not in error
@@ -141,16 +147,24 @@ def test_folder_that_cannot_be_written(verb: str, desk: Path, tmp_path: Path) ->
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Return a hash of each file, without what tells how long something took."""
-    hashes = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".svg", ".html")):
-        content = path.read_bytes()
-        if path.name in ("config.json", "result.json", "run.json", "README.md"):
-            content = b"\n".join(line for line in content.splitlines() if b"econds" not in line and b" s |" not in line)
-        if path.name == "pretraining.csv":
-            content = b"\n".join(line.rpartition(b",")[0] for line in content.splitlines())
-        hashes[str(path.relative_to(folder))] = hashlib.sha256(content).hexdigest()
-    return hashes
+    """Return a hash of each file, without times, and without the page that is drawn from the tables beside it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".html")
+    return {str(path.relative_to(folder)): hashlib.sha256(timeless(path)).hexdigest() for path in files}
+
+
+def timeless(path: Path) -> bytes:
+    """Return what a file holds, without the columns, keys and lines of cards that tell how long something took."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        pairs = json.loads(content, object_pairs_hook=lambda pairs: [pair for pair in pairs if pair[0] != "seconds"])
+        return json.dumps(pairs).encode()
+    if path.suffix == ".csv":
+        rows = list(csv.reader(content.decode().splitlines()))
+        kept = [place for place, name in enumerate(rows[0]) if name not in ("seconds", "ecg_per_second")]
+        return json.dumps([[row[place] for place in kept] for row in rows]).encode()
+    if path.name == "README.md":
+        return b"\n".join(line for line in content.splitlines() if not line.startswith(b"| training steps |"))
+    return content
 
 
 class Try:
@@ -210,46 +224,89 @@ class Try:
         return text if "Traceback" in text else text[max(text.rfind("ssl-ecg "), 0) :]
 
 
-def main_of_driver(given: dict[str, Any]) -> dict[str, Any]:
-    from ssl_ecg.archive import ingest
+class Driver:
+    """Has command lines killed, and ends them by full disks and closed folders."""
 
-    sys.modules[ingest.__module__].RECORDS_PER_PART = 4  # type: ignore[attr-defined]
-    importlib.import_module(f"ssl_ecg.verbs.{given['line'][0]}")
-    out = Path(given["out"])
+    def __init__(self) -> None:
+        verbs = [f"ssl_ecg.verbs.{verb}" for verb in LINES]
+        for name in (
+            *verbs,
+            "ssl_ecg.training",
+            "ssl_ecg.tasks",
+            "torch._dynamo",
+            "lightly.utils.scheduler",
+            "timm.optim",
+        ):
+            importlib.import_module(name)
+        sys.modules["ssl_ecg.archive.ingest"].RECORDS_PER_PART = 4  # type: ignore[attr-defined]
+        tempfile.gettempdir()  # only the disk of results is full, not that of temporary files
+        self.known: dict[str, tuple[dict[str, str], float]] = {}
 
-    def begin(folder: Path, limit: int | None = None) -> Try:
-        return Try([word.replace("{out}", str(folder)) for word in given["line"]], limit)
+    def make(self, line: list[str], out: Path) -> dict[str, Any]:
+        """Have a command line succeed."""
+        return {"made": len(self._succeed(line, out))}
 
-    def succeed(folder: Path) -> dict[str, str]:
-        tried = begin(folder)
-        assert tried.end() == 0, tried.error
-        return contents(folder)
-
-    if given["what"] == "close":
-        tried = begin(out)
+    def close(self, line: list[str], out: Path) -> dict[str, Any]:
+        """Have it refused."""
+        tried = self._begin(line, out)
         assert tried.end() == 2, tried.error
         return {"errors": [tried.error]}
-    began = time.monotonic()
-    wanted = succeed(out.with_name("whole"))
-    seconds = time.monotonic() - began
-    chance = random.Random(given.get("seed"))
-    differ, errors, killed = set(), [], 0
-    for each in given["sizes"] if given["what"] == "fill" else range(given["kills"]):
-        if given["what"] == "fill":
-            tried = begin(out, each)
-            if tried.end() != 0:
-                errors.append(tried.error)
-        else:
-            tried = begin(out)
+
+    def kill(self, line: list[str], out: Path, kills: int, seed: int) -> dict[str, Any]:
+        """Kill it at random moments, each time followed by the same command."""
+        (_, seconds), chance, killed, differ = self._whole(line, out), random.Random(seed), 0, set()
+        for _ in range(kills):
+            tried = self._begin(line, out)
             time.sleep(chance.uniform(0, seconds))
             os.kill(tried.pid, signal.SIGKILL)
             killed += tried.end() == -signal.SIGKILL
-        found = succeed(out)
-        differ |= {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)}
+            differ |= self._differ(line, out)
+        return {"killed": killed, "seconds": round(seconds, 2), "differ": sorted(differ)}
+
+    def fill(self, line: list[str], out: Path, sizes: list[int]) -> dict[str, Any]:
+        """Let its files have so many bytes each at most, each time followed by the same command without a limit."""
+        errors, differ = [], set()
+        for size in sizes:
+            tried = self._begin(line, out, size)
+            if tried.end() != 0:
+                errors.append(tried.error)
+            differ |= self._differ(line, out)
+        return {"errors": errors, "differ": sorted(differ)}
+
+    def _begin(self, line: list[str], out: Path, limit: int | None = None) -> Try:
+        return Try([word.replace("{out}", str(out)) for word in line], limit)
+
+    def _succeed(self, line: list[str], out: Path) -> dict[str, str]:
+        tried = self._begin(line, out)
+        assert tried.end() == 0, tried.error
+        return contents(out)
+
+    def _whole(self, line: list[str], out: Path) -> tuple[dict[str, str], float]:
+        """Return what a process that nothing hinders leaves, and how long it takes."""
+        if line[0] not in self.known:
+            began = time.monotonic()
+            # Under the same name, since results tell the command.
+            self.known[line[0]] = self._succeed(line, out.parent / "whole" / out.name), time.monotonic() - began
+        return self.known[line[0]]
+
+    def _differ(self, line: list[str], out: Path) -> set[str]:
+        """Name the files that the same command leaves otherwise than a process that nothing hinders."""
+        (wanted, _), found = self._whole(line, out), self._succeed(line, out)
         shutil.rmtree(out)
-    return {"differ": sorted(differ), "killed": killed, "errors": errors, "seconds": round(seconds, 2)}
+        return {name for name in {*found, *wanted} if found.get(name) != wanted.get(name)}
+
+
+def answer(driver: Driver, asked: str) -> dict[str, Any]:
+    given = json.loads(asked)
+    try:
+        found: dict[str, Any] = getattr(driver, given.pop("what"))(given.pop("line"), Path(given.pop("out")), **given)
+    except Exception:
+        return {"failed": traceback.format_exc()}
+    return found
 
 
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    print(json.dumps(main_of_driver(json.loads(sys.argv[1]))))  # noqa: T201
+    everything = Driver()
+    for asked in sys.stdin:
+        print(json.dumps(answer(everything, asked)), flush=True)  # noqa: T201

@@ -17,6 +17,7 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+from torch.overrides import TorchFunctionMode
 
 MAX_JSON_BYTES = 200_000_000  # a million hashes of patients are 20 MB
 MAX_NUMBER = 1_000_000  # of an option: no width, depth or length in samples is larger
@@ -90,6 +91,20 @@ def shapes_of(path: Path) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"{path}: damaged weights ({error})") from error
 
 
+_DRAWING = ("normal_", "uniform_", "trunc_normal_")
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors without memory as they are; to "draw" them, torch imports its compiler, which takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWING:
+            drawn: Tensor = args[0] if args else kwargs["tensor"]
+            return drawn if drawn.is_meta else func(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
 @contextmanager
 def no_larger_than(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
     """Build networks without memory during the block, and stop at the first that is larger than these tensors.
@@ -117,7 +132,7 @@ def no_larger_than(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
         register_module_module_registration_hook(lambda *_: count(limits, modules=1)),
     )
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             yield
     finally:
         for hook in hooks:

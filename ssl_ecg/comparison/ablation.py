@@ -28,7 +28,7 @@ from ssl_ecg.comparison.arms import FeatureCache, Fraction, Seeds, random_encode
 from ssl_ecg.comparison.compare import check_fractions
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
 from ssl_ecg.comparison.seen_patients import check_unseen
-from ssl_ecg.comparison.summary import summarise
+from ssl_ecg.comparison.summary import Part, summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
@@ -145,7 +145,8 @@ def ablate(
     if any((piece / "result.json").is_file() for piece in pieces):
         families = _families(variants, reference, random)
         with lock(out, wait=True):
-            summary = summarise(out, pieces, list(families.values()), labels, splits, settings.replicates, bench.task)
+            part = Part(pieces, splits)
+            summary = summarise(out, [part], list(families.values()), labels, settings.replicates, bench.task)
             results = pd.read_csv(out / "results.csv")
             table = markdown(results, summary, list(every), families, bench.task.metrics, declaration(labels, task))
             write_atomically(out / "ablation.md", table)

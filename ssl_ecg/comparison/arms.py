@@ -21,10 +21,22 @@ from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 
 Arm = Literal[
-    "random_probe", "pretrained_probe", "scratch", "scratch_ensemble", "pretrained_finetune", "pretrained_blend"
+    "random_probe",
+    "synthetic_probe",
+    "pretrained_probe",
+    "scratch",
+    "scratch_ensemble",
+    "synthetic_finetune",
+    "pretrained_finetune",
+    "pretrained_blend",
 ]
-ARMS: tuple[Arm, ...] = ("random_probe", "pretrained_probe", "scratch", "pretrained_finetune")
-TRAINED = ("scratch", "pretrained_finetune")
+ARMS: tuple[Arm, ...] = ("random_probe", "synthetic_probe", "pretrained_probe", "scratch", "pretrained_finetune")
+EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
+"""arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
+PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", EXTERNAL_PROBE})
+TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
+SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
+"""arms that start from the encoder of simulated hearts that ships"""
 BLENDS: dict[str, tuple[str, str]] = {
     "scratch_ensemble": ("scratch", "scratch"),
     "pretrained_blend": ("pretrained_probe", "pretrained_finetune"),

@@ -43,6 +43,7 @@ def result_of(
     """
     return {
         "records": len(train),
+        "validation_records": len(splits.validation),
         "patients": len(np.unique(labels.patient[train])),
         f"validation_{task.selection}": outcome.validation,
         **task.evaluate(labels.targets[splits.test], outcome.scores),

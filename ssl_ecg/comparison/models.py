@@ -55,7 +55,7 @@ def write_run_model(
     model.task = task.tuned(labels.targets[splits.validation], outcome.validation_scores)
     learned = Splits(train, splits.validation, splits.test, splits.how)
     remember(model, archive, labels, learned)
-    pretrained = str(result["arm"]).startswith("pretrained")
+    pretrained = str(result["arm"]).startswith(("pretrained", "synthetic", "external"))
     start = "from a pretrained encoder" if pretrained else "from random weights"
     metrics = {name: value for name, value in result.items() if isinstance(value, int | float)}
     chosen = {name: result[name] for name in ("arm", "fraction", "seed", *outcome.chosen)}

@@ -33,11 +33,16 @@ def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> N
 
 
 def remember(model: Classifier, archive: Archive, labels: LabelTable, splits: Splits) -> None:
-    """Keep with a model whom it has learned from, so that they do not test it later, and how they were split."""
+    """Keep with a model whom it has learned from and how they were split, and how common each outcome was in training.
+
+    Its patients do not test it later.
+    """
     rows = labels.rows[np.concatenate([splits.train, splits.validation])]
     model.encoder.patients |= frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
     origin = model.encoder.origin
     origin["split"] = dict(splits.how)
+    common = np.nanmean(labels.outcome[splits.train], axis=0)
+    origin["prevalence"] = {name: float(share) for name, share in zip(labels.outcomes, common)}
     origin["sites"] = sorted({*origin.get("sites", []), site()})
 
 

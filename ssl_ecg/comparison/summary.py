@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Replicates, holm
+from ssl_ecg.comparison.arms import EXTERNAL
+from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Metric, Replicates, Rotation, holm
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import write_csv
 from ssl_ecg.tasks import Task, create_task
+
+logger = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """Finished runs that were tested on the same patients: their folders, and the split."""
+
+    folders: Sequence[Path]
+    splits: Splits
+
 
 Scores = dict[tuple[str, float], dict[int, NDArray[np.float32]]]
 """Test scores [n, C] of every (arm, fraction), by seed."""
@@ -52,10 +65,9 @@ def read_runs(folders: Iterable[Path]) -> tuple[pd.DataFrame, Scores, pd.DataFra
 
 def summarise(
     out: Path,
-    folders: Iterable[Path],
+    parts: Sequence[Part],
     families: Sequence[Sequence[tuple[str, str]]],
     labels: LabelTable,
-    splits: Splits,
     replicates: int,
     task: str | Task,
 ) -> pd.DataFrame:
@@ -69,10 +81,9 @@ def summarise(
 
     Args:
         out: folder of the tables.
-        folders: one per run.
+        parts: runs by who tested them; of several the metrics are averaged, seed by seed, over those that have the run.
         families: each the arms (a, b) to compare, at every fraction that both have, to answer one question.
         labels: label table.
-        splits: indices into ``labels``.
         replicates: bootstrap draws of patients.
         task: the task, or the name of one without options; gives the metrics.
 
@@ -80,29 +91,41 @@ def summarise(
         The summary.
     """
     task = create_task(task, labels.classes) if isinstance(task, str) else task
-    results, scores, curves = read_runs(folders)
-    targets, outcome, patient = (part[splits.test] for part in (labels.targets, labels.outcome, labels.patient))
-    bootstrap = Bootstrap(targets, patient, replicates, metrics=task.weighted_metrics, outcome=outcome)
-    drawn = {key: {seed: bootstrap.score(run) for seed, run in runs.items()} for key, runs in scores.items()}
+    read = [read_runs(part.folders) for part in parts]
+    tested = [_bootstrap(task, labels, part.splits.test, replicates, number) for number, part in enumerate(parts)]
+    rotation = Rotation(tested)
+    shared = [key for key in read[0][1] if all(key in scores for _, scores, _ in read)]
+    drawn: Drawn = {}
+    for key in shared:
+        seeds = [seed for seed in read[0][1][key] if all(seed in scores[key] for _, scores, _ in read)]
+        drawn[key] = {seed: rotation.score([scores[key][seed] for _, scores, _ in read]) for seed in seeds}
     rows = []
     for (arm, fraction), runs in drawn.items():
-        for metric, found in bootstrap.intervals(list(runs.values())).items():
+        for metric, found in rotation.intervals(list(runs.values())).items():
             rows.append(_row(task.name, arm, fraction, len(runs), metric, found))
     for family in families:
-        rows += _differences(task.name, bootstrap, drawn, family)
+        rows += _differences(task.name, rotation, drawn, family)
+    _warn_of_no_gain(task.selection, rotation, drawn)
     summary = pd.DataFrame(rows)
+    results = pd.concat([results for results, _, _ in read], ignore_index=True)
     results.insert(0, "task", task.name)
     write_csv(out / "results.csv", results)
     write_csv(out / "summary.csv", summary, "%.5g")
-    if len(per_class := _per_class(task, scores, labels, splits)):
+    classes = [_per_class(task, scores, labels, part.splits) for (_, scores, _), part in zip(read, parts)]
+    if len(per_class := _over_rounds(classes)):
         write_csv(out / "per_class.csv", per_class, "%.5g")
-    if len(curves):
+    if len(curves := pd.concat([curves for _, _, curves in read], ignore_index=True)):
         write_csv(out / "curves.csv", curves, "%.6g")
     return summary
 
 
+def _bootstrap(task: Task, labels: LabelTable, test: NDArray[np.int64], replicates: int, seed: int) -> Bootstrap:
+    targets, outcome, patient = (part[test] for part in (labels.targets, labels.outcome, labels.patient))
+    return Bootstrap(targets, patient, replicates, seed, metrics=task.weighted_metrics, outcome=outcome)
+
+
 def _differences(
-    task: str, bootstrap: Bootstrap, drawn: Drawn, family: Sequence[tuple[str, str]]
+    task: str, rotation: Rotation, drawn: Drawn, family: Sequence[tuple[str, str]]
 ) -> list[dict[str, Any]]:
     """Compare pairs of arms at every fraction; p-values are corrected over all of them, for each metric."""
     rows = []
@@ -111,7 +134,7 @@ def _differences(
             runs_a, runs_b = drawn.get((a, fraction), {}), drawn.get((b, fraction), {})
             if not (both := sorted(runs_a.keys() & runs_b.keys())):
                 continue
-            found = bootstrap.differences([runs_a[seed] for seed in both], [runs_b[seed] for seed in both])
+            found = rotation.differences([runs_a[seed] for seed in both], [runs_b[seed] for seed in both])
             for metric, difference in found.items():
                 row = _row(task, f"{a} - {b}", fraction, len(both), metric, difference)
                 rows.append({**row, "p_value": difference.p_value, "detectable": difference.detectable})
@@ -120,6 +143,25 @@ def _differences(
         for row, p_value in zip(compared, holm([row["p_value"] for row in compared])):
             row["p_value"] = p_value
     return rows
+
+
+def _warn_of_no_gain(metric: Metric, rotation: Rotation, drawn: Drawn) -> None:
+    """Say which arms are no better with more labels: their budget or their candidates may end too early."""
+    fractions: dict[str, list[float]] = {}
+    for arm, fraction in drawn:
+        if arm != EXTERNAL:  # which learns nothing from labels
+            fractions.setdefault(arm, []).append(fraction)
+    for arm, known in fractions.items():
+        for few, more in pairwise(sorted(known)):
+            both = sorted(drawn[arm, few].keys() & drawn[arm, more].keys())
+            a, b = ([drawn[arm, share][seed] for seed in both] for share in (more, few))
+            found = rotation.differences(a, b).get(metric.name)
+            if found is not None and not metric.better(found.mean, 0.0):
+                logger.warning(
+                    "%s: no better with %g %% of the labels than with %g %% (%s %+.3f, %+.3f to %+.3f); its steps or "
+                    "candidates may end too early",
+                    *(arm, 100 * more, 100 * few, metric.label, found.mean, found.low, found.high),
+                )
 
 
 def _row(task: str, arm: str, fraction: float, seeds: int, metric: str, found: Interval | Difference) -> dict[str, Any]:
@@ -157,6 +199,15 @@ def _per_class(task: Task, scores: Scores, labels: LabelTable, splits: Splits) -
         tables.append(table.assign(task=task.name, arm=arm, fraction=fraction))
     counted = [*(f"positives_{part}" for part in ("train", "validation", "test")), "negatives_test"]
     return pd.concat(tables, ignore_index=True)[["task", "arm", "fraction", "class", *counted, *metrics]]
+
+
+def _over_rounds(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join the classes of several rounds: counts of test records are summed, all else is averaged."""
+    if len(tables) == 1:
+        return tables[0]
+    joined, keys = pd.concat(tables, ignore_index=True), ["task", "arm", "fraction", "class"]
+    how = {name: "sum" if name.endswith("_test") else "mean" for name in joined.columns if name not in keys}
+    return joined.groupby(keys, sort=False, as_index=False).agg(how)
 
 
 def _positives(labels: LabelTable, index: NDArray[np.int64]) -> NDArray[np.int64]:

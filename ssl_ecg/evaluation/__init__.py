@@ -39,6 +39,7 @@ from ssl_ecg.evaluation.operating_point import (
     threshold_at_specificity,
 )
 from ssl_ecg.evaluation.resampling import bootstrap_weights
+from ssl_ecg.evaluation.rotation import Rotation
 from ssl_ecg.evaluation.spread import SIGNIFICANCE, interval
 from ssl_ecg.evaluation.subgroups import group_by, subgroup_metrics
 from ssl_ecg.evaluation.survival import (
@@ -76,6 +77,7 @@ __all__ = [
     "Interval",
     "Metric",
     "Replicates",
+    "Rotation",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",

@@ -75,50 +75,10 @@ def macro_metrics(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> d
     return {"macro_auroc": auroc, "macro_auprc": auprc}
 
 
-class Bootstrap:
-    """Draws of the patients of some records, on which any number of runs are scored, each once.
+class Inference:
+    """What replicates of runs say, given the patients behind them."""
 
-    Intervals and differences then follow from the kept replicates, all on the same draws.
-    """
-
-    def __init__(
-        self,
-        labels: ArrayLike,
-        patient: ArrayLike,
-        replicates: int = 1000,
-        seed: int = 0,
-        metrics: Metrics = macro_metrics,
-        outcome: ArrayLike | None = None,
-    ) -> None:
-        """Draw patients.
-
-        Args:
-            labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
-            patient: [n], any ids.
-            replicates: bootstrap draws.
-            seed: of the bootstrap.
-            metrics: what to compute.
-            outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
-
-        Raises:
-            ValueError: sizes differ, or no outcome has both values.
-        """
-        self.labels = np.asarray(labels, dtype=np.float64)
-        self.metrics = metrics
-        kept = self.labels if outcome is None else np.asarray(outcome, dtype=np.float64)
-        if len(np.asarray(patient)) != len(kept):
-            raise ValueError(f"patient has {len(np.asarray(patient))} entries but labels {len(kept)} records")
-        labelled = np.array_equal(kept, self.labels[:, : kept.shape[1]], equal_nan=True)  # each class is an outcome
-        self.support: Support = support(patient, kept, averaged=labelled)
-        drawn = telling_weights(patient, kept, replicates, seed)
-        if drawn is None:
-            logger.warning("no intervals: too few patients have an outcome, or lack it, to be drawn from")
-            drawn = np.empty((len(kept), 0), dtype=np.uint16)
-        self.weights = np.column_stack([np.ones(len(kept), dtype=np.uint16), drawn])  # the first column is the point
-
-    def score(self, scores: ArrayLike) -> Replicates:
-        """Return the metrics of one run, whose scores are [n, D], on all records and on each draw."""
-        return self.metrics(self.labels, np.asarray(scores, dtype=np.float64), self.weights)
+    support: Support
 
     def intervals(self, runs: Sequence[Replicates], level: float = 0.95) -> dict[str, Interval]:
         """Return the interval of each metric over runs that differ in their seed."""
@@ -157,6 +117,52 @@ class Bootstrap:
             around = drawn - drawn.mean(axis=1, keepdims=True)
             within = around.var(axis=0, ddof=1).mean() * self.support.inflation
         return point, spread(patients, between, within, seeds, self.support.freedom)
+
+
+class Bootstrap(Inference):
+    """Draws of the patients of some records, on which any number of runs are scored, each once.
+
+    Intervals and differences then follow from the kept replicates, all on the same draws.
+    """
+
+    def __init__(
+        self,
+        labels: ArrayLike,
+        patient: ArrayLike,
+        replicates: int = 1000,
+        seed: int = 0,
+        metrics: Metrics = macro_metrics,
+        outcome: ArrayLike | None = None,
+    ) -> None:
+        """Draw patients.
+
+        Args:
+            labels: [n, C], 1, 0 or NaN (unknown), or whatever ``metrics`` reads.
+            patient: [n], any ids.
+            replicates: bootstrap draws.
+            seed: of the bootstrap.
+            metrics: what to compute.
+            outcome: [n, K], 1, 0 or NaN, which no replicate may lose; the labels if not given.
+
+        Raises:
+            ValueError: sizes differ, or no outcome has both values.
+        """
+        self.labels = np.asarray(labels, dtype=np.float64)
+        self.metrics = metrics
+        kept = self.labels if outcome is None else np.asarray(outcome, dtype=np.float64)
+        if len(np.asarray(patient)) != len(kept):
+            raise ValueError(f"patient has {len(np.asarray(patient))} entries but labels {len(kept)} records")
+        labelled = np.array_equal(kept, self.labels[:, : kept.shape[1]], equal_nan=True)  # each class is an outcome
+        self.support = support(patient, kept, averaged=labelled)
+        drawn = telling_weights(patient, kept, replicates, seed)
+        if drawn is None:
+            logger.warning("no intervals: too few patients have an outcome, or lack it, to be drawn from")
+            drawn = np.empty((len(kept), 0), dtype=np.uint16)
+        self.weights = np.column_stack([np.ones(len(kept), dtype=np.uint16), drawn])  # the first column is the point
+
+    def score(self, scores: ArrayLike) -> Replicates:
+        """Return the metrics of one run, whose scores are [n, D], on all records and on each draw."""
+        return self.metrics(self.labels, np.asarray(scores, dtype=np.float64), self.weights)
 
 
 def bootstrap_metrics(

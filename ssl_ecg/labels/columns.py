@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.labels.tables import read_table
+from ssl_ecg.labels.record_ids import ids_in
+from ssl_ecg.labels.table_files import read_table
 
 
 def read_columns(
@@ -31,7 +32,7 @@ def read_columns(
         ValueError: If neither has a column; the message names it.
     """
     frame = table if isinstance(table, pd.DataFrame) else read_table(Path(table))
-    known = frame.set_index(archive.known_as(frame["record_id"].astype(str)))
+    known = frame.set_index(ids_in(archive, frame["record_id"].astype(str)))
     described = archive.manifest.iloc[rows].reset_index(drop=True)
     columns = {}
     for name in names:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.patient_ids import archived_id, as_secret, id_scheme, time_shift
-from ssl_ecg.labels.tables import read_labels, read_table
+from ssl_ecg.labels.table_files import read_table
+from ssl_ecg.labels.tables import read_labels
 
 TableLike = pd.DataFrame | str | Path
 Counts = list[tuple[str, str, int]]

@@ -12,10 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive
-from ssl_ecg.archive.writer import ids_of
-from ssl_ecg.runs import unescaped
+from ssl_ecg.labels.record_ids import did_you_mean, ids_in, rejected_ids
+from ssl_ecg.labels.table_files import read_table
 
-IDS = ("record_id", "patient_id")
 NO_CLASSES = ("record_id", "fold", "simulated")
 
 log = logging.getLogger(__name__)
@@ -78,8 +77,9 @@ def read_labels(
     Records that the ingest rejected are left out, and their number is logged.
 
     Args:
-        table: CSV or Parquet file, or a table: a column ``record_id``, optionally ``fold`` and ``simulated``, and one
-            column per class with 1, 0 or blank.
+        table: CSV, Parquet or Excel file, or a table: a column ``record_id`` (written as in the archive, or so that it
+            can mean one record only, see ``ids_in``), optionally ``fold`` and ``simulated``, and one column per class
+            with 1, 0 or blank.
         archive: holds the records.
         classes: columns to take, in this order; by default all but ``others`` and the columns named above.
         unknown: what to do with record ids that the ingest never saw: "error", or "skip" to leave them out.
@@ -104,7 +104,7 @@ def read_labels(
     if classes is None:
         classes = [str(column) for column in frame if column not in (*NO_CLASSES, *others)]
     classes = list(classes)
-    ids = archive.known_as(_ids(frame["record_id"], name))
+    ids = ids_in(archive, _ids(frame["record_id"], name))
     rows = archive.find(ids)
     if numbers:
         frame = _with_person(frame, classes, archive, rows)
@@ -148,27 +148,6 @@ def _ids(column: pd.Series, name: str) -> pd.Series:
     return column.astype(str).astype(object)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV or Parquet file with the ids of records and patients as text: one of them may read NA or null."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such table")
-    try:
-        return _read_table(path)
-    except (pd.errors.ParserError, UnicodeError, OSError) as error:
-        raise ValueError(
-            f"{path}: cannot be read ({type(error).__name__}); give a CSV file in UTF-8, or .parquet"
-        ) from None
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    if path.suffix == ".csv":
-        ids = pd.read_csv(path, usecols=lambda name: name in IDS, dtype=str, keep_default_na=False)
-        return unescaped(pd.read_csv(path, low_memory=False).assign(**ids))
-    if path.suffix == ".parquet":
-        return pd.read_parquet(path)
-    raise ValueError(f"{path}: is no table that can be read; give .csv or .parquet")
-
-
 def _with_person(frame: pd.DataFrame, classes: list[str], archive: Archive, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Add the age and sex of the manifest where they are wanted and the table has none; put numbers for the sexes."""
     added = {
@@ -204,12 +183,12 @@ def _target(column: pd.Series, ids: pd.Series, name: str, numbers: bool) -> NDAr
 
 def _account_for(ids: pd.Series, archive: Archive, name: str, unknown: str) -> None:
     """Log which labelled records are not in the archive, or refuse those that it never saw."""
-    rejected = set().union(*map(ids_of, archive.rejected["path"]))
+    rejected = rejected_ids(archive)
     never = [record_id for record_id in ids if record_id not in rejected]
     if never and unknown == "error":
         raise ValueError(
             f"{name} names {len(never)} records that {archive.folder} does not know: {', '.join(never[:5])}; "
-            "record ids are paths relative to the ingested folder, without suffix"
+            f"record ids are paths relative to the ingested folder, without suffix: {did_you_mean(never[0], archive)}"
         )
     log.warning(
         "%s: left out %d records that ingest rejected and %d unknown ones", name, len(ids) - len(never), len(never)

@@ -29,15 +29,19 @@ class ArmStyle(NamedTuple):
     marker: str
 
 
-# Hue says pretrained (blue) or not (orange), line and marker say trained network or linear probe: the pair stays apart
-# for colour-blind readers and in grey.
+# Hue says pretrained (blue), on simulated hearts alone (green) or not (orange), line and marker say trained network or
+# linear probe: the pair stays apart for colour-blind readers and in grey.
 ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
+    "synthetic_probe": ArmStyle("Simulated hearts, linear probe", "#5aa469", "--", "o"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
     "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
     "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
+    "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
     "pretrained_blend": ArmStyle("Pretrained, probe and fine-tuned averaged", "#204a87", "-.", "^"),
+    "external_probe": ArmStyle("Outside encoder, linear probe", "#a384cf", "--", "o"),
+    "external": ArmStyle("Outside model, no labels", "#6b4a99", ":", "D"),
 }
 _OTHER_COLOURS = ("#8a63b8", "#1d9a78", "#c7659c", "#7d8794")
 

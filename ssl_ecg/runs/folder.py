@@ -44,6 +44,7 @@ def lock(folder: str | Path, name: str = "out", wait: bool = False) -> Iterator[
 
     Raises:
         FolderInUseError: another process is at it.
+        OSError: of the block; one without a path gets that of the folder.
     """
     folder = Path(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -63,6 +64,10 @@ def lock(folder: str | Path, name: str = "out", wait: bool = False) -> Iterator[
             with suppress(OSError):  # it is for a message alone
                 path.write_text(f"{os.getpid()}\n", encoding="ascii")
         yield
+    except OSError as error:  # whatever writes to an open file on a full disk knows no name
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     finally:
         if own:
             with suppress(OSError):  # Windows removes it when it is freed

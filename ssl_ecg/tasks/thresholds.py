@@ -31,8 +31,12 @@ class Thresholds(Task):
         """Return the task with thresholds chosen on these validation records; those it was made with stay."""
         if self.thresholds is not None:
             return self
+        return self.with_thresholds(self.choose_thresholds(targets, scores))
+
+    def with_thresholds(self, thresholds: NDArray[np.float64]) -> Self:
+        """Return the task with these thresholds [C]."""
         task = copy.copy(self)
-        task.set_thresholds(self.choose_thresholds(targets, scores))
+        task.set_thresholds(thresholds)
         return task
 
     def set_thresholds(self, thresholds: Sequence[float] | NDArray[np.float64]) -> None:

@@ -52,7 +52,7 @@ def pretraining_card(encoder: Encoder) -> str:
             "epochs",
             f"{origin['epochs_run']} run; these are the weights after epoch {origin['epoch']} (counted from 0)",
         ),
-        ("training steps", f"{origin['seconds']:.0f} s"),
+        ("training steps", f"{origin['seconds']:.0f} s in {origin['precision']}"),
     ]
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in origin["metrics"].items())
     about = (

@@ -22,6 +22,7 @@ from ssl_ecg.runs import write_csv
 from ssl_ecg.training.checkpoints import WholeFiles
 
 LOGGERS = ("tensorboard", "wandb")
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions of processors; without them bfloat16 is slower than float32
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +34,14 @@ def seed_step(seed: int, step: int, rank: int = 0, stream: int = 0) -> None:
 
 
 def choose_precision(precision: str) -> str:
-    """Resolve "auto": bfloat16 autocast on a GPU that has it, else float32."""
+    """Resolve "auto": bfloat16 autocast where the GPU, or without one the processor, multiplies in it, else float32."""
     if precision != "auto":
         return precision
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    # Releases of torch before get_capabilities cannot tell.
+    able = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
+    return "bf16-mixed" if any(able.get(name) for name in BFLOAT16) else "32-true"
 
 
 def warmup_cosine(optimizer: torch.optim.Optimizer, steps: int, warmup: int) -> OptimizerLRSchedulerConfig:
@@ -193,8 +198,13 @@ def make_trainer(
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # On a CPU several devices are processes; nobody wants as many as cores unless told so.
-    if devices == "auto" and not torch.cuda.is_available():
-        devices = 1
+    if not torch.cuda.is_available():
+        if devices == "auto":
+            devices = 1
+        elif devices != 1:
+            logger.warning(
+                "devices=%s: there is no GPU here; as many processes share the cores, and gain nothing", devices
+            )
     return pl.Trainer(
         default_root_dir=folder,
         max_epochs=epochs,

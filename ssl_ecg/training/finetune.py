@@ -115,6 +115,7 @@ class FinetuneModule(pl.LightningModule):
     Args:
         model: what is trained.
         settings: how.
+        steps: of the whole training; None: what the settings say, where a pass is one batch.
         state: of a run that continues, as it was after its last evaluation.
         path: file for the state after every evaluation, if wanted.
     """
@@ -123,11 +124,12 @@ class FinetuneModule(pl.LightningModule):
         self,
         model: Classifier,
         settings: FinetuneSettings,
+        steps: int | None = None,
         state: Mapping[str, Any] | None = None,
         path: Path | None = None,
     ) -> None:
         super().__init__()
-        self.state, self.path = state, path
+        self.steps, self.state, self.path = steps or settings.steps_of(1), state, path
         self.done = 0 if state is None else int(state["step"])
         self.model = model
         self.settings = settings
@@ -229,7 +231,7 @@ class FinetuneModule(pl.LightningModule):
         """AdamW with layer-wise learning rates and the schedule, by steps."""
         settings = self.settings
         optimizer = torch.optim.AdamW(layer_groups(self.model, settings), lr=settings.learning_rate)
-        made = SCHEDULES[settings.schedule](optimizer, settings.steps, round(settings.warmup * settings.steps))
+        made = SCHEDULES[settings.schedule](optimizer, self.steps, round(settings.warmup * self.steps))
         if self.state is not None:
             optimizer.load_state_dict(self.state["optimizer"])
             made["lr_scheduler"]["scheduler"].load_state_dict(self.state["schedule"])  # type: ignore[index]
@@ -287,22 +289,21 @@ def finetune(
     batches = EpochBatches(len(data[0]), settings.batch_size, settings.seed)
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
-    if settings.epochs is not None:
-        settings = settings.replace(steps=settings.epochs * len(batches))
-    module = FinetuneModule(model, settings, state, None if run is None else run.last)
+    steps = settings.steps_of(len(batches))
+    module = FinetuneModule(model, settings, steps, state, None if run is None else run.last)
     loaders = (
-        batch_loader(data[0], EveryStep(batches, settings.steps, module.done)),
+        batch_loader(data[0], EveryStep(batches, steps, module.done)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
     )
     trainer = make_trainer(
         folder=archive.folder,
         epochs=1,
-        max_steps=settings.steps - module.done,
+        max_steps=steps - module.done,
         precision=settings.precision,
         callbacks=[FiniteLoss(archive, None if run is None else run.folder, settings.learning_rate)],
         devices=1,
         progress=progress,
-        val_check_interval=max(1, settings.steps // settings.evaluations),
+        val_check_interval=max(1, steps // settings.evaluations),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
@@ -311,7 +312,7 @@ def finetune(
         if state is None:
             trainer.validate(module, loaders[1], verbose=False)
         module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are
-        if module.done < settings.steps:
+        if module.done < steps:
             trainer.fit(module, *loaders)
     model.load_state_dict(module.best_state)
     if settings.head == "probe" and not module.best["step"]:

@@ -11,12 +11,15 @@ from ssl_ecg.settings import Settings
 from ssl_ecg.tasks import WindowSettings
 from ssl_ecg.training.pretrain_settings import Precision
 
+LEAST_STEPS, LEAST_PASSES = 200, 15
+
 
 class FinetuneSettings(Settings):
     """How to train with labels."""
 
-    steps: Annotated[int, Gt(0)] = 200
-    """optimisation steps"""
+    steps: Annotated[int, Gt(0)] | None = None
+    """optimisation steps; null: 200, or 15 passes over the training records where these take more, so that the budget
+    grows with the labels"""
     epochs: Annotated[int, Gt(0)] | None = None
     """passes over the training records, instead of ``steps``; null: ``steps`` decides"""
     batch_size: Annotated[int, Gt(0)] = 64
@@ -62,7 +65,8 @@ class FinetuneSettings(Settings):
     evaluations: Annotated[int, Gt(0)] = 15
     """how often validation is scored, evenly over the steps"""
     precision: Precision = "auto"
-    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true"""
+    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, or without a GPU on a processor with AVX512-BF16
+    or AMX, else 32-true"""
     seed: Annotated[int, Ge(0)] = 0
     """of everything random"""
 
@@ -84,4 +88,10 @@ class FinetuneSettings(Settings):
     @property
     def budget(self) -> str:
         """How long training lasts, in words that tell whether two last equally long."""
-        return f"steps={self.steps}" if self.epochs is None else f"epochs={self.epochs}"
+        return f"steps={self.steps or 'null'}" if self.epochs is None else f"epochs={self.epochs}"
+
+    def steps_of(self, batches: int) -> int:
+        """Return how many steps training takes where a pass over the records takes so many batches."""
+        if self.epochs is not None:
+            return self.epochs * batches
+        return self.steps or max(LEAST_STEPS, LEAST_PASSES * batches)

@@ -255,6 +255,7 @@ def pretrain(
         **incomplete,
         "epochs_run": len(table.rows),
         "epoch": int(chosen["epoch"]),
+        "precision": trainer.precision,  # what "auto" was here
         # Of training steps, also those before a kill.
         "seconds": round(sum(data.records_per_epoch / row["ecg_per_second"] for row in table.rows), 2),
         "metrics": {

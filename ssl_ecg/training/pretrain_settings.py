@@ -51,7 +51,8 @@ class PretrainSettings(Settings):
     validation: Annotated[float, Gt(0), Lt(0.5)] = 0.05
     """share of patients kept for the validation loss"""
     precision: Precision = "auto"
-    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true"""
+    """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, or without a GPU on a processor with AVX512-BF16
+    or AMX, else 32-true"""
     devices: Annotated[int, Ge(1)] | Literal["auto"] = "auto"
     """number of devices"""
     workers: Annotated[int, Ge(0)] = 0

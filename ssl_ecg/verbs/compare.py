@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from rich.table import Column, Table
 
 from ssl_ecg.backbones import Encoder, load_encoder
-from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.comparison import CompareSettings, rounds_of
 from ssl_ecg.comparison import compare as run
 from ssl_ecg.tasks import read_task
 from ssl_ecg.training.batches import count_incomplete
@@ -42,9 +43,21 @@ def show(summary: pd.DataFrame, encoder: str, archive: str, labels: str, out: st
     console.print(f"the report lies in {Path(out) / 'report.html'}")
 
 
+def _encoders(given: EncoderLike | Sequence[Encoder]) -> tuple[list[Encoder], Path | None]:
+    """Return encoders, and the folder of the only one."""
+    if isinstance(given, Encoder):
+        return [given], None
+    if not isinstance(given, str | Path):
+        return list(given), None
+    inner = sorted(path.parent for path in Path(given).glob("*/config.json"))
+    if inner and not (Path(given) / "config.json").exists():
+        return [load_encoder(path) for path in inner], None
+    return [load_encoder(given)], Path(given)
+
+
 @verb(VerbSettings, show)
 def compare(
-    encoder: EncoderLike,
+    encoder: EncoderLike | Sequence[Encoder],
     archive: ArchiveLike,
     labels: TableLike,
     out: str | Path,
@@ -55,7 +68,9 @@ def compare(
     """Compare pretraining with supervised baselines over label fractions and seeds, and write a report.
 
     Args:
-        encoder: the pretrained encoder, or its folder.
+        encoder: the pretrained encoder, or its folder; or several, or a folder of their folders: pretrainings that
+            differ in their seed stand behind the draws of labels in turn, and where they were held out by different
+            splits, each of these tests once and metrics are averaged over them, whatever ``split`` says.
         archive: the archive, or its folder.
         labels: label table.
         out: folder for ``report.html``, ``summary.csv``, ``results.csv``, figures and the finished runs; a killed
@@ -70,12 +85,12 @@ def compare(
     """
     from ssl_ecg.report import write_report
 
-    folder = None if isinstance(encoder, Encoder) else Path(encoder)
-    encoder, archive = load_encoder(encoder) if not isinstance(encoder, Encoder) else encoder, opened(archive)
+    encoders, folder = _encoders(encoder)
+    archive = opened(archive)
     table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
     count_incomplete(archive, table.rows)
-    splits = settings.split.split(table, encoder.origin.get("split"))
-    summary = run(encoder, archive, table, splits, out, settings.part(CompareSettings), progress, command)
+    rounds = rounds_of(encoders, table, settings.split)
+    summary = run(rounds, archive, table, out, settings.part(CompareSettings), progress, command)
     for name in ("pretraining.csv", "reconstruction.svg"):
         if folder is not None and (folder / name).is_file():
             shutil.copyfile(folder / name, Path(out) / name)

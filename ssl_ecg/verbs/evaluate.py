@@ -6,9 +6,10 @@ import hashlib
 import logging
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from ssl_ecg.labels.splits import lacking, last_of_each_patient
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
@@ -37,6 +38,9 @@ class VerbSettings(Settings):
     seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
     """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
     they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
+    recalibrate: Literal["prior"] | Annotated[int, Ge(10)] | None = None
+    """fit probabilities and decisions to how common findings are here: "prior", by the scores alone; or by the labels
+    of so many records, which then do not test"""
 
 
 def show(metrics: dict[str, float], model: str, archive: str, labels: str, out: str) -> None:
@@ -50,13 +54,14 @@ def show(metrics: dict[str, float], model: str, archive: str, labels: str, out: 
 def evaluate(
     model: str | Path, archive: ArchiveLike, labels: TableLike, out: str | Path, settings: VerbSettings
 ) -> dict[str, float]:
-    """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen.
+    """Score a finetuned model on a second archive: labelled records test, nothing is tuned or chosen on them.
 
     Args:
         model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
         archive: the archive, or its folder, ingested with the settings that the model was trained with.
         labels: label table with the columns that the model was trained with; others are ignored.
-        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, and
+        out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, with
+            ``recalibrate`` prevalences and thresholds of both sites (``recalibration.csv``), and
             ``evaluation.json``: which model was tested on what, and how.
         settings: all settings at once, in place of single ones by name.
 
@@ -69,9 +74,11 @@ def evaluate(
             missing, or no outcome that has both a positive and a negative record.
     """
     from ssl_ecg.comparison import check_unseen, recognised
+    from ssl_ecg.evaluation.recalibration import shifted
     from ssl_ecg.tasks import load_model, read_task
     from ssl_ecg.training import predict_scores
     from ssl_ecg.training.batches import count_incomplete
+    from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
     records, seen_patients = settings.records, settings.seen_patients
     classifier, archive, out = load_model(model), opened(archive), Path(out)
@@ -91,6 +98,10 @@ def evaluate(
     )
     for line in lacking(table, "the label table", index):
         logger.warning(line)
+    local = np.empty(0, dtype=np.int64)
+    if isinstance(settings.recalibrate, int):
+        chosen, left = local_records(settings.recalibrate, table, index)
+        local, index = index[chosen], index[left]
     test = tested(archive, labels, table, index, settings.subgroups)
     about = {"model": _model(Path(model)), **_data(test)}
     run = Run(out)
@@ -98,8 +109,16 @@ def evaluate(
         logger.info("%s: this evaluation is finished already", out)
         return read_metrics(out)
     scores = predict_scores(classifier, archive, test.rows)
+    further = {}
+    if settings.recalibrate is not None:
+        known = predict_scores(classifier, archive, table.rows[local]) if len(local) else scores
+        given = classifier.encoder.origin.get("prevalence")
+        task, shift, further["recalibration"] = recalibrate(
+            settings.recalibrate, task, known, table.targets[local], given
+        )
+        scores = shifted(scores, shift).astype(np.float32)
     metrics = test.metrics(task, scores)
-    test.write(out, task, scores, metrics)
+    test.write(out, task, scores, metrics, further=further)
     how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
     write_json(out / _LAST, {**about, **how, "ssl_ecg": version("ssl_ecg")})
     return metrics

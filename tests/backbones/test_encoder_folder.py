@@ -173,7 +173,7 @@ import ssl_ecg
 features = ssl_ecg.load_encoder({str(folder)!r})(torch.zeros(2, 12, 500))
 assert features.shape == (2, 64)
 heavy = ("pytorch_lightning", "lightly", "timm", "torchvision", "torchmetrics", "wandb", "tensorboard", "hydra",
-         "matplotlib", "sklearn")
+         "matplotlib", "sklearn", "torch._dynamo")
 print(*[name for name in heavy if name in sys.modules])
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ import torch
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.comparison import CompareSettings, compare
+from ssl_ecg.comparison import CompareSettings, Round, compare
 from ssl_ecg.labels import LabelTable, Splits, SplitSettings, read_labels
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.training import FinetuneSettings
@@ -32,15 +32,19 @@ class Study:
 
     def run(self, out: Path, **changes: object) -> pd.DataFrame:
         changed = replace(self, **changes)
-        return compare(changed.encoder, changed.archive, changed.labels, changed.splits, out, changed.settings, False)
+        rounds = [Round((changed.encoder,), changed.splits)]
+        return compare(rounds, changed.archive, changed.labels, out, changed.settings, False)
 
 
 def small_settings(**changes: object) -> CompareSettings:
     """Two fractions, two seeds, two candidates a trained arm, six steps."""
-    training = FinetuneSettings(steps=6, batch_size=16, evaluations=2, crop=None, layer_decay=0.5, freeze_norm=True)
+    training = FinetuneSettings(
+        steps=6, batch_size=16, evaluations=2, crop=None, layer_decay=0.5, freeze_norm=True, precision="32-true"
+    )
     settings: dict[str, object] = {
         "fractions": (0.3, 1.0),
         "seeds": (3, 4),
+        "probe_draws": 2,
         "pretrained_finetune": training,
         "scratch": training.replace(head="zero", layer_decay=1.0, freeze_norm=False),
         "pretrained_candidates": ({"learning_rate": 1e-4}, {"learning_rate": 1e-2}),

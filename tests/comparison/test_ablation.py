@@ -21,7 +21,7 @@ from ssl_ecg.training import FinetuneSettings, PretrainSettings, patient_hash
 
 pytestmark = pytest.mark.slow
 
-FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None)
+FINETUNE = FinetuneSettings(steps=4, batch_size=16, evaluations=1, crop=None, precision="32-true")
 SCRATCH = FINETUNE.replace(head="zero", layer_decay=1.0)
 SETTINGS = AblateSettings(seeds=(3, 4), probe_fractions=(0.3, 1.0), finetune_fractions=(0.3,), replicates=50)
 RUNS = [f"{name}-{seed}" for seed in (3, 4) for name in ("random-xresnet1d10", "plain", "masked")]
@@ -35,6 +35,7 @@ def variant(name: str, lead_masking: float = 0.0, **changes: object) -> Variant:
         epochs=1,
         batch_size=32,
         warmup_epochs=0,
+        precision="32-true",
     )
     return Variant(name=name, pretrain=pretrain.replace(**changes), finetune=(FINETUNE,), scratch=(SCRATCH,))
 

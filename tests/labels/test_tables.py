@@ -10,35 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ssl_ecg.archive import Archive, ArchiveWriter
+from ssl_ecg.archive import Archive
 from ssl_ecg.labels import read_labels, split_by_fold
-from ssl_ecg.labels.tables import read_table
-from ssl_ecg.signals import SignalSettings
-
-
-def small_archive(folder: Path, ids: list[str], patients: list[str], rejected=(), **columns: object) -> Archive:
-    settings = SignalSettings(leads=("I",), duration=1, min_duration=1)
-    table = pd.DataFrame(
-        {
-            "record_id": ids,
-            "patient_id": patients,
-            "source": "clinic",
-            "age": 50.0,
-            "sex": "male",
-            "recorded_at": pd.NaT,
-            "original_rate": 100.0,
-            "original_duration": 1.0,
-            "calibrated": True,
-            **columns,
-        }
-    )
-    writer = ArchiveWriter(folder, settings)
-    writer.write_part(np.zeros((len(ids), 1, 100), np.float32), table, rejected)
-    return writer.finish()
+from ssl_ecg.labels.table_files import read_table
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+def archive(small_archive, tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Ten records of five patients; one file was rejected."""
     ids, patients = [f"clinic/r{i}" for i in range(10)], [f"p{i // 2}" for i in range(10)]
     return small_archive(tmp_path_factory.mktemp("archive"), ids, patients, [("clinic/r1.5.hea", "flat lead: I")])
@@ -72,8 +50,10 @@ def test_rejected_records_are_left_out_and_logged(archive, caplog) -> None:
 
 
 def test_unknown_records_are_named_or_skipped(archive, caplog) -> None:
-    frame = table(record_id=["clinic/r3", "who", "r9"])
-    with pytest.raises(ValueError, match=r"names 2 records that .* does not know: who, r9"):
+    frame = table(record_id=["clinic/r3", "who", "clinc/r99"])
+    with pytest.raises(
+        ValueError, match=r"names 2 records that .* does not know: who, clinc/r99; .*look like clinic/r0"
+    ):
         read_labels(frame, archive)
     with caplog.at_level(logging.WARNING):
         assert len(read_labels(frame, archive, unknown="skip")) == 1
@@ -117,8 +97,11 @@ def test_bad_arguments(archive, tmp_path: Path) -> None:
         read_labels(table(), archive, unknown="drop")
     with pytest.raises(FileNotFoundError, match=r"l\.csv: there is no such table"):
         read_labels(tmp_path / "l.csv", archive)
+    (tmp_path / "l.ods").touch()
+    with pytest.raises(ValueError, match=r"give \.csv, \.tsv, \.xlsx or \.parquet"):
+        read_labels(tmp_path / "l.ods", archive)
     (tmp_path / "l.xlsx").touch()
-    with pytest.raises(ValueError, match=r"give \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"no Excel file that can be read .* save as CSV"):
         read_labels(tmp_path / "l.xlsx", archive)
 
 
@@ -131,7 +114,7 @@ def test_leakage_is_named_by_hash(archive) -> None:
 
 
 @pytest.mark.parametrize("name", ["NA", "null", "", "007"])
-def test_ids_that_read_like_blanks_or_numbers_are_ids(tmp_path: Path, name: str) -> None:
+def test_ids_that_read_like_blanks_or_numbers_are_ids(small_archive, tmp_path: Path, name: str) -> None:
     archive = small_archive(tmp_path / "archive", [name, "b"], ["NA", "null"])
     (tmp_path / "l.csv").write_text(f"patient_id,record_id,AF\nNA,{name},1\nnull,b,\n")
     labels = read_labels(tmp_path / "l.csv", archive, ["AF"])
@@ -140,7 +123,7 @@ def test_ids_that_read_like_blanks_or_numbers_are_ids(tmp_path: Path, name: str)
     assert read_table(tmp_path / "l.csv")["patient_id"].tolist() == labels.patient_id.tolist() == ["NA", "null"]
 
 
-def test_records_of_unknown_patients_are_counted(tmp_path: Path) -> None:
+def test_records_of_unknown_patients_are_counted(small_archive, tmp_path: Path) -> None:
     archive = small_archive(tmp_path, ["a", "b", "c"], ["p", "b", "c"], patient_known=[True, False, False])
     frame = pd.DataFrame({"record_id": ["a", "c"], "AF": [1, 0]})
     assert read_labels(frame, archive).patients_unknown == 1

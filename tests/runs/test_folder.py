@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -172,3 +173,12 @@ def test_a_run_is_known_while_it_can_go_on_and_forgotten_when_cleared(tmp_path: 
     run.clear()
     assert [path.name for path in run.folder.iterdir()] == ["config.json"]
     run.clear()
+
+
+def test_an_error_that_knows_no_path_gets_that_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, lock(tmp_path / "run"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "run"))
+    with pytest.raises(FileNotFoundError) as missing, lock(tmp_path / "run"):
+        (tmp_path / "none").read_bytes()
+    assert missing.value.filename == str(tmp_path / "none")

@@ -88,10 +88,29 @@ def test_the_shortest_runs_have_a_schedule_too(steps: int, warmup: int) -> None:
 def test_precision_is_taken_as_given_and_chosen_where_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_precision("16-mixed") == "16-mixed"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_precision("auto") == "32-true"
+    for processor, chosen in (
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "32-true"),
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16-mixed"),
+        ({"bf16": True}, "32-true"),  # ARM: not measured
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda processor=processor: processor)
+        assert choose_precision("auto") == chosen
+        assert choose_precision("32-true") == "32-true"
+    # A GPU decides alone, whatever the processor beside it can do.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert choose_precision("auto") == "bf16-mixed"
+    for able, chosen in ((False, "32-true"), (True, "bf16-mixed")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda able=able: able)
+        assert choose_precision("auto") == chosen
+
+
+def test_a_torch_that_cannot_tell_what_the_processor_can_do_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto") == "32-true"
 
 
 def test_loggers_by_name(tmp_path: Path) -> None:

@@ -276,7 +276,9 @@ def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
 def test_training_begins_where_the_probe_is(
     labelled: Labelled, tiny_finetuning: FinetuneSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = FinetuneSettings(steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9)
+    settings = FinetuneSettings(
+        steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9, precision="32-true"
+    )
     apart = {}
     for frozen in (None, False):
         first = run(labelled, settings.replace(freeze_norm=frozen)).curve[:2]
@@ -487,3 +489,11 @@ def test_a_hidden_layer_is_trained_where_wanted(labelled: Labelled, tiny_finetun
     assert finished.best["validation_macro_auroc"] > 0.7
     assert [type(layer).__name__ for layer in finished.model.head][-1] == "Linear"
     assert len(finished.model.head) == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "batches", "steps"),
+    [({}, 1, 200), ({}, 13, 200), ({}, 14, 210), ({"steps": 7}, 14, 7), ({"epochs": 3}, 14, 42)],
+)
+def test_the_budget_grows_with_the_labels(given: dict, batches: int, steps: int) -> None:
+    assert FinetuneSettings(**given).steps_of(batches) == steps

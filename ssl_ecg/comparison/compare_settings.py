@@ -1,0 +1,82 @@
+"""What is compared, and with what care each arm is tuned."""
+
+from __future__ import annotations
+
+from itertools import count, islice
+from typing import Annotated, Any, Literal, Self
+
+from annotated_types import Gt, MinLen
+from pydantic import model_validator
+
+from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds
+from ssl_ecg.settings import Settings, chosen, recipe
+from ssl_ecg.tasks.registry import TASKS
+from ssl_ecg.training.finetune_settings import FinetuneSettings
+
+AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
+
+
+class CompareSettings(Settings):
+    """What to compare."""
+
+    task: chosen("task", TASKS) = "arrhythmia"  # type: ignore[valid-type]
+    """what is learned"""
+    arms: tuple[Arm, ...] = ARMS
+    """what is compared: linear probes of frozen features; networks trained from random and from pretrained weights; the
+    same two of the encoder of simulated hearts that ships (``synthetic``), where it reads signals such as the
+    archive's; and means of two models, of which ``scratch_ensemble`` is what ``pretrained_blend`` must beat"""
+    external: str | None = None
+    """what somebody else made, as a further arm: an encoder folder, of which linear probes are fitted, or a function
+    ``module:function`` that needs no labels: it gives scores [n, classes] of signals [n, leads, samples] in millivolts,
+    their rate in Hz and the names of their leads"""
+    fractions: Annotated[tuple[Fraction, ...], MinLen(1)] = (0.01, 0.05, 0.1, 0.25, 1.0)
+    """shares of the training patients whose labels are used"""
+    validation: Literal["full", "nested"] = "full"
+    """which validation records choose: all, or a share of their patients as large as that of the labels used, as where
+    labels are few altogether"""
+    seeds: Seeds = (0, 1, 2, 3, 4)
+    """each draws its own label fractions, initialisation and batches"""
+    probe_draws: Annotated[int, Gt(0)] = 10
+    """seeds of the probes, which cost a second each: those above, and further ones where these are fewer"""
+    pretrained_finetune: recipe("training", FinetuneSettings) = "pretrained"  # type: ignore[valid-type]
+    """how the pretrained encoder is trained"""
+    scratch: recipe("training", FinetuneSettings) = "scratch"  # type: ignore[valid-type]
+    """how random weights are trained; for as long"""
+    pretrained_candidates: tuple[dict[str, Any], ...] = (
+        {"learning_rate": 3e-4},
+        {"learning_rate": 1e-4},
+        {**AUGMENTED, "head": "zero", "layer_decay": 1.0},
+    )
+    """changes to ``pretrained_finetune`` that validation chooses from, at each fraction with the first seed; the other
+    seeds use the chosen one. The last one trains as ``scratch`` does, from the pretrained weights"""
+    scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
+    """the same for ``scratch``; as many"""
+    replicates: Annotated[int, Gt(0)] = 2000
+    """bootstrap draws of patients, of which standard errors are made: 2000 give them to 2 %"""
+    seen_patients: Literal["refuse", "test"] = "refuse"
+    """what to do where pretraining has seen test patients: "refuse", or "test" on them, since they are other people of
+    the same ids. Where they are not, the result is not an honest one"""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.pretrained_candidates) != len(self.scratch_candidates):
+            raise ValueError(
+                f"scratch_candidates={list(self.scratch_candidates)}: {len(self.scratch_candidates)} against "
+                f"{len(self.pretrained_candidates)} pretrained_candidates; give both arms the same number of tries"
+            )
+        for arm in self.arms:
+            if missing := sorted(set(BLENDS.get(arm, ())) - set(self.arms)):
+                raise ValueError(f"arms={list(self.arms)}: {arm} is made of {', '.join(missing)}; name that arm too")
+        if self.pretrained_finetune.budget != self.scratch.budget:
+            raise ValueError(
+                f"scratch.{self.scratch.budget}: give both arms the same budget, that of "
+                f"pretrained_finetune.{self.pretrained_finetune.budget}"
+            )
+        return self
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """Return the seeds of an arm's runs."""
+        if arm not in PROBES:
+            return self.seeds
+        further = (seed for seed in count() if seed not in self.seeds)
+        return (*self.seeds, *islice(further, max(self.probe_draws - len(self.seeds), 0)))
