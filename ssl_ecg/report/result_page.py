@@ -220,8 +220,10 @@ def _figure(folder: Path, name: str, title: str, text: str) -> dict[str, Any]:
 
 def _table(table: pd.DataFrame, name: str, title: str, text: str) -> dict[str, Any]:
     """Return a table as the template shows it; ends of an interval join what they are of."""
-    outcomes = [str(column) for column in table if name == "subgroups" and str(column).startswith("positives_")]
-    aside = outcomes if len(outcomes) > 1 else []
+    outcomes = [
+        str(column) for column in table if name == "subgroups" and str(column).startswith(("positives_", "negatives_"))
+    ]
+    aside = outcomes if len(outcomes) > 2 else []
     shown = [str(c) for c in table if not str(c).endswith(("_low", "_high")) and c not in ("low", "high", *aside)]
     rows = table.head(MOST_ROWS).astype(object).to_dict("records")
     cells = [[_cell(row, column) for column in shown] for row in rows]
