@@ -91,7 +91,7 @@ def _table(folder: Path) -> tuple[str, pd.DataFrame]:
                 raise SourceError(name, f"would unpack to more than {MAX_BYTES:,} bytes")
         frame = pd.read_excel(folder / name, dtype=str, keep_default_na=False, engine="openpyxl").fillna("")
     except ImportError as error:
-        told = "is an Excel file, read by openpyxl: pip install 'ssl-ecg[vendor]', or save it as Diagnostics.csv"
+        told = "is an Excel file, read by openpyxl: pip install 'ssl-ecg[excel]', or save it as Diagnostics.csv"
         raise SourceError(name, told) from error
     except (BadZipFile, ValueError, KeyError, OSError) as error:
         raise SourceError(name, f"is no Excel file ({type(error).__name__})") from error
