@@ -360,6 +360,7 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
         return {"settings": first.settings.to_dict(), **data[0], "encoder": {**about, **origins[0][0]}}
-    shared = {name: data[0][name] for name in ("archive",)}
-    rounds = [{**{k: v for k, v in one.items() if k != "archive"}, "encoders": of} for one, of in zip(data, origins)]
+    warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))
+    shared = {"archive": data[0]["archive"], "warnings": warnings}
+    rounds = [{**{k: v for k, v in one.items() if k not in shared}, "encoders": of} for one, of in zip(data, origins)]
     return {"settings": first.settings.to_dict(), **shared, "encoder": about, "rounds": rounds}
