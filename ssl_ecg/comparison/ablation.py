@@ -209,7 +209,8 @@ def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
             learn, choose = ((labels.rows[index], labels.targets[index]) for index in (train, splits.validation))
             tried = [candidate.replace(seed=seed) for candidate in variant.finetune]
             test_rows = labels.rows[splits.test]
-            outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried)
+            frozen = cache.of(variant.name, encoder)
+            outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried, frozen)
         result = {
             "arm": f"{variant.name} {method}",
             "variant": variant.name,

@@ -17,8 +17,9 @@ from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
-from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import finetune
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.frozen import Features, extract_features, predict_scores
 
 Arm = Literal[
     "random_probe",
@@ -109,6 +110,11 @@ class FeatureCache:
             self._features[name] = extract_features(encoder, self.archive, self.rows)
         return self._features[name]
 
+    def of(self, name: str, encoder: Encoder) -> Features:
+        """Return what gives the features of archive rows that the label table has, computed where first asked."""
+        order = np.argsort(self.rows)
+        return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
+
 
 def run_probe(
     features: NDArray[np.float32],
@@ -139,8 +145,9 @@ def run_trained(
     validation: Labelled,
     test_rows: Rows,
     candidates: Sequence[FinetuneSettings],
+    frozen: Features | None = None,
 ) -> tuple[Outcome, int]:
-    """Train every candidate, keep the best on validation, score test once with that one.
+    """Train every candidate, keep the best on validation, score test once with that one; ``frozen`` as in ``finetune``.
 
     Returns:
         The outcome, and the index of the chosen candidate.
@@ -148,7 +155,7 @@ def run_trained(
     best, index = None, 0
     tried = []
     for number, settings in enumerate(candidates):
-        run = finetune(encoder, task, archive, train, validation, settings)
+        run = finetune(encoder, task, archive, train, validation, settings, frozen=frozen)
         tried.append(run.best[f"validation_{task.selection}"])
         if best is None or task.selection.better(tried[number], tried[index]):
             best, index = run, number

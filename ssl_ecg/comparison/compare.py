@@ -49,6 +49,7 @@ from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.training.frozen import Features
 
 # Each pretrained arm against the baselines that it must beat.
 PAIRS = (
@@ -262,7 +263,7 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm in TRAINED:
-        outcome = _train(experiment, encoder, arm, fraction, seed, splits)
+        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
         features = cache.get(name, encoder)
         outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task)
@@ -288,7 +289,7 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
     if len(parts) < len(names):
         weights = (0.5,)
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
-        second = _train(experiment, other, names[1], fraction, seed, splits, seed + OTHER)
+        second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
     targets = experiment.labels.targets[splits.validation]
     validation, test = zip(*parts)
@@ -316,11 +317,13 @@ def _train(
     fraction: float,
     seed: int,
     splits: Splits,
+    frozen: Features | None = None,
     batches: int | None = None,
 ) -> Outcome:
     """Train one arm: the first seed tries every candidate, the others use what it chose.
 
-    ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen too.
+    ``frozen`` gives the features of the encoder, for the heads that start as its probe. ``batches`` is another seed for
+    all but the labels, of a second network, which uses what was chosen too.
     """
     settings = experiment.settings
     base = settings.scratch if arm == "scratch" else settings.pretrained_finetune
@@ -339,6 +342,7 @@ def _train(
         experiment.labelled(splits.validation),
         experiment.labels.rows[splits.test],
         choices,
+        frozen,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
 
@@ -356,6 +360,7 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
         return {"settings": first.settings.to_dict(), **data[0], "encoder": {**about, **origins[0][0]}}
-    shared = {name: data[0][name] for name in ("archive",)}
-    rounds = [{**{k: v for k, v in one.items() if k != "archive"}, "encoders": of} for one, of in zip(data, origins)]
+    warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))
+    shared = {"archive": data[0]["archive"], "warnings": warnings}
+    rounds = [{**{k: v for k, v in one.items() if k not in shared}, "encoders": of} for one, of in zip(data, origins)]
     return {"settings": first.settings.to_dict(), **shared, "encoder": about, "rounds": rounds}

@@ -38,13 +38,13 @@ def _described(archive: Archive, labels: LabelTable, index: NDArray[np.int64]) -
         "patients": f"{len(np.unique(labels.patient[index])):,}",
         "age, median (quartiles)": "{1:.0f} ({0:.0f} to {2:.0f})".format(*quartiles) if len(age) else "unknown",
         "age unknown": f"{len(people) - len(age):,}",
-        "female": _share((sex == "female").sum(), len(sex)),
+        "female": _share(float((sex == "female").sum()), len(sex)),
         "sex unknown": f"{len(people) - len(sex):,}",
     }
     for name, column in zip(labels.outcomes, outcome.T):
-        told[name] = _share(np.nansum(column), np.count_nonzero(~np.isnan(column)))
+        told[name] = _share(float(np.nansum(column)), int(np.count_nonzero(~np.isnan(column))))
     return told
 
 
-def _share(count: float, among: int) -> str:
+def _share(count: float, among: float) -> str:
     return f"{count:,.0f} ({100 * count / among:.1f} %)" if among else "unknown"

@@ -38,8 +38,8 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
 
     Args:
         folder: Holds ``results.csv`` and ``summary.csv``, and where they exist ``per_class.csv``, ``curves.csv``,
-            ``pretraining.csv`` and ``reconstruction.svg``; and ``comparison.json``: what the "metrics" are, and what
-            was run, of which "warnings", and whether outcomes are "simulated", are shown first.
+            ``pretraining.csv``, ``reconstruction.svg`` and ``cohort.svg``; and ``comparison.json``: what the "metrics"
+            are, and what was run, of which "warnings", and whether outcomes are "simulated", are shown first.
         out: File name of the page, in ``folder``.
 
     Returns:
@@ -63,13 +63,16 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     if len(tables["pretraining.csv"]):
         figures.collapse_figure(tables["pretraining.csv"], folder / "figures" / "pretraining.svg")
         pretraining = inline(folder / "figures" / "pretraining.svg")
-    reconstruction = folder / "reconstruction.svg"
+    # As images, in which no script runs: these files came with the encoder and with the labels.
+    images = {
+        name: b64encode((folder / f"{name}.svg").read_bytes()).decode() if (folder / f"{name}.svg").is_file() else None
+        for name in ("reconstruction", "cohort")
+    }
 
     page = template("report.html.j2").render(
         tasks=tasks,
         pretraining=pretraining,
-        # As an image, in which no script runs: this file came with the encoder.
-        reconstruction=b64encode(reconstruction.read_bytes()).decode() if reconstruction.is_file() else None,
+        **images,
         simulated=what_was_run.pop("simulated", False),
         patients_unknown=what_was_run.pop("patients_unknown", 0),
         warnings=what_was_run.pop("warnings", []),

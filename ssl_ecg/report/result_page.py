@@ -240,7 +240,7 @@ def _table(table: pd.DataFrame, name: str, title: str, text: str) -> dict[str, A
     }
 
 
-def _cell(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+def _cell(row: Mapping[Any, Any], name: str) -> tuple[str, str]:
     """Return the text of a cell, and of the interval below it where there is one."""
     prefix = "" if name == "mean" else f"{name}_"
     low, high = (row.get(f"{prefix}{end}", math.nan) for end in ("low", "high"))
