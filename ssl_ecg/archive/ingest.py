@@ -23,7 +23,7 @@ from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import SECONDS, in_order
 from ssl_ecg.archive.reading import Outcome, Reading, died, read_job
 from ssl_ecg.archive.record_ids import SCHEME, RecordIds
-from ssl_ecg.archive.windows import Windows, how_many
+from ssl_ecg.archive.windows import SPAN, Windows, how_many, of_windows
 from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of, ids_of
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, unescaped, write_csv
@@ -181,12 +181,21 @@ def ingest(
         if part:
             _commit(writer, part, people.columns, names)
     by_id = {job.record_id: job for job in found.jobs if job.record_id}
+    spans = {}
     for name, labels in found.labels.items():
         renamed = [names.record(record_id, file_of(record_id, by_id)) for record_id in labels["record_id"]]
-        _write_labels(writer.folder / "labels" / f"{name}.csv", labels.assign(record_id=renamed))
+        labels = labels.assign(record_id=renamed)
+        if set(SPAN) <= set(labels):
+            spans[name] = labels
+        else:
+            _write_labels(writer.folder / "labels" / f"{name}.csv", labels)
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
     by_path = {job.path: job for job in found.jobs}
     opened = writer.finish(looked_at={names.path(path, by_path.get(path)) for path in found.files - before.keys()})
+    for name, labels in spans.items():  # a kill before this costs a call more
+        _write_labels(
+            opened.folder / "labels" / f"{name}.csv", of_windows(labels, opened.manifest, settings.sampling_rate)
+        )
     names.finish()
     _tell_of_table(found.jobs, writer, people, names, opened)
     report = _report(opened, writer.finished, reasons, before.total())

@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+import pandas as pd
 from annotated_types import Gt
 
 from ssl_ecg.records import Reader, Record, Rejected, without_ends
 
 Windows = Literal["first", "all"] | Annotated[int, Gt(0)]
 """How many windows are cut from a recording, from its begin on."""
+
+SPAN = ("begin", "end")
+"""Columns of a label table that is about parts of recordings, in seconds."""
 
 MAX_PADDING = 60.0  # seconds that may be cut at the begin of a recording of which only a part is read
 PIECE = 600.0  # seconds of a recording in memory at once
@@ -53,6 +57,33 @@ def split_name(name: str) -> tuple[str, str]:
     """Split the name of a record, or of its file, from that of the window: ``"r7@10s"`` is ``("r7", "@10s")``."""
     found = _NAMED.search(name)
     return (name[: found.start()], found[0]) if found else (name, "")
+
+
+def of_windows(spans: pd.DataFrame, manifest: pd.DataFrame, sampling_rate: float) -> pd.DataFrame:
+    """Return labels of windows from what was when in their recordings.
+
+    Args:
+        spans: ``record_id`` of the recording, ``begin`` and ``end`` in its seconds, and a column of 1 or 0 a class.
+        manifest: of the archive; windows of other recordings are left out.
+        sampling_rate: of the archive, in Hz.
+
+    Returns:
+        A row for each window of which something is known: ``record_id``, and 1 for each class that was there at any
+        time of it, else 0.
+    """
+    known = set(spans["record_id"])
+    windows = pd.DataFrame(
+        {
+            "window": manifest["record_id"],
+            "record_id": [name if name in known else split_name(name)[0] for name in manifest["record_id"]],
+            "from": manifest["start"],
+            "to": manifest["start"] + manifest["recorded"] / sampling_rate,
+        }
+    )
+    pairs = windows.merge(spans, on="record_id")
+    pairs = pairs[(pairs["begin"] < pairs["to"]) & (pairs["end"] > pairs["from"])]
+    classes = [name for name in spans if name not in ("record_id", *SPAN)]
+    return pairs.groupby("window", sort=False)[classes].max().rename_axis("record_id").reset_index()
 
 
 def windows_of(reader: Reader, path: Path, seconds: float, least: float, most: float) -> Iterator[Window | Rejected]:

@@ -25,8 +25,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, Fraction, Seeds, random_encoder, run_probe, run_trained
-from ssl_ecg.comparison.compare import check_fractions
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
+from ssl_ecg.comparison.fractions import check_fractions
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import Part, summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights

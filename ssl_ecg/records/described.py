@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -70,6 +71,15 @@ def array_of(path: Path) -> str:
         RecordError: it is no description.
     """
     return _described(path).array
+
+
+def descriptions(folder: Path) -> dict[str, str]:
+    """Return the file, or the pattern for many, of each YAML file of a folder that describes arrays, by its name."""
+    found = {}
+    for path in sorted(file for suffix in _SUFFIXES for file in folder.glob(f"*{suffix}")):
+        with suppress(RecordError):
+            found[path.name] = array_of(path)
+    return found
 
 
 def _described(path: Path) -> Description:
@@ -141,7 +151,7 @@ def _records(path: Path, files: list[Path], description: Description, many: bool
     for file in files:
         inside = str(PurePosixPath(file.relative_to(path.parent).as_posix()).with_suffix("")) if many else ""
         try:
-            full = _completed(description, file)
+            full = _completed(description, file, path.parent)
             if full.table and (full.table, full.id) not in tables:
                 tables[full.table, full.id] = PatientTable(path.parent / full.table, full.id, full.columns)
             yield from _of_file(file, full, tables.get((full.table, full.id)), inside)
@@ -151,10 +161,10 @@ def _records(path: Path, files: list[Path], description: Description, many: bool
             yield Rejected(inside, error)
 
 
-def _completed(description: Description, file: Path) -> Description:
+def _completed(description: Description, file: Path, folder: Path) -> Description:
     """Return a description with what the layout of a known data set says, and refuse one that leaves something open."""
     known = dict(_LAYOUTS.get(layout_of(file) or "", {}))
-    if "table" in known and not (file.parent / known["table"]).is_file():
+    if "table" in known and not (folder / known["table"]).is_file():
         del known["table"]
     given = {name: getattr(description, name) for name in description.model_fields_set}
     full = Description(**known | given)

@@ -157,27 +157,49 @@ def _found(
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each rule that is broken, and the leads that break it."""
     yield from _named("not a number", ~np.isfinite(signal).all(axis=1), leads)
-    second = max(1, min(round(sampling_rate), signal.shape[1]))
-    seconds = signal.shape[1] // second
-    ranges = np.ptp(signal[:, : seconds * second].reshape(len(leads), seconds, second), axis=2)
-    median = np.median(ranges, axis=1)
-    yield from _named("flat lead", ranges.min(axis=1) <= limits.flat * np.median(signal.std(axis=1)), leads)
-    extremes = [(signal == edge(signal, axis=1, keepdims=True)).mean(axis=1) for edge in (np.max, np.min)]
-    yield from _named("saturated lead", np.maximum(*extremes) > limits.saturated, leads)
-    yield from _named("identical leads", _copies(signal, leads) > limits.identical, leads)
-    yield from _named("electrode artefact", ranges.max(axis=1) > limits.pop * median, leads)
+    scores = lead_scores(signal, sampling_rate, leads)
+    yield from _named("flat lead", scores["flat"] <= limits.flat, leads)
+    yield from _named("saturated lead", scores["saturated"] > limits.saturated, leads)
+    yield from _named("identical leads", scores["identical"] > limits.identical, leads)
+    yield from _named("electrode artefact", scores["pop"] > limits.pop, leads)
     if (levels := _levels(signal, limits.resolution)) < limits.resolution:
         yield "resolution", f"the median lead has {levels:g} different values, {limits.resolution} are needed"
     if not calibrated:
         return
     most, typical = limits.max_range, limits.max_median_range
-    yield from _named("amplitude", ranges.max(axis=1) > most, leads, f"over {most:g} mV in a second")
-    yield from _named("amplitude", median > typical, leads, f"over {typical:g} mV all along")
-    typical = float(np.median(median))
+    yield from _named("amplitude", scores["max_range"] > most, leads, f"over {most:g} mV in a second")
+    yield from _named("amplitude", scores["max_median_range"] > typical, leads, f"over {typical:g} mV all along")
+    typical = float(np.median(scores["max_median_range"]))
     low, high = limits.unusual_range
     if not low <= typical <= high:
         kind = "amplitude" if typical < limits.min_median_range else "unusual amplitude"
         yield kind, f"the median range of the leads is {typical:.2g} mV, {_advice(typical, low, high)}"
+
+
+def lead_scores(
+    signal: NDArray[np.floating], sampling_rate: float, leads: tuple[str, ...]
+) -> dict[str, NDArray[np.floating]]:
+    """Return what each lead is judged by, float [L], by the name of its threshold in :class:`QualityLimits`.
+
+    Args:
+        signal: float [L, T], as recorded, all finite.
+        sampling_rate: in Hz.
+        leads: canonical names of the L leads.
+    """
+    second = max(1, min(round(sampling_rate), signal.shape[1]))
+    seconds = signal.shape[1] // second
+    ranges = np.ptp(signal[:, : seconds * second].reshape(len(leads), seconds, second), axis=2)
+    median, largest = np.median(ranges, axis=1), ranges.max(axis=1)
+    extremes = [(signal == edge(signal, axis=1, keepdims=True)).mean(axis=1) for edge in (np.max, np.min)]
+    tiny = np.finfo(np.float32).tiny
+    return {
+        "flat": ranges.min(axis=1) / max(float(np.median(signal.std(axis=1))), tiny),
+        "saturated": np.maximum(*extremes),
+        "identical": _copies(signal, leads),
+        "pop": largest.astype(np.float64) / np.maximum(median, tiny),
+        "max_range": largest,
+        "max_median_range": median,
+    }
 
 
 def _advice(typical: float, low: float, high: float) -> str:

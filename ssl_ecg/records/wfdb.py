@@ -44,6 +44,7 @@ class _Stored(NamedTuple):
     rate: float
     calibrated: bool
     damaged: tuple[str, ...]  # leads whose sum is not the header's
+    regained: bool = False  # whether the header's gains were those of leads scaled one by one
 
 
 def read_wfdb(path: str | Path, begin: float = 0.0, seconds: float | None = None) -> Record:
@@ -90,7 +91,10 @@ def read_wfdb(path: str | Path, begin: float = 0.0, seconds: float | None = None
         calibrated=stored.calibrated,
         length=frames / header.rate,
         start=first / header.rate,
-        findings=(f"checksum: {', '.join(stored.damaged)}",) if stored.damaged else (),
+        findings=(
+            *((f"checksum: {', '.join(stored.damaged)}",) if stored.damaged else ()),
+            *(("scaled leads: the header scales each to a range of 1; all have one gain here",) * stored.regained),
+        ),
     )
 
 
@@ -219,7 +223,30 @@ def _stored(header: Header, files: Mapping[str, Path], frames: int, begin: int, 
             if states and samples.sums is not None and channel.checksum is not None:
                 damaged += [leads[inside[n]]] if channel.checksum % 65536 != samples.sums[k] else []
     calibrated = all(channel.unit != "nu" and channel.gain is not None for channel in channels)
-    return _Stored(signal, tuple(leads.values()), header.rate * width, calibrated, tuple(damaged))
+    names = tuple(leads.values())
+    if regained := calibrated and _undo_scaling(signal, names, channels):
+        calibrated = False
+    return _Stored(signal, names, header.rate * width, calibrated, tuple(damaged), regained)
+
+
+def _undo_scaling(signal: NDArray[np.float32], leads: tuple[str, ...], channels: Sequence[Channel]) -> bool:
+    """Give all leads one gain where a header scales each to a range of 1, as that of LUDB does; say whether it does.
+
+    It is one where each lead's gain is the range of its integers, and these obey Einthoven's law exactly, which leads
+    of several gains cannot. What the gain is nobody says: a step counts as a microvolt, and the record as uncalibrated.
+    """
+    gains = np.array([channel.gain or DEFAULT_GAIN for channel in channels])[:, None]
+    scales = np.array([_MILLIVOLTS[channel.unit] for channel in channels])[:, None]
+    if len(set(gains.ravel())) == 1 or not {"I", "II", "III"} <= set(leads) or np.isnan(signal).any():
+        return False
+    if (np.abs(np.ptp(signal / scales, axis=1) - 1) > 1e-3).any():
+        return False
+    integers = np.rint(signal / scales * gains + np.array([[channel.baseline] for channel in channels]))
+    one, two, three = (integers[leads.index(lead)] for lead in ("I", "II", "III"))
+    if np.abs(three - (two - one)).max() > 1:
+        return False
+    signal[:] = integers / 1000
+    return True
 
 
 def _joined(path: Path, header: Header, begin: int, stop: float) -> _Stored:
@@ -266,7 +293,8 @@ def _joined(path: Path, header: Header, begin: int, stop: float) -> _Stored:
         rows = [leads.index(lead) for lead in part.leads]
         signal[rows, frame * width : frame * width + part.signal.shape[1]] = part.signal
     damaged = tuple(lead for lead in leads if any(lead in part.damaged for _, part in parts))
-    return _Stored(signal, leads, rate, all(part.calibrated for _, part in parts), damaged)
+    regained = any(part.regained for _, part in parts)
+    return _Stored(signal, leads, rate, all(part.calibrated for _, part in parts), damaged, regained)
 
 
 def _sniff(path: Path, head: bytes) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 from ssl_ecg.runs import write_atomically
 
 _LINE, _PAD, _GAP = 18, 10, 16  # pixels
-_LEFT, _RIGHT, _CHARACTERS = 300, 360, 46
+_LEFT, _RIGHT, _CHARACTERS = 340, 360, 44
 
 
 def draw_flow(counts: pd.DataFrame, path: Path) -> None:

@@ -38,7 +38,7 @@ def write_ingest_page(archive: Archive) -> Path:
         The page.
     """
     manifest, rejected = archive.manifest, archive.rejected
-    kind = rejected["reason"].str.partition(":")[0]
+    kind = rejected["reason"].map(lambda reason: reason.partition(":")[0])
     unknown = kind == UNKNOWN
     known = archive.patient_known
     environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)

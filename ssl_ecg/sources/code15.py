@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ssl_ecg.records import RecordError
-from ssl_ecg.records.described import array_of
+from ssl_ecg.records.described import descriptions
 from ssl_ecg.sources.source import Source, SourceError, read_csv, register
 
 TABLE = "exams.csv"
@@ -47,13 +46,10 @@ def labels(folder: Path) -> dict[str, pd.DataFrame]:
 
 def _beginning(folder: Path, file: str) -> str:
     """Return what the ids of a file's records begin with: the name of its description, which may be that of many."""
-    for path in sorted((*folder.glob("*.yaml"), *folder.glob("*.yml"))):
-        try:
-            described = array_of(path)
-        except RecordError:
-            continue
-        if fnmatch(file, described):
-            return f"{path.stem}#" + ("" if file == described else f"{PurePosixPath(file).with_suffix('')}/")
+    for description, array in descriptions(folder).items():
+        if fnmatch(file, array):
+            inner = "" if file == array else f"{PurePosixPath(file).with_suffix('')}/"
+            return f"{PurePosixPath(description).stem}#{inner}"
     return f"{PurePosixPath(file).stem}#"
 
 

@@ -97,7 +97,8 @@ class Source:
             whether the folder is of this data set.
         records: ``records(folder)`` lists the recordings below the folder; what is below it and not listed is rejected,
             since nobody could tell whose it is. None: they are found by themselves, each with what its file says.
-        labels: ``labels(folder)`` returns label tables by name, with ``record_id`` relative to the folder.
+        labels: ``labels(folder)`` returns label tables by name, with ``record_id`` relative to the folder. One with
+            columns ``begin`` and ``end`` (seconds) says what was when; ingest makes labels of windows of it.
         tables: names of files in the folder that these functions read, so that nobody takes them for recordings.
     """
 

@@ -267,7 +267,6 @@ def finetune(
     trained = steps * batches.batch_size * module.crop
     evaluations = settings.evaluations_of(trained, len(validation[0]) * encoder.samples)
     trainer = make_trainer(
-        folder=archive.folder,
         epochs=1,
         max_steps=steps - module.done,
         precision=settings.precision,

@@ -94,5 +94,7 @@ def compare(
     for name in ("pretraining.csv", "reconstruction.svg"):
         if folder is not None and (folder / name).is_file():
             shutil.copyfile(folder / name, Path(out) / name)
+    if isinstance(labels, str | Path) and (flow := Path(labels).with_name(f"{Path(labels).stem}_flow.svg")).is_file():
+        shutil.copyfile(flow, Path(out) / "cohort.svg")
     write_report(out)
     return summary

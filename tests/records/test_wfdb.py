@@ -305,3 +305,48 @@ def test_reasons_never_quote_the_file(tmp_path, heartbeat, write_wfdb) -> None:
                     said = str(error)
                 assert "Muster" not in said
                 assert "1950" not in said
+
+
+def rescaled(tmp_path: Path, heartbeat, leads: int = 12) -> tuple[np.ndarray, Path]:
+    """Integers that obey Einthoven's law, and a header that scales each lead to a range of 1."""
+    stored = np.rint(heartbeat(seed=7) * 800).astype("<i2")
+    stored[2] = stored[1] - stored[0]
+    stored = stored[:leads]
+    stored.T.tofile(tmp_path / "a.dat")
+    lines = [f"a {leads} 500 5000"]
+    lines += [f"a.dat 16 {np.ptp(row)}({int(row.mean())})/mV 16 0 0 0 0 {lead}" for row, lead in zip(stored, LEADS)]
+    (tmp_path / "a.hea").write_text("\n".join(lines) + "\n")
+    return stored, tmp_path / "a"
+
+
+def test_leads_that_were_scaled_one_by_one_get_one_gain(tmp_path: Path, heartbeat) -> None:
+    stored, path = rescaled(tmp_path, heartbeat)
+    record = read_wfdb(path)
+    np.testing.assert_allclose(record.signal, stored / 1000, atol=1e-6)
+    assert not record.calibrated
+    assert record.findings == ("scaled leads: the header scales each to a range of 1; all have one gain here",)
+
+
+def test_other_gains_of_leads_are_believed(tmp_path: Path, heartbeat) -> None:
+    stored, path = rescaled(tmp_path, heartbeat)
+    stored[2] += np.arange(5000) % 7 == 0  # within rounding, and then not
+    header = path.with_suffix(".hea").read_text()
+    path.with_suffix(".hea").write_text(header.replace(f" {np.ptp(stored[6])}(", f" {np.ptp(stored[6]) + 50}("))
+    assert read_wfdb(path).calibrated  # V1 has another range
+    stored, path = rescaled(tmp_path, heartbeat)
+    stored[2, :100] += 5
+    stored.T.astype("<i2").tofile(path.with_suffix(".dat"))
+    record = read_wfdb(path)
+    assert record.calibrated  # the integers do not obey the law
+    assert record.findings == ()
+    assert np.ptp(record.signal[0]) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_ludb_has_one_gain_a_record(ecg_data: Path) -> None:
+    for header in sorted((ecg_data / "ludb" / "data").glob("*.hea"))[:40]:
+        record = read_wfdb(header)
+        one, two, three = (record.signal[record.leads.index(lead)] for lead in ("I", "II", "III"))
+        np.testing.assert_allclose(three, two - one, atol=1e-6)
+        assert not record.calibrated
+        assert 0.2 < np.median(np.ptp(record.signal, axis=1)) < 5

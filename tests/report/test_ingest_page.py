@@ -89,3 +89,27 @@ def test_the_page_names_nobody_and_loads_nothing(archive: Archive) -> None:
         assert name not in plain
     assert not re.search(r"https?://|<script|url\(|@import|<link", plain)
     assert len(page) < 3_000_000
+
+
+def test_an_archive_of_which_little_is_known(tmp_path: Path, heartbeat) -> None:
+    """Nothing was rejected, and nobody knows age or sex."""
+    manifest = pd.DataFrame(
+        {
+            **{
+                "record_id": ["a"],
+                "patient_id": ["a"],
+                "patient_known": False,
+                "source": "s",
+                "age": np.nan,
+                "sex": None,
+            },
+            **{"recorded_at": pd.NaT, "original_rate": 100.0, "original_duration": 10.0, "calibrated": True},
+        }
+    )
+    writer = ArchiveWriter(tmp_path / "archive", SignalSettings(leads=("I",)))
+    writer.write_part(heartbeat(100, 10)[:1][None], manifest, [])
+    page = write_ingest_page(writer.finish()).read_text("utf-8")
+    assert [int(count) for count in re.findall(r"<b>(\d+)</b>", page)] == [1, 1, 0, 0]
+    found = tables(page)
+    assert (found["Age"], found["Sex"], found["Findings"]) == ({"unknown": 1}, {"unknown": 1}, {"none": 1})
+    assert not {"Rejected", "No recording", "Records of a patient"} & {*found}

@@ -1,5 +1,6 @@
 import json
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
 
 import numpy as np
@@ -255,3 +256,13 @@ def test_broken_table_is_named(folder, change, message):
     change(pd.read_csv(folder / "summary.csv")).to_csv(folder / "summary.csv", index=False)
     with pytest.raises(ValueError, match=rf"summary\.csv.*{message}"):
         write_report(folder)
+
+
+def test_the_flow_of_the_cohort_is_an_image(folder):
+    assert "The cohort" not in write_report(folder).read_text("utf-8")
+    (folder / "cohort.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
+    page = Page(write_report(folder).read_text("utf-8"))
+    assert "The cohort" in page.text
+    images = [value for name, value in page.attributes if name == "src"]
+    assert [b64decode(value.partition("base64,")[2]) for value in images] == [(folder / "cohort.svg").read_bytes()]
+    assert "script" not in page.tags
