@@ -18,6 +18,8 @@ __version__ = "0.2.0.dev0"
 
 # What is no verb, and the room it comes from.
 _EXPORTS = {
+    "EcgClassifier": "estimators",
+    "EncoderTransformer": "estimators",
     "SplitSettings": "labels",
     "load_encoder": "backbones",
     "load_model": "tasks",

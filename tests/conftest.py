@@ -108,3 +108,10 @@ def write_wfdb() -> Callable[..., Path]:
         return folder / name
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _no_worst_errors_on_paper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing ECGs takes two seconds a result; the test of the report alone draws them."""
+    if "worst_errors" not in request.keywords:
+        monkeypatch.setattr("ssl_ecg.verbs._examples.COUNT", 0)

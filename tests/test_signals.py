@@ -19,31 +19,80 @@ from ssl_ecg.runs import Run
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_pretraining_that_is_told_to_stop_goes_on_later(number: signal.Signals, tmp_path: Path) -> None:
-    archive = str(tmp_path / "archive")
-    assert main(["synthesize", archive, "records=80", "duration=5", "workers=1"]) == 0
-    options = ["backbone=xresnet1d10", "backbone.width=4", "epochs=40", "batch_size=16", "precision=32-true"]
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive")
+    assert main(["synthesize", str(folder), "records=80", "duration=5", "workers=1"]) == 0
+    return folder
 
-    def command(out: str, epochs: int = 40) -> list[str]:
-        return ["pretrain", archive, str(tmp_path / out), *options, f"epochs={epochs}", "patience=100"]
 
+@pytest.fixture(scope="module")
+def straight(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder that nothing hindered."""
+    out = tmp_path_factory.mktemp("straight")
+    assert main(command(archive, out)) == 0
+    return out
+
+
+def command(archive: Path, out: Path) -> list[str]:
+    options = ["backbone=xresnet1d10", "backbone.width=4", "batch_size=16", "precision=32-true"]
+    return ["pretrain", str(archive), str(out), *options, "epochs=40", "patience=100"]
+
+
+def stopped(archive: Path, out: Path, number: signal.Signals, environment: dict[str, str]) -> int:
+    """Send a signal to a pretraining when it has a checkpoint, and return its exit code."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "ssl_ecg", *command("out")],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "ssl_ecg", *command(archive, out)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    run = Run(tmp_path / "out")
-    while not run.begun and process.poll() is None:
+    while not Run(out).begun and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, errors
-    assert errors.rstrip().endswith("ssl-ecg pretrain: stopped; the same command goes on from what is written")
+    assert errors.rstrip().endswith("ssl-ecg pretrain: stopped; the same command goes on from what is written"), errors
     assert "Traceback" not in errors
-    assert main(command("out")) == 0
-    assert main(command("straight")) == 0
-    one, two = (load_encoder(tmp_path / name).state_dict() for name in ("out", "straight"))
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    return process.returncode
+
+
+def assert_same(one: Path, two: Path) -> None:
+    weights = load_encoder(two).state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in load_encoder(one).state_dict().items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_pretraining_that_is_told_to_stop_goes_on_later(
+    number: signal.Signals, archive: Path, straight: Path, tmp_path: Path
+) -> None:
+    code = stopped(archive, tmp_path / "out", number, {})
+    assert code == 128 + number
+    assert main(command(archive, tmp_path / "out")) == 0
+    assert_same(tmp_path / "out", straight)
+
+
+def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
+    archive: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "pretrain"}
+    job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    # Queued again, a job is ended.
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\nkill -TERM $PPID\n', encoding="utf-8")
+    scontrol.chmod(0o755)
+    job["PATH"] = f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
+    out = tmp_path / "out"
+    out.mkdir()
+    # A checkpoint as Lightning leaves it when a job is queued again, in a folder that somebody sent.
+    torch.save({"state_dict": {}}, out / "hpc_ckpt_1.ckpt")
+    code = stopped(archive, out, signal.SIGUSR1, job)
+    assert code == 128 + signal.SIGTERM
+    assert (tmp_path / "called").read_text(encoding="utf-8") == "requeue 4711\n"
+    assert Run(out).begun
+    for name, value in job.items():
+        monkeypatch.setenv(name, value)
+    assert main(command(archive, out)) == 0
+    assert_same(out, straight)
+    assert [path.name for path in (*archive.iterdir(), *out.iterdir()) if "hpc" in path.name] == ["hpc_ckpt_1.ckpt"]

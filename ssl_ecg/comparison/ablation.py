@@ -25,8 +25,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.ablation_table import markdown
 from ssl_ecg.comparison.arms import FeatureCache, Fraction, Seeds, random_encoder, run_probe, run_trained
-from ssl_ecg.comparison.compare import check_fractions
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
+from ssl_ecg.comparison.fractions import check_fractions
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import Part, summarise
 from ssl_ecg.comparison.variants import Variant, check_variants, random_weights
@@ -209,7 +209,8 @@ def _run(bench: Bench, variant: Variant, seed: int, folder: Path) -> None:
             learn, choose = ((labels.rows[index], labels.targets[index]) for index in (train, splits.validation))
             tried = [candidate.replace(seed=seed) for candidate in variant.finetune]
             test_rows = labels.rows[splits.test]
-            outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried)
+            frozen = cache.of(variant.name, encoder)
+            outcome, _ = run_trained(encoder, bench.task, bench.archive, learn, choose, test_rows, tried, frozen)
         result = {
             "arm": f"{variant.name} {method}",
             "variant": variant.name,

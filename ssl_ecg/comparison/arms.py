@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,8 +17,9 @@ from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
-from ssl_ecg.training.finetune import extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import finetune
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.frozen import Features, extract_features, predict_scores
 
 Arm = Literal[
     "random_probe",
@@ -37,11 +38,18 @@ PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", EXTER
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
 SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""
-BLENDS: dict[str, tuple[str, str]] = {
-    "scratch_ensemble": ("scratch", "scratch"),
-    "pretrained_blend": ("pretrained_probe", "pretrained_finetune"),
-}
-"""what a blended arm is made of; two of the same name are of different seeds"""
+BLENDS = frozenset({"scratch_ensemble", "pretrained_blend"})
+
+
+def members(blend: str, arms: Collection[str]) -> tuple[str, str]:
+    """Return what a blended arm is made of, where these arms are run; two of the same name are of different seeds.
+
+    The probe is that of simulated hearts where it is run: it errs otherwise than a network that was pretrained on the
+    archive, and the mean gains more (docs/results/few_labels).
+    """
+    if blend == "scratch_ensemble":
+        return "scratch", "scratch"
+    return "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe", "pretrained_finetune"
 
 
 def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -109,6 +117,11 @@ class FeatureCache:
             self._features[name] = extract_features(encoder, self.archive, self.rows)
         return self._features[name]
 
+    def of(self, name: str, encoder: Encoder) -> Features:
+        """Return what gives the features of archive rows that the label table has, computed where first asked."""
+        order = np.argsort(self.rows)
+        return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
+
 
 def run_probe(
     features: NDArray[np.float32],
@@ -139,8 +152,9 @@ def run_trained(
     validation: Labelled,
     test_rows: Rows,
     candidates: Sequence[FinetuneSettings],
+    frozen: Features | None = None,
 ) -> tuple[Outcome, int]:
-    """Train every candidate, keep the best on validation, score test once with that one.
+    """Train every candidate, keep the best on validation, score test once with that one; ``frozen`` as in ``finetune``.
 
     Returns:
         The outcome, and the index of the chosen candidate.
@@ -148,7 +162,7 @@ def run_trained(
     best, index = None, 0
     tried = []
     for number, settings in enumerate(candidates):
-        run = finetune(encoder, task, archive, train, validation, settings)
+        run = finetune(encoder, task, archive, train, validation, settings, frozen=frozen)
         tried.append(run.best[f"validation_{task.selection}"])
         if best is None or task.selection.better(tried[number], tried[index]):
             best, index = run, number

@@ -31,6 +31,7 @@ from ssl_ecg.comparison.arms import (
     FeatureCache,
     Outcome,
     candidate_settings,
+    members,
     random_encoder,
     run_probe,
     run_trained,
@@ -40,15 +41,16 @@ from ssl_ecg.comparison.blend import WEIGHTS, blend
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.external import External
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
+from ssl_ecg.comparison.fractions import check_fractions
 from ssl_ecg.comparison.models import MODEL, keep_best_models, write_run_model
 from ssl_ecg.comparison.rounds import Round
 from ssl_ecg.comparison.seen_patients import check_unseen
 from ssl_ecg.comparison.summary import Part, summarise
-from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.training.frozen import Features
 
 # Each pretrained arm against the baselines that it must beat.
 PAIRS = (
@@ -132,41 +134,6 @@ class Experiment:
             return f"random {seed}", random_encoder(encoders[0], seed)
         number = seed % len(encoders)
         return f"pretrained {number}", encoders[number]
-
-
-def check_fractions(
-    labels: LabelTable, splits: Splits, fractions: Sequence[float], seeds: Sequence[int], nested: bool = False
-) -> None:
-    """Refuse label fractions that no arm can learn from, before anything is run.
-
-    Classes that all training records teach, but those of a fraction do not, are named in the log, once for all runs.
-
-    Args:
-        labels: label table.
-        splits: indices into it.
-        fractions: of the labels.
-        seeds: of the draws.
-        nested: whether validation shrinks with the fraction.
-
-    Raises:
-        ValueError: a fraction whose records hold both outcomes of no class that validation can score.
-    """
-    taught = ~undefined_classes(labels.outcome[splits.train])
-    lost: dict[float, set[str]] = {}
-    for seed in seeds:
-        drawn = nested_fractions(labels, splits.validation, fractions, seed) if nested else {}
-        for fraction, train in nested_fractions(labels, splits.train, fractions, seed).items():
-            unknown = undefined_classes(labels.outcome[train])
-            lost.setdefault(fraction, set()).update(np.array(labels.outcomes)[unknown & taught])
-            judges = drawn.get(fraction, splits.validation)
-            if not (~undefined_classes(labels.outcome[judges]) & ~unknown).any():
-                raise ValueError(
-                    f"fractions={fraction:g}: with seed {seed} its {len(train)} labelled records hold both outcomes of "
-                    f"no class that {len(judges)} validation records can score; choose a larger fraction"
-                )
-    if any(lost.values()):
-        told = (f"{100 * part:g} %: {', '.join(sorted(names))}" for part, names in sorted(lost.items()) if names)
-        logger.warning("with some seed these fractions cannot teach all classes: %s", "; ".join(told))
 
 
 @locked("out")
@@ -262,7 +229,7 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm in TRAINED:
-        outcome = _train(experiment, encoder, arm, fraction, seed, splits)
+        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
         features = cache.get(name, encoder)
         outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task)
@@ -282,13 +249,13 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
 
 def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, splits: Splits) -> Outcome:
     """Blend two finished runs; the second network of an ensemble is trained here, with the same labels."""
-    names = BLENDS[arm]
+    names = members(arm, experiment.settings.arms)
     weights: tuple[float, ...] = WEIGHTS
     parts = [_read_scores(experiment.folder(name, fraction, seed)) for name in dict.fromkeys(names)]
     if len(parts) < len(names):
         weights = (0.5,)
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
-        second = _train(experiment, other, names[1], fraction, seed, splits, seed + OTHER)
+        second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
     targets = experiment.labels.targets[splits.validation]
     validation, test = zip(*parts)
@@ -316,11 +283,13 @@ def _train(
     fraction: float,
     seed: int,
     splits: Splits,
+    frozen: Features | None = None,
     batches: int | None = None,
 ) -> Outcome:
     """Train one arm: the first seed tries every candidate, the others use what it chose.
 
-    ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen too.
+    ``frozen`` gives the features of the encoder, for the heads that start as its probe. ``batches`` is another seed for
+    all but the labels, of a second network, which uses what was chosen too.
     """
     settings = experiment.settings
     base = settings.scratch if arm == "scratch" else settings.pretrained_finetune
@@ -339,6 +308,7 @@ def _train(
         experiment.labelled(splits.validation),
         experiment.labels.rows[splits.test],
         choices,
+        frozen,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})
 
@@ -356,6 +326,7 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
         return {"settings": first.settings.to_dict(), **data[0], "encoder": {**about, **origins[0][0]}}
-    shared = {name: data[0][name] for name in ("archive",)}
-    rounds = [{**{k: v for k, v in one.items() if k != "archive"}, "encoders": of} for one, of in zip(data, origins)]
+    warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))
+    shared = {"archive": data[0]["archive"], "warnings": warnings}
+    rounds = [{**{k: v for k, v in one.items() if k not in shared}, "encoders": of} for one, of in zip(data, origins)]
     return {"settings": first.settings.to_dict(), **shared, "encoder": about, "rounds": rounds}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Gt, MinLen
 from pydantic import model_validator
 
-from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds
+from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds, members
 from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.finetune_settings import FinetuneSettings
@@ -64,8 +64,8 @@ class CompareSettings(Settings):
                 f"scratch_candidates={list(self.scratch_candidates)}: {len(self.scratch_candidates)} against "
                 f"{len(self.pretrained_candidates)} pretrained_candidates; give both arms the same number of tries"
             )
-        for arm in self.arms:
-            if missing := sorted(set(BLENDS.get(arm, ())) - set(self.arms)):
+        for arm in BLENDS.intersection(self.arms):
+            if missing := sorted(set(members(arm, self.arms)) - set(self.arms)):
                 raise ValueError(f"arms={list(self.arms)}: {arm} is made of {', '.join(missing)}; name that arm too")
         if self.pretrained_finetune.budget != self.scratch.budget:
             raise ValueError(

@@ -30,6 +30,7 @@ from ssl_ecg.evaluation.metrics import (
     rank_metrics,
     undefined_classes,
 )
+from ssl_ecg.evaluation.operating_curves import decisions_per_class, operating_curves
 from ssl_ecg.evaluation.operating_point import (
     SENSITIVITY,
     SENSITIVITY_AT_SPECIFICITY,
@@ -96,6 +97,7 @@ __all__ = [
     "decision_curve",
     "decision_curve_at",
     "decision_metrics",
+    "decisions_per_class",
     "describe",
     "described",
     "f1_per_class",
@@ -109,6 +111,7 @@ __all__ = [
     "macro_auprc",
     "macro_auroc",
     "macro_metrics",
+    "operating_curves",
     "paired_difference",
     "rank_metrics",
     "reliability",

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from ssl_ecg.evaluation.metric import Metric
 
@@ -127,27 +128,53 @@ def rank_metrics(
         ValueError: Shapes differ, labels are not 0, 1 or NaN, or a score is NaN.
     """
     label, score = _check(labels, scores)
-    weight = np.ones((len(label), 1)) if weights is None else np.asarray(weights)
-    auroc, precision = np.empty((2, label.shape[1], weight.shape[-1]))
-    for c, chunk, true, above in _by_threshold(label, score, weight):
-        auroc[c, chunk], precision[c, chunk] = _areas(true, above)
+    weight = _check_weights(np.ones((len(label), 1)) if weights is None else np.asarray(weights), len(label))
+    auroc, precision = np.empty((2, label.shape[1], weight.shape[1]))
+    ranked = [_ranked(label[:, c], score[:, c]) for c in range(label.shape[1])]
+    for chunk in _chunks(weight):
+        drawn = weight[:, chunk].astype(np.float64)
+        for c, one in enumerate(ranked):
+            auroc[c, chunk], precision[c, chunk] = _areas(*(part @ drawn for part in one))
     return auroc, precision
+
+
+def _chunks(weight: NDArray[Any]) -> Iterator[slice]:
+    """Cut R weightings [n, R] into parts."""
+    step = max(1, _CHUNK // max(1, len(weight)))
+    return (slice(start, start + step) for start in range(0, weight.shape[1], step))
+
+
+def _ranked(label: NDArray[np.float64], score: NDArray[np.float64]) -> tuple[csr_array, csr_array, csr_array]:
+    """Return three tables [G + 1, n] of ones that add up weights of records by the G scores that positives have.
+
+    Both areas change at these thresholds alone, highest first, so between them negatives are summed at once.
+
+    Returns:
+        The positives of each such score; the negatives of that score; the negatives above it, down to the one before.
+        The last row has the negatives that are left.
+    """
+    values = -np.unique(-score[label == 1])
+    # The first threshold that a score does not lie below; len(values) below them all.
+    place = np.searchsorted(-values, -score)
+    tied = np.append(values, np.nan)[place] == score
+    shape = len(values) + 1, len(score)
+    return tuple(  # type: ignore[return-value]
+        csr_array((np.ones(len(rows)), (place[rows], rows)), shape)
+        for rows in map(np.flatnonzero, (label == 1, (label == 0) & tied, (label == 0) & ~tied))
+    )
 
 
 def _by_threshold(
     label: NDArray[np.float64], score: NDArray[np.float64], weight: NDArray[Any]
 ) -> Iterator[tuple[int, slice, NDArray[np.float64], NDArray[np.float64]]]:
     """Yield class, weightings, and TP and TP + FP at each distinct threshold, [G, R], highest first; G may be 0."""
-    if weight.ndim != 2 or len(weight) != len(label):
-        raise ValueError(f"weights must be [{len(label)}, replicates], got shape {weight.shape}")
-    step = max(1, _CHUNK // max(1, len(label)))
+    weight = _check_weights(weight, len(label))
     for c in range(label.shape[1]):
         known = np.flatnonzero(~np.isnan(label[:, c]))
         order = known[np.argsort(-score[known, c], kind="stable")]
         positive = label[order, c][:, None]
         last_of_tie = np.append(np.flatnonzero(np.diff(score[order, c])), len(order) - 1)[: len(order)]
-        for start in range(0, weight.shape[1], step):
-            chunk = slice(start, start + step)
+        for chunk in _chunks(weight):
             drawn = weight[order, chunk].astype(np.float64)
             above = np.cumsum(drawn, axis=0)[last_of_tie]
             true = np.cumsum(drawn * positive, axis=0)[last_of_tie]
@@ -155,17 +182,15 @@ def _by_threshold(
 
 
 def _areas(
-    true: NDArray[np.float64], above: NDArray[np.float64]
-) -> tuple[NDArray[np.float64] | float, NDArray[np.float64] | float]:
-    """AUROC [R] and average precision [R] from TP and TP + FP at each distinct threshold, [G, R], highest first."""
-    if not len(true):
-        return np.nan, np.nan
-    positives, negatives = true[-1], above[-1] - true[-1]
-    gained = np.diff(true, axis=0, prepend=0)
-    false_gained = np.diff(above, axis=0, prepend=0) - gained
+    gained: NDArray[np.float64], tied: NDArray[np.float64], between: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUROC [R] and average precision [R] of what the tables of ``_ranked`` add up, each [G + 1, R]."""
+    true, false = np.cumsum(gained, axis=0), np.cumsum(tied + between, axis=0)
+    positives, negatives, above = true[-1], false[-1], true + false
     precision = np.divide(true, above, out=np.zeros_like(true), where=above > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        auroc = np.einsum("gr,gr->r", false_gained, true - gained / 2) / (positives * negatives)
+        # A positive scores above the negatives that come later, and half above those of the same score.
+        auroc = np.einsum("gr,gr->r", gained, negatives - false + tied / 2) / (positives * negatives)
         average_precision = np.einsum("gr,gr->r", gained, precision) / positives
     defined = (positives > 0) & (negatives > 0)
     return np.where(defined, auroc, np.nan), np.where(defined, average_precision, np.nan)
@@ -190,6 +215,12 @@ def _check_labels(labels: ArrayLike) -> NDArray[np.float64]:
             f"labels must be 0, 1 or NaN (unknown), got values from {np.nanmin(label)} to {np.nanmax(label)}"
         )
     return label
+
+
+def _check_weights(weight: NDArray[Any], records: int) -> NDArray[Any]:
+    if weight.ndim != 2 or len(weight) != records:
+        raise ValueError(f"weights must be [{records}, replicates], got shape {weight.shape}")
+    return weight
 
 
 def _check(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

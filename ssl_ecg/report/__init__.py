@@ -13,10 +13,12 @@ from ssl_ecg.report.figures import (
 )
 from ssl_ecg.report.flow import draw_flow
 from ssl_ecg.report.html import write_report
+from ssl_ecg.report.result_page import FURTHER, draw_further, write_prediction_page, write_result_page
 from ssl_ecg.report.task_figures import DRAWN, draw_task
 
 __all__ = [
     "DRAWN",
+    "FURTHER",
     "Finding",
     "ablation_figure",
     "arm_label",
@@ -24,6 +26,7 @@ __all__ = [
     "difference_figure",
     "draw_ablation",
     "draw_flow",
+    "draw_further",
     "draw_task",
     "findings",
     "headline",
@@ -33,5 +36,7 @@ __all__ = [
     "percent",
     "pretraining_figure",
     "sentences",
+    "write_prediction_page",
     "write_report",
+    "write_result_page",
 ]

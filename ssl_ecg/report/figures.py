@@ -39,7 +39,7 @@ ARM_STYLES = {
     "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
     "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
-    "pretrained_blend": ArmStyle("Pretrained, probe and fine-tuned averaged", "#204a87", "-.", "^"),
+    "pretrained_blend": ArmStyle("Pretrained, probe and network averaged", "#204a87", "-.", "^"),
     "external_probe": ArmStyle("Outside encoder, linear probe", "#a384cf", "--", "o"),
     "external": ArmStyle("Outside model, no labels", "#6b4a99", ":", "D"),
 }

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ssl_ecg.evaluation import Metric, described, format_p
-from ssl_ecg.explain.style import INK, LINE, PAPER
+from ssl_ecg.evaluation import Metric, described
 from ssl_ecg.report import answer, figures
+from ssl_ecg.report.page import inline, template
 from ssl_ecg.runs import write_atomically
 
 _COLUMNS = {
@@ -63,26 +62,14 @@ def write_report(folder: str | Path, out: str = "report.html") -> Path:
     pretraining = None
     if len(tables["pretraining.csv"]):
         figures.collapse_figure(tables["pretraining.csv"], folder / "figures" / "pretraining.svg")
-        pretraining = _inline(folder / "figures" / "pretraining.svg")
+        pretraining = inline(folder / "figures" / "pretraining.svg")
     # As images, in which no script runs: these files came with the encoder and with the labels.
     images = {
         name: b64encode((folder / f"{name}.svg").read_bytes()).decode() if (folder / f"{name}.svg").is_file() else None
         for name in ("reconstruction", "cohort")
     }
 
-    environment = Environment(loader=PackageLoader("ssl_ecg.report", "."), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {
-        "number": _number,
-        "p": lambda value: "\N{EN DASH}" if value != value else format_p(value).removeprefix("p "),
-        "setting": lambda value: f"{value:,.6g}" if isinstance(value, float) else _number(value),
-        "percent": figures.percent,
-        "signed": lambda value: figures.signed(value, 3),
-        "arm": figures.arm_label,
-        "capital": figures.capital,
-        "words": lambda name: str(name).replace("_", " "),
-    }
-    environment.tests["table"] = _is_table
-    page = environment.get_template("report.html.j2").render(
+    page = template("report.html.j2").render(
         tasks=tasks,
         pretraining=pretraining,
         **images,
@@ -117,13 +104,13 @@ def _task(
     metrics = [declared[str(name)] for name in summary["metric"].unique()]
     for metric in metrics:
         figures.label_efficiency_figure(summary, metric, path := folder / f"{stem}_{metric}.svg", records)
-        drawn[f"{metric} curve"] = _inline(path)
+        drawn[f"{metric} curve"] = inline(path)
         if (difference & (summary["metric"] == metric.name)).any():
             figures.difference_figure(summary, metric, path := folder / f"{stem}_{metric}_difference.svg", records)
-            drawn[f"{metric} difference"] = _inline(path)
+            drawn[f"{metric} difference"] = inline(path)
     if len(here["curves.csv"]):
         figures.learning_curves_figure(here["curves.csv"], metrics[0], path := folder / f"{stem}_learning_curves.svg")
-        drawn["learning curves"] = _inline(path)
+        drawn["learning curves"] = inline(path)
     found = {metric.name: answer.findings(summary, metric) for metric in metrics}
     return {
         "name": task,
@@ -176,35 +163,3 @@ def _read(path: Path) -> pd.DataFrame:
         row = table.loc[twice, _KEYS[path.name]].iloc[0].to_dict()
         raise ValueError(f"{path} must hold one row for each {_KEYS[path.name]}, but repeats {row}")
     return table
-
-
-def _is_table(rows: Any) -> bool:
-    """Whether several settings are best shown as rows: all have the same names, and plain values."""
-    rows = list(rows)
-    return (
-        len(rows) > 1
-        and all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows)
-        and not any(isinstance(part, dict | list) for row in rows for part in row.values())
-    )
-
-
-def _number(value: Any, decimals: int = 3) -> str:
-    """A table cell: blanks as a dash, whole numbers whole, others rounded or in scientific notation."""
-    if isinstance(value, float):
-        if value != value:
-            return "\N{EN DASH}"
-        if value.is_integer() and abs(value) >= 1:
-            return f"{value:,.0f}"
-        return f"{value:.{decimals}f}" if abs(value) >= 0.01 or value == 0 else f"{value:.2g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _inline(path: Path) -> Markup:
-    """The SVG as part of the page: its colours become the page's, ids that nothing refers to go."""
-    svg = path.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
-    for colour, variable in ((INK, "--ink"), (PAPER, "--paper"), (LINE, "--line")):
-        svg = svg.replace(colour, f"var({variable})")
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    return Markup(svg)  # written by matplotlib, which escapes every text in it

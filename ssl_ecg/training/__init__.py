@@ -1,8 +1,9 @@
 """The one engine: pretraining and finetuning through Lightning."""
 
 from ssl_ecg.runs import patient_hash
-from ssl_ecg.training.finetune import Finetuned, extract_features, finetune, predict_scores
+from ssl_ecg.training.finetune import Finetuned, finetune
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.frozen import extract_features, predict_scores
 from ssl_ecg.training.pretrain import pretrain
 from ssl_ecg.training.pretrain_settings import PretrainSettings
 

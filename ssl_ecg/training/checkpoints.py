@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from ssl_ecg.runs import previous_of, write_atomically
+
+# Where Lightning looks for, and would write, a checkpoint of its own when it has SLURM queue a job again (``SIGUSR1``).
+# What it saves within an epoch does not go on to the same weights, the state that is kept does: so there is no such
+# place, and a folder that somebody sent brings none.
+NOWHERE = Path(os.devnull) / "nowhere"
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +66,9 @@ class WholeFiles(CheckpointIO):
     """Has Lightning write and read checkpoints as ``write_state`` and ``read_state`` do."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        write_state(checkpoint, path)
+        """Write a checkpoint, unless Lightning wants one of its own."""
+        if Path(path).parent != NOWHERE:
+            write_state(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint to the CPU; the strategy moves it."""

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.runs import write_csv
-from ssl_ecg.training.checkpoints import WholeFiles
+from ssl_ecg.training.checkpoints import NOWHERE, WholeFiles
 
 LOGGERS = ("tensorboard", "wandb")
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions of processors; without them bfloat16 is slower than float32
@@ -178,7 +178,6 @@ def make_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -
 
 
 def make_trainer(
-    folder: Path,
     *,
     epochs: int,
     precision: str,
@@ -206,7 +205,7 @@ def make_trainer(
                 "devices=%s: there is no GPU here; as many processes share the cores, and gain nothing", devices
             )
     return pl.Trainer(
-        default_root_dir=folder,
+        default_root_dir=NOWHERE,
         max_epochs=epochs,
         precision=choose_precision(precision),  # type: ignore[arg-type]
         callbacks=callbacks,

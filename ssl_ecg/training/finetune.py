@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -32,16 +31,12 @@ from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, On
 from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.frozen import EVALUATION_BATCH, Features, Rows, Targets, says_nothing, start_as_probe
 from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import Augment, random_crop, semantic_views
 
-EVALUATION_BATCH = 256
-
 logger = logging.getLogger(__name__)
 SCHEDULES = {"cosine": warmup_cosine, "onecycle": one_cycle}
-
-Rows = NDArray[np.int64]
-Targets = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -57,42 +52,6 @@ class Finetuned:
     model: Classifier
     curve: list[dict[str, float]]
     best: dict[str, float]
-
-
-def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
-    """Return the frozen encoder's features, float32 [n, D], of archive rows [n].
-
-    Raises:
-        ValueError: the archive was prepared otherwise than the encoder expects.
-    """
-    encoder.check(archive.settings)
-    return _in_batches(encoder, encoder, archive, rows, batch_size)
-
-
-def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
-    """Return the classifier's scores, float32 [n, S], of archive rows [n], over its windows.
-
-    Raises:
-        ValueError: the archive was prepared otherwise than the encoder expects.
-    """
-    model.encoder.check(archive.settings)
-    return _in_batches(model, model.scores, archive, rows, batch_size)
-
-
-@torch.inference_mode()
-def _in_batches(
-    module: nn.Module, function: Callable[..., Tensor], archive: Archive, rows: Rows, batch_size: int
-) -> Targets:
-    """Return what a function of ``Signals`` gives for archive rows [n], with the module in eval mode."""
-    was_training = module.training
-    module.eval()
-    device = next(module.parameters()).device
-    parts = [
-        function(*(torch.from_numpy(part).to(device) for part in archive.read(rows[start : start + batch_size])))
-        for start in range(0, max(len(rows), 1), batch_size)  # no rows are one empty batch
-    ]
-    module.train(was_training)
-    return torch.cat(parts).float().cpu().numpy()
 
 
 def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str, Any]]:
@@ -200,6 +159,14 @@ class FinetuneModule(pl.LightningModule):
         """Score validation and keep the weights where it is the best so far."""
         logits, targets = (torch.cat(parts).cpu() for parts in zip(*self._outputs))
         self._outputs.clear()
+        row = self.judge(logits, targets)
+        name = f"validation_{self.model.task.selection}"
+        self.log(name, row[name], prog_bar=True)
+        if self.path is not None and self.trainer.optimizers:  # not before the first step
+            write_state(self._state(), self.path)
+
+    def judge(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
+        """Score logits [n, outputs] of validation, keep the weights where it is the best so far, return the row."""
         metrics = self.model.task.evaluate(targets.numpy(), self.model.task.scores(logits).numpy())
         row = {
             "step": float(self.done + self.global_step),
@@ -211,10 +178,7 @@ class FinetuneModule(pl.LightningModule):
         self.curve.append(row)
         if self.best is row:
             self.best_state = copy.deepcopy(self.model.state_dict())
-        name = f"validation_{self.model.task.selection}"
-        self.log(name, row[name], prog_bar=True)
-        if self.path is not None and self.trainer.optimizers:  # not before the first step
-            write_state(self._state(), self.path)
+        return row
 
     def _state(self) -> dict[str, Any]:
         """Return all that the steps after this one depend on."""
@@ -247,6 +211,7 @@ def finetune(
     settings: FinetuneSettings,
     progress: bool = False,
     run: Run | None = None,
+    frozen: Features | None = None,
 ) -> Finetuned:
     """Train an encoder and a head with labels; the test set is not seen here.
 
@@ -261,6 +226,7 @@ def finetune(
         progress: show a progress bar.
         run: folder in which the state is kept after every evaluation, and from which a killed run goes on; its caller
             has made sure that it is about the same, and clears it.
+        frozen: the encoder's features of archive rows, where they are kept; None: they are made here where needed.
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, a setting that
@@ -281,8 +247,11 @@ def finetune(
     kind: Head = "hidden" if settings.head == "hidden" else "linear"
     model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows, kind)
     state = read_state(run.last) if run is not None and run.begun else None
-    if settings.head == "probe" and state is None:
-        start_as_probe(model, archive, train, validation)
+    first: Targets | None = None  # features of validation before the first step, where nothing has to be computed
+    if state is None and settings.head == "probe":
+        first = start_as_probe(model, archive, train, validation, frozen)
+    elif state is None and says_nothing(model.head):
+        first = np.zeros((len(validation[0]), encoder.width), np.float32)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
     data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)
@@ -295,21 +264,25 @@ def finetune(
         batch_loader(data[0], EveryStep(batches, steps, module.done)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),
     )
+    trained = steps * batches.batch_size * module.crop
+    evaluations = settings.evaluations_of(trained, len(validation[0]) * encoder.samples)
     trainer = make_trainer(
-        folder=archive.folder,
         epochs=1,
         max_steps=steps - module.done,
         precision=settings.precision,
         callbacks=[FiniteLoss(archive, None if run is None else run.folder, settings.learning_rate)],
         devices=1,
         progress=progress,
-        val_check_interval=max(1, steps // settings.evaluations),
+        val_check_interval=max(1, steps // evaluations),
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         enable_checkpointing=False,
     )
     with told_of_memory(settings.batch_size):
-        if state is None:
+        if first is not None:
+            with torch.no_grad():
+                module.judge(model.head.eval()(torch.from_numpy(first)), torch.from_numpy(validation[1]))
+        elif state is None:
             trainer.validate(module, loaders[1], verbose=False)
         module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are
         if module.done < steps:
@@ -320,26 +293,3 @@ def finetune(
             "finetuning never beat the probe on validation: the model is the probe; try a lower training.learning_rate"
         )
     return Finetuned(model.cpu().eval(), module.curve, module.best)
-
-
-def start_as_probe(
-    model: Classifier, archive: Archive, train: tuple[Rows, Targets], validation: tuple[Rows, Targets]
-) -> None:
-    """Set a linear head to the linear probe on the encoder's features; outputs that the probe lacks stay as they are.
-
-    Raises:
-        ValueError: the task's head is not linear.
-    """
-    if not isinstance(model.head, nn.Linear):
-        raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
-
-    def features(*signals: Tensor) -> Tensor:
-        return model.features(*model.encoder.prepare(*signals))
-
-    train_x, validation_x = (
-        _in_batches(model, features, archive, rows, EVALUATION_BATCH) for rows in (train[0], validation[0])
-    )
-    probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
-    with torch.no_grad():
-        model.head.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
-        model.head.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)

@@ -12,6 +12,7 @@ from ssl_ecg.tasks import WindowSettings
 from ssl_ecg.training.pretrain_settings import Precision
 
 LEAST_STEPS, LEAST_PASSES = 200, 15
+MOST_EVALUATIONS, SHARE = 15, 0.2
 
 
 class FinetuneSettings(Settings):
@@ -62,8 +63,9 @@ class FinetuneSettings(Settings):
     head finds the true classes; 0 is off. For labels, and backbones that pool steps"""
     one_per_patient: bool = False
     """one random record of each patient an epoch, so that nobody counts more for more ECGs"""
-    evaluations: Annotated[int, Gt(0)] = 15
-    """how often validation is scored, evenly over the steps"""
+    evaluations: Annotated[int, Gt(0)] | None = None
+    """how often validation is scored, evenly over the steps; null: 15 times, or less often, at least once at the end,
+    where there are so many validation records that this would take more than a fifth of the time"""
     precision: Precision = "auto"
     """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, or without a GPU on a processor with AVX512-BF16
     or AMX, else 32-true"""
@@ -95,3 +97,14 @@ class FinetuneSettings(Settings):
         if self.epochs is not None:
             return self.epochs * batches
         return self.steps or max(LEAST_STEPS, LEAST_PASSES * batches)
+
+    def evaluations_of(self, trained: int, scored: int) -> int:
+        """Return how often validation is scored.
+
+        Args:
+            trained: samples that all steps of the training see.
+            scored: samples of the validation records. Scoring one takes a third of training on it, or less: a backward
+                pass is two forward passes.
+        """
+        affordable = SHARE / (1 - SHARE) * 3 * trained / scored
+        return self.evaluations or max(1, min(MOST_EVALUATIONS, int(affordable)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ class _TensorBoard(TensorBoardLogger):
 
 
 def tensorboard(folder: Path) -> Logger:
-    """Return a logger for TensorBoard."""
+    """Return a logger for TensorBoard.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("loggers='tensorboard': is not installed; run pip install 'ssl_ecg[tensorboard]'")
     return _TensorBoard(folder, name="tensorboard", version="")
 
 

@@ -214,7 +214,6 @@ def pretrain(
     if (masked := reconstructing(objective)) is not None:
         callbacks.append(ReconstructionPictures(masked, encoder, settings.seed))
     trainer = make_trainer(
-        out,
         epochs=settings.epochs,
         precision=settings.precision,
         callbacks=callbacks,

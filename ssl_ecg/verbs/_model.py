@@ -13,7 +13,7 @@ import pandas as pd
 
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
-from ssl_ecg.runs import Run, read_metrics, whole_folder, write_atomically, write_csv
+from ssl_ecg.runs import Run, read_metrics, whole_folder, write_atomically
 from ssl_ecg.tasks import Classifier, load_model, save_classifier
 from ssl_ecg.training.card import classifier_card
 from ssl_ecg.verbs._learning import Fitted, learned
@@ -66,7 +66,7 @@ def write_model(
     card = partial(classifier_card, model, settings, metrics, test.labels, splits, start)
     with whole_folder(out, last=LAST) as part:
         save_classifier(model, part, card())
-        if curve is not None:
-            write_csv(part / "curve.csv", curve)
-        figures = test.write(part, model.task, scores, metrics, learned(splits), further)
+        tables = {**further, **({} if curve is None else {"curve": curve})}
+        about = {"verb": "probe" if curve is None else "finetune", "start": start, "settings": settings}
+        figures = test.write(part, model.task, scores, metrics, learned(splits), tables, about, model)
         write_atomically(part / "README.md", card(figures))

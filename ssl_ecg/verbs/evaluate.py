@@ -118,7 +118,8 @@ def evaluate(
         )
         scores = shifted(scores, shift).astype(np.float32)
     metrics = test.metrics(task, scores)
-    test.write(out, task, scores, metrics, further=further)
+    told = {**about, "settings": settings.to_dict()}
+    test.write(out, task, scores, metrics, further=further, about=told, model=classifier)
     how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
     write_json(out / _LAST, {**about, **how, "ssl_ecg": version("ssl_ecg")})
     return metrics

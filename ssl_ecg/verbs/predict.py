@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def predict(
     Args:
         model: folder that ``finetune`` or ``probe`` wrote, or the model itself.
         source: a file, a folder of files in any format that ``ingest`` reads, or an archive.
-        out: folder for ``predictions.csv`` and ``predictions.json``, if wanted.
+        out: folder for ``predictions.csv``, ``predictions.json`` and ``report.html``, if wanted.
         settings: all settings at once, in place of single ones by name.
 
     Returns:
@@ -59,7 +59,8 @@ def predict(
     parts = [_scored(classifier, batch) for batch in batches(classifier.encoder, source, settings)]
     table = pd.concat(parts, ignore_index=True)
     if out is not None:
-        _write(Path(out), table)
+        about = {"task": classifier.task.name, "classes": classifier.task.classes, "settings": settings.to_dict()}
+        _write(Path(out), table, about)
     return table
 
 
@@ -73,10 +74,13 @@ def _scored(model: Classifier, batch: Batch) -> pd.DataFrame:
     return table
 
 
-def _write(out: Path, table: pd.DataFrame) -> None:
+def _write(out: Path, table: pd.DataFrame, about: dict[str, Any]) -> None:
+    from ssl_ecg.report import write_prediction_page
+
     refuse_other(out)
     plain = table.astype(object).where(table.notna(), None)  # JSON has no NaN
     rows = json.dumps(plain.to_dict("records"), indent=1, ensure_ascii=False)
     with lock(out), whole_folder(out, last="predictions.csv") as part:
         write_atomically(part / "predictions.json", rows + "\n")
         write_csv(part / "predictions.csv", table, float_format="%.6g")
+        write_prediction_page(part, table, about)

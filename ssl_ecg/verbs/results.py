@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,11 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.labels import read_columns
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import write_result
+from ssl_ecg.verbs._examples import worst_on_paper
 from ssl_ecg.verbs._given import TableLike
 
 if TYPE_CHECKING:
-    from ssl_ecg.tasks import Task
+    from ssl_ecg.tasks import Classifier, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,8 @@ class Tested:
         metrics: Mapping[str, float],
         learned: Mapping[str, NDArray[np.int64]] | None = None,
         further: Mapping[str, pd.DataFrame] | None = None,
+        about: Mapping[str, Any] | None = None,
+        model: Classifier | None = None,
     ) -> list[str]:
         """Write metrics and what they mean, the task's tables, the subgroups and figures; clear away earlier ones.
 
@@ -85,12 +88,16 @@ class Tested:
             metrics: for ``metrics.json``.
             learned: by name of a split that learned or chose, where its records stand in ``labels``.
             further: tables to write beside, by name.
+            about: ``verb`` and what it was asked, for the report.
+            model: that was tested, to draw its worst errors; None: they are not drawn.
 
         Returns:
             Names of the figures.
         """
-        from ssl_ecg.evaluation import describe, subgroup_metrics
-        from ssl_ecg.report import DRAWN, draw_task
+        from ssl_ecg.evaluation import decisions_per_class, describe, operating_curves, subgroup_metrics
+        from ssl_ecg.labels import describe_cohort
+        from ssl_ecg.report import DRAWN, FURTHER, draw_further, draw_task, write_result_page
+        from ssl_ecg.tasks import Thresholds
 
         labels, index = self.labels, self.index
         tables = {**task.tables(labels.targets[index], scores), **(further or {})}
@@ -102,6 +109,13 @@ class Tested:
             for part, those in learned.items():
                 counts[f"positives_{part}"] = np.nansum(labels.outcome[those], axis=0).astype(int)
             tables["per_class"] = counts.merge(tables["per_class"], on="class", how="right")
+        targets = labels.targets[index]
+        if task.of_labels:
+            tables["operating_curves"] = operating_curves(targets, scores, task.classes)
+        if isinstance(task, Thresholds) and task.thresholds is not None:
+            decided = task.decide(scores).astype(float)
+            tables["thresholds"] = decisions_per_class(targets, decided, task.thresholds, task.classes)
+        tables["cohort"] = describe_cohort(self.archive, labels, {**(learned or {}), "test": index})
         if self.groups:
             tables["subgroups"] = subgroup_metrics(
                 labels.targets[index],
@@ -112,9 +126,17 @@ class Tested:
                 labels.outcome[index],
                 labels.outcomes,
             )
-        names = {*(f"{name}.csv" for name in DRAWN.values()), *(f"{name}.svg" for name in DRAWN), "clinical_score.csv"}
+        names = {*(f"{name}.csv" for name in DRAWN.values()), *(f"{name}.svg" for name in DRAWN), *FURTHER}
         meanings = describe(task.metrics, task.class_metrics)
-        return write_result(out, tables, metrics, meanings, draw_task, clear=names)
+        told = {"verb": "evaluate", "task": task.name, "simulated": labels.simulated, **(about or {})}
+
+        def draw(folder: Path) -> list[str]:
+            worst = [] if model is None else worst_on_paper(model, self.archive, self.rows, targets, scores)
+            drawn = [*draw_task(folder), *draw_further(folder)]
+            write_result_page(folder, told, worst)
+            return drawn
+
+        return write_result(out, tables, metrics, meanings, draw, clear=names)
 
 
 def tested(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ssl_ecg.comparison import CompareSettings
+from ssl_ecg.comparison.arms import members
 from ssl_ecg.comparison.blend import blend
 from ssl_ecg.evaluation import macro_auroc
 from ssl_ecg.tasks import create_task, load_model
@@ -100,5 +101,14 @@ def test_blends_and_models_of_a_comparison(study: Study, tmp_path: Path) -> None
 
 
 def test_a_blend_needs_what_it_is_made_of() -> None:
-    with pytest.raises(ValueError, match="pretrained_blend is made of pretrained_finetune, pretrained_probe"):
+    with pytest.raises(ValueError, match="pretrained_blend is made of pretrained_finetune, pretrained_probe; name"):
         CompareSettings(arms=("scratch", "pretrained_blend"))
+
+
+def test_the_probe_of_a_blend_is_that_of_simulated_hearts_where_it_is_run() -> None:
+    assert members("pretrained_blend", ("synthetic_probe", "pretrained_probe")) == (
+        "synthetic_probe",
+        "pretrained_finetune",
+    )
+    assert members("pretrained_blend", ("pretrained_probe",)) == ("pretrained_probe", "pretrained_finetune")
+    assert members("scratch_ensemble", ()) == ("scratch", "scratch")

@@ -20,7 +20,7 @@ from ssl_ecg.comparison.arms import SYNTHETIC, candidate_settings, random_encode
 from ssl_ecg.labels import LabelTable, Splits, SplitSettings, nested_fractions
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
-from ssl_ecg.training import FinetuneSettings, patient_hash
+from ssl_ecg.training import FinetuneSettings, extract_features, patient_hash
 
 pytestmark = pytest.mark.slow
 
@@ -100,10 +100,10 @@ def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, 
             used[arm, seed, fraction] = set(train.tolist())
             return fit(features, targets, train, validation, test, task)
 
-        def trained(encoder, task, archive, train, validation, test_rows, candidates, fit=arms.run_trained):
+        def trained(encoder, task, archive, train, validation, test_rows, candidates, frozen, fit=arms.run_trained):
             index = {row: i for i, row in enumerate(study.labels.rows)}
             used[arm, seed, fraction] = {index[row] for row in train[0]}
-            return fit(encoder, task, archive, train, validation, test_rows, candidates)
+            return fit(encoder, task, archive, train, validation, test_rows, candidates, frozen)
 
         monkeypatch.setattr(module, "run_probe", probe)
         monkeypatch.setattr(module, "run_trained", trained)
@@ -236,9 +236,9 @@ def test_choices_and_scores_do_not_depend_on_test_labels(study, finished: Path, 
 def test_first_seed_chooses_the_candidate_of_all(study, small, tmp_path: Path, monkeypatch) -> None:
     tried: list[float] = []
 
-    def remember(encoder, task, archive, train, validation, settings, run=arms.finetune):
+    def remember(encoder, task, archive, train, validation, settings, frozen, run=arms.finetune):
         tried.append(settings.learning_rate)
-        return run(encoder, task, archive, train, validation, settings)
+        return run(encoder, task, archive, train, validation, settings, frozen=frozen)
 
     monkeypatch.setattr(arms, "finetune", remember)
     study.run(tmp_path, settings=small(arms=("scratch",), fractions=(1.0,), seeds=(3, 4, 5)))
@@ -249,6 +249,25 @@ def test_first_seed_chooses_the_candidate_of_all(study, small, tmp_path: Path, m
     rate = (1e-3, 1e-2)[best]
     assert tried == [1e-3, 1e-2, rate, rate]
     assert [run["learning_rate"] for run in runs] == [rate] * 3
+
+
+def test_frozen_features_are_extracted_once_and_found_by_archive_row(study, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def extract(encoder, archive, rows, run=arms.extract_features):
+        calls.append(len(rows))
+        return run(encoder, archive, rows)
+
+    monkeypatch.setattr(arms, "extract_features", extract)
+    cache = arms.FeatureCache(study.archive, study.labels.rows[::-1])
+    features = cache.of("pretrained", study.encoder)
+    assert not calls
+    rows = study.labels.rows[[70, 2, 9]]
+    expected = extract_features(study.encoder, study.archive, rows)
+    np.testing.assert_allclose(features(rows), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(features(rows[1:]), features(rows)[1:])
+    np.testing.assert_array_equal(cache.get("pretrained", study.encoder)[::-1][[70, 2, 9]], features(rows))
+    assert calls == [len(study.labels)]
 
 
 def test_fraction_that_teaches_nothing_is_refused_before_anything_runs(study, small, tmp_path: Path) -> None:

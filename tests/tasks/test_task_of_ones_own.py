@@ -140,6 +140,7 @@ def test_probe_writes_what_there_is(archive: Archive, ids: pd.DataFrame, encoder
     assert {path.name for path in tmp_path.iterdir()} == {
         *("metrics.json", "meanings.json", "predictions.csv", "subgroups.csv", "subgroups.svg"),
         *("model.safetensors", "head.safetensors", "config.json", "task.json", "run.json", "README.md"),
+        *("cohort.csv", "report.html"),
     }
     assert "mean absolute error, 95 % interval" in (tmp_path / "subgroups.svg").read_text()
 

@@ -119,6 +119,12 @@ def test_loggers_by_name(tmp_path: Path) -> None:
         make_loggers(("mlflow",), tmp_path, {})
 
 
+def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"run pip install 'ssl_ecg\[tensorboard\]'"):
+        make_loggers(("tensorboard",), tmp_path, {})
+
+
 def decayed(module: nn.Module) -> set[str]:
     groups = decay_groups(module, 0.05)
     assert {group["weight_decay"] for group in groups} <= {0.0, 0.05}

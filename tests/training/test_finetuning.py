@@ -18,7 +18,8 @@ from ssl_ecg.backbones import Backbone, Encoder
 from ssl_ecg.tasks import Classifier, LinearProbe, WindowSettings, create_task, read_task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
-from ssl_ecg.training.finetune import FinetuneModule, layer_groups, start_as_probe
+from ssl_ecg.training.finetune import FinetuneModule, layer_groups
+from ssl_ecg.training.frozen import start_as_probe
 from ssl_ecg.views import semantic_views
 
 pytestmark = pytest.mark.slow
@@ -203,6 +204,70 @@ def test_a_zero_head_starts_from_nothing(labelled: Labelled, tiny_finetuning: Fi
     curve = run(labelled, tiny_finetuning.replace(head="zero", steps=2, evaluations=1)).curve
     assert curve[0]["validation_macro_auroc"] == 0.5
     assert curve[0]["validation_loss"] == pytest.approx(np.log(2))
+
+
+def test_nothing_is_computed_of_validation_before_the_first_step(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[float] = []
+    original = FinetuneModule.validation_step
+
+    def counted(module: FinetuneModule, *given: object) -> None:
+        passes.append(module.global_step)
+        original(module, *given)
+
+    monkeypatch.setattr(FinetuneModule, "validation_step", counted)
+    for head in ("probe", "zero", "hidden"):
+        curve = run(labelled, tiny_finetuning.replace(head=head, freeze_norm=False, steps=2, evaluations=1)).curve
+        assert [row["step"] for row in curve] == [0, 2]
+    assert passes == [2, 2, 2]
+    # A head of one's own that starts otherwise has to be asked.
+    task = create_task("arrhythmia", labelled.task.classes)
+    task.head = lambda width: nn.Linear(width, 2)  # type: ignore[method-assign]
+    torch.manual_seed(0)
+    settings = tiny_finetuning.replace(head="zero", steps=2, evaluations=1)
+    curve = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings).curve
+    assert passes[3:] == [0, 2]
+    assert curve[0]["validation_macro_auroc"] != 0.5
+
+
+def test_a_probe_starts_from_features_that_are_kept(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    asked: list[list[int]] = []
+
+    def frozen(rows: np.ndarray) -> np.ndarray:
+        asked.append(rows.tolist())
+        return extract_features(labelled.encoder, labelled.archive, rows)
+
+    settings = tiny_finetuning.replace(steps=2, evaluations=1)
+    parts = (labelled.encoder, labelled.task, labelled.archive, labelled.train, labelled.validation)
+    finished = finetune(*parts, settings, frozen=frozen)
+    assert asked == [labelled.train[0].tolist(), labelled.validation[0].tolist()]
+    assert finished.curve[0] == pytest.approx(run(labelled, settings).curve[0], rel=1e-6, nan_ok=True)
+    for other in (settings.replace(head="zero"), settings.replace(windows={"seconds": 2.5, "over": "features"})):
+        finetune(*parts, other, frozen=frozen)
+    assert len(asked) == 2
+
+
+def test_evaluations_take_at_most_a_fifth_of_the_time() -> None:
+    # A forward pass costs 1 a sample, a step 3: 15 evaluations may take 3 / 4 of the samples trained on.
+    settings = FinetuneSettings()
+    assert settings.evaluations_of(trained=20_000, scored=1_000) == 15
+    assert settings.evaluations_of(trained=20_000, scored=1_001) == 14
+    assert settings.evaluations_of(trained=20_000, scored=5_000) == 3
+    assert settings.evaluations_of(trained=1, scored=10**9) == 1
+    assert settings.replace(evaluations=40).evaluations_of(trained=1, scored=10**9) == 40
+    for scored in (1_001, 3_000, 15_000):
+        spent = scored * settings.evaluations_of(20_000, scored)
+        assert spent / (spent + 3 * 20_000) <= 0.2
+
+
+def test_many_validation_records_are_scored_less_often(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
+    rows, targets = labelled.validation
+    settings = tiny_finetuning.replace(head="zero", steps=4, batch_size=16, crop=2.5, evaluations=None)
+    # 4 steps of 16 records of 250 samples; as many validation records as allow two evaluations but not three.
+    many = np.arange(round(0.75 * 4 * 16 * 250 / 500 / 2)) % len(rows)
+    curve = run(labelled, settings, validation=(rows[many], targets[many])).curve
+    assert [row["step"] for row in curve] == [0, 2, 4]
 
 
 def test_probe_start_needs_a_linear_head(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:

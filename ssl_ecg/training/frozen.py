@@ -1,0 +1,97 @@
+"""What is computed of records without training: features, scores, and where a head starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.tasks import Classifier
+
+EVALUATION_BATCH = 256
+
+Rows = NDArray[np.int64]
+Targets = NDArray[np.float32]
+Features = Callable[[Rows], NDArray[np.float32]]
+"""features, float32 [n, D], of archive rows [n]"""
+
+
+def extract_features(encoder: Encoder, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
+    """Return the frozen encoder's features, float32 [n, D], of archive rows [n].
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    encoder.check(archive.settings)
+    return _in_batches(encoder, encoder, archive, rows, batch_size)
+
+
+def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: int = EVALUATION_BATCH) -> Targets:
+    """Return the classifier's scores, float32 [n, S], of archive rows [n], over its windows.
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    model.encoder.check(archive.settings)
+    return _in_batches(model, model.scores, archive, rows, batch_size)
+
+
+@torch.inference_mode()
+def _in_batches(
+    module: nn.Module, function: Callable[..., Tensor], archive: Archive, rows: Rows, batch_size: int
+) -> Targets:
+    """Return what a function of ``Signals`` gives for archive rows [n], with the module in eval mode."""
+    was_training = module.training
+    module.eval()
+    device = next(module.parameters()).device
+    parts = [
+        function(*(torch.from_numpy(part).to(device) for part in archive.read(rows[start : start + batch_size])))
+        for start in range(0, max(len(rows), 1), batch_size)  # no rows are one empty batch
+    ]
+    module.train(was_training)
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def says_nothing(head: nn.Module) -> bool:
+    """Tell whether a head gives every record the same logits: as heads start, the last layer's weights are 0."""
+    last = list(head.modules())[-1]
+    return isinstance(last, nn.Linear) and not last.weight.any()
+
+
+def start_as_probe(
+    model: Classifier,
+    archive: Archive,
+    train: tuple[Rows, Targets],
+    validation: tuple[Rows, Targets],
+    frozen: Features | None = None,
+) -> Targets:
+    """Set a linear head to the linear probe on the encoder's features; outputs that the probe lacks stay as they are.
+
+    Returns:
+        The features of the validation records, float32 [n, D].
+
+    Raises:
+        ValueError: the task's head is not linear.
+    """
+    if not isinstance(model.head, nn.Linear):
+        raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
+
+    def features(*signals: Tensor) -> Tensor:
+        return model.features(*model.encoder.prepare(*signals))
+
+    if frozen is None or model.windows.of_features:  # those of windows are others
+
+        def frozen(rows: Rows) -> Targets:
+            return _in_batches(model, features, archive, rows, EVALUATION_BATCH)
+
+    train_x, validation_x = frozen(train[0]), frozen(validation[0])
+    probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
+    with torch.no_grad():
+        model.head.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
+        model.head.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)
+    return validation_x
