@@ -98,6 +98,14 @@ def shown(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
     ("synthesize", PATHS["synthesize"], (), {}),
     ("synthesize", PATHS["synthesize"], ("records=7", "duration=5"), {"records": 7, "duration": 5}),
+    ("ingest", PATHS["ingest"], ("windows=3",), {"windows": 3}),
+    ("ingest", PATHS["ingest"], ("windows=all",), {"windows": "all"}),
+    (
+        "label",
+        PATHS["label"],
+        ("outcome=diagnosis", "codes={AF: [I48], HF: [I50, I11.0]}", "days_before=7"),
+        {"outcome": "diagnosis", "codes": {"AF": ["I48"], "HF": ["I50", "I11.0"]}, "days_before": 7},
+    ),
     (
         "ingest",
         PATHS["ingest"],
