@@ -24,25 +24,28 @@ def shifted(scores: ArrayLike, shift: ArrayLike) -> Floats:
     return np.asarray(expit(logit(np.clip(np.asarray(scores, np.float64), CLIP, 1 - CLIP)) + np.asarray(shift)))
 
 
-def prior_shift(scores: ArrayLike, prevalence: ArrayLike) -> Floats:
+def prior_shift(scores: ArrayLike, prevalence: ArrayLike, thresholds: ArrayLike) -> Floats:
     """Return the shift of each class [C] that fits its prevalence where nothing is labelled.
 
     Expectation maximisation (Saerens, Latinne and Decaestecker, Neural Computation 2002): the mean of the
     probabilities, adjusted to the prevalence that was found last, is the next prevalence, until it stays. It needs
-    probabilities that were right where the model was trained, and findings that look alike at both sites. A prevalence
-    that runs to 0 or 1 says that they are not, or that nobody, or everybody, has it: such a class is left as it is.
+    probabilities that were right where the model was trained, and findings that look alike at both sites. Where they
+    are not, it runs away; so a class is left as it is where its prevalence ends at 0 or 1, or where more than twice as
+    many would have it, or lack it, as the model's own decisions say: these would then miss more than half.
 
     Args:
         scores: probabilities [n, C].
         prevalence: of the labels that the model learned from [C].
+        thresholds: from which the model names a class [C].
     """
+    named = (np.asarray(scores) >= np.asarray(thresholds)).mean(axis=0)
     known = np.clip(np.asarray(prevalence, dtype=np.float64), CLIP, 1 - CLIP)
     found = known
     for _ in range(ROUNDS):
         before, found = found, np.clip(shifted(scores, logit(found) - logit(known)).mean(axis=0), CLIP, 1 - CLIP)
         if np.abs(found - before).max(initial=0) < TOLERANCE:
             break
-    told = (found > NONE) & (found < 1 - NONE)
+    told = (found > NONE) & (found < 1 - NONE) & (found <= 2 * named) & (1 - found <= 2 * (1 - named))
     return np.where(told, logit(found) - logit(known), 0.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from ssl_ecg.evaluation.recalibration import label_shift, prior_shift, shifted
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.tasks import Task
 from ssl_ecg.tasks.thresholds import Thresholds
+
+logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 
@@ -55,7 +58,9 @@ def recalibrate(
     trained = np.array([prevalence[name] for name in names])
     before = task.thresholds
     if how == "prior":
-        shift = prior_shift(scores, trained)
+        shift = prior_shift(scores, trained, before)
+        if alike := [name for name, moved in zip(names, shift) if not moved]:
+            logger.warning("recalibrate=prior: left as they were, their scores do not tell: %s", ", ".join(alike))
         after = before
         here = expit(logit(np.clip(trained, 1e-6, 1 - 1e-6)) + shift)
     else:

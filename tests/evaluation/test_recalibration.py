@@ -29,12 +29,18 @@ def test_a_shift_adds_to_logits_and_keeps_ranks() -> None:
 @pytest.mark.parametrize("here", [0.01, TRAINED, 0.3, 0.6])
 def test_unlabelled_scores_tell_the_prevalence(here: float) -> None:
     _, scores = site(here, 20000, 0)
-    assert prior_shift(scores, [TRAINED])[0] == pytest.approx(logit(here) - logit(TRAINED), abs=0.2)
+    assert prior_shift(scores, [TRAINED], [TRAINED])[0] == pytest.approx(logit(here) - logit(TRAINED), abs=0.2)
 
 
 def test_scores_that_say_nothing_shift_nothing() -> None:
-    assert prior_shift(np.full((100, 1), 0.02), [TRAINED]).tolist() == [0.0]
-    assert prior_shift(np.full((100, 1), 0.5), [TRAINED]).tolist() == [0.0]
+    assert prior_shift(np.full((100, 1), 0.02), [TRAINED], [TRAINED]).tolist() == [0.0]
+    assert prior_shift(np.full((100, 1), 0.5), [TRAINED], [TRAINED]).tolist() == [0.0]
+
+
+def test_a_prevalence_that_decisions_contradict_is_not_believed() -> None:
+    _, scores = site(HERE, 5000, 3)
+    assert prior_shift(scores, [TRAINED], [TRAINED])[0] > 1.5
+    assert prior_shift(scores, [TRAINED], [0.9]).tolist() == [0.0]  # hardly anybody is named from there on
 
 
 def test_labels_tell_the_shift_and_none_tell_none() -> None:
@@ -50,7 +56,7 @@ def test_labels_tell_the_shift_and_none_tell_none() -> None:
 
 def test_decisions_at_half_are_better_after_it() -> None:
     y, scores = site(HERE, 5000, 2)
-    adjusted = shifted(scores, prior_shift(scores, [TRAINED]))
+    adjusted = shifted(scores, prior_shift(scores, [TRAINED], [TRAINED]))
     before, after = (f1_per_class(y, (one >= 0.5).astype(float))[0] for one in (scores, adjusted))
     assert after > before + 0.1
     assert auroc_per_class(y, adjusted)[0] == pytest.approx(auroc_per_class(y, scores)[0])
