@@ -22,8 +22,9 @@ from ssl_ecg.archive.head import (
     read_info,
     settings_of,
 )
+from ssl_ecg.archive.manifest import check_sum, manifest_name, manifest_sums, read_manifest
 from ssl_ecg.archive.record_ids import SCHEME, renamed
-from ssl_ecg.runs import sha256, unescaped
+from ssl_ecg.runs import unescaped
 from ssl_ecg.signals.settings import SignalSettings
 from ssl_ecg.signals.signals import Signals
 
@@ -182,10 +183,11 @@ class Archive:
         """
         for part in self.parts:
             if part.records:
-                _check_sum(self.folder / part.name, part.sha256)
+                check_sum(self.folder / part.name, part.sha256)
         if (self.folder / "journal").is_dir():
             raise ArchiveError(f"{self.folder}: an ingest into it was interrupted; run it again, then verify")
-        _check_sum(self.folder / "manifest.parquet", self.info["manifest_sha256"])
+        for number, expected in enumerate(manifest_sums(self.info)):
+            check_sum(self.folder / manifest_name(number), expected)
 
 
 def read_rejected(path: Path) -> pd.DataFrame:
@@ -217,24 +219,7 @@ def open_archive(folder: str | Path) -> Archive:
     folder = Path(folder)
     info = read_info(folder)
     settings, microvolts_per_bit, parts = settings_of(folder / "archive.json", info)
-    path = folder / "manifest.parquet"
-    # Between the two renames of an append the manifest is ahead of archive.json.
-    if not (folder / "journal").is_dir():
-        _check_sum(path, info["manifest_sha256"])
-    try:
-        table = pd.read_parquet(path)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ArchiveError(f"{path} is damaged: {error}") from error
-    manifest = check_manifest(path, table, settings, parts)
+    manifest = check_manifest(folder / "manifest.parquet", read_manifest(folder, info), settings, parts)
     for part in parts:
         check_size(folder / part.name, part, settings)
     return Archive(folder, settings, microvolts_per_bit, parts, manifest, info)
-
-
-def _check_sum(path: Path, expected: str) -> None:
-    try:
-        got = sha256(path)
-    except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
-    if got != expected:
-        raise ArchiveError(f"{path} is damaged: SHA-256 {got}, expected {expected}; take it from a copy")

@@ -112,6 +112,9 @@ def settings_of(path: Path, info: Mapping[str, Any]) -> tuple[SignalSettings, fl
         parts = tuple(part_of(part, number) for number, part in enumerate(info["parts"]))
         if not isinstance(info["manifest_sha256"], str):
             raise ValueError("manifest_sha256 is no text")
+        appended = info.get("appended", [])
+        if not (isinstance(appended, list) and all(isinstance(each, str) for each in appended)):
+            raise ValueError("appended is no list of texts")
         step = info["microvolts_per_bit"]
     except KeyError as error:
         raise ArchiveError(f"{path} is damaged: it lacks {error.args[0]}") from error
@@ -141,13 +144,13 @@ def part_of(value: Any, number: int) -> Part:
 def check_manifest(
     path: Path, manifest: pd.DataFrame, settings: SignalSettings, parts: tuple[Part, ...]
 ) -> pd.DataFrame:
-    """Return the rows of committed parts, or refuse a manifest that cannot be true of them.
+    """Return a manifest, or refuse one that cannot be true of the parts.
 
     Every record of every part has exactly one row, an id of its own, and says what of it was recorded.
 
     Args:
         path: of the file, for messages.
-        manifest: what it holds. An append that was interrupted leaves rows of parts that are not committed yet.
+        manifest: what it holds.
         settings: of the archive.
         parts: the committed parts.
 
@@ -161,7 +164,6 @@ def check_manifest(
     for name, kind in {**_COLUMNS, **_BLANKS}.items():
         if name in manifest and (wrong := _wrong(manifest[name], kind, name in _BLANKS)):
             raise ArchiveError(f"{path} is damaged: column {name} {wrong}")
-    manifest = manifest[manifest["part"] < len(parts)].reset_index(drop=True)
     _check_rows(path, manifest, parts)
     if (twice := manifest["record_id"].duplicated()).any():
         raise ArchiveError(f"{path} is damaged: record {manifest['record_id'][twice].iloc[0]!r} stands there twice")
@@ -182,6 +184,8 @@ def _wrong(column: pd.Series, kind: str, blanks: bool) -> str:
         return "has blanks"
     if column.isna().all():
         return ""
+    if isinstance(column.dtype, pd.StringDtype):
+        return "" if kind == "string" else f"holds no {kind} but {column.dtype}"
     found = {"f": "number", "i": "integer", "u": "integer", "M": "time", "b": "boolean"}.get(column.dtype.kind)
     found = found or pd.api.types.infer_dtype(column, skipna=True)
     if found == kind or (kind == "number" and found == "integer"):
@@ -193,8 +197,8 @@ def _check_rows(path: Path, manifest: pd.DataFrame, parts: tuple[Part, ...]) -> 
     part, row = manifest["part"].to_numpy(np.int64), manifest["row"].to_numpy(np.int64)
     if not len(manifest):
         raise ArchiveError(f"{path} is damaged: it holds no record")
-    if part.min() < 0:
-        raise ArchiveError(f"{path} is damaged: it names part {part.min()}")
+    if part.min() < 0 or part.max() >= len(parts):
+        raise ArchiveError(f"{path} is damaged: it names part {part.min() if part.min() < 0 else part.max()}")
     for each, count in zip(parts, np.bincount(part, minlength=len(parts)), strict=True):
         if each.records != count:
             raise ArchiveError(f"{path} has {count} rows for {each.name}, not {each.records}")

@@ -9,11 +9,21 @@ import pandas as pd
 
 from ssl_ecg.archive.archive import Archive, open_archive
 from ssl_ecg.archive.head import SAMPLE, ArchiveError, part_name
+from ssl_ecg.archive.manifest import manifest_sums
 from ssl_ecg.archive.record_ids import table_at_home
 from ssl_ecg.archive.writer import ArchiveWriter
 from ssl_ecg.runs import differences, locked, unescaped, write_atomically, write_csv
 
-_OF_PARTS = ("settings", "parts", "manifest_sha256", "patients_known", "format", "version", "microvolts_per_bit")
+_OF_PARTS = (
+    "settings",
+    "parts",
+    "manifest_sha256",
+    "appended",
+    "patients_known",
+    "format",
+    "version",
+    "microvolts_per_bit",
+)
 
 
 @locked("out")
@@ -44,7 +54,7 @@ def merge(first: Archive | str | Path, second: Archive | str | Path, out: str | 
     plain = [{**archive.settings.to_dict(), **origin} for archive, origin in zip(both, origins, strict=True)]
     if found := differences(plain[0], plain[1]):
         raise ArchiveError(f"{both[0].folder} and {both[1].folder} were made with other settings: {found}")
-    run = "merge of " + " and ".join(archive.info["manifest_sha256"][:12] for archive in both)
+    run = "merge of " + " and ".join("+".join(each[:12] for each in manifest_sums(archive.info)) for archive in both)
     writer = ArchiveWriter(out, both[0].settings, run=run, origin=origins[0])
     for archive in both:
         writer.require_types(archive.manifest)

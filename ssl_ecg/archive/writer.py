@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive, open_archive, read_rejected
 from ssl_ecg.archive.head import FORMAT, SAMPLE, VERSION, ArchiveError, Part, check_size, part_of, read_info, read_json
+from ssl_ecg.archive.manifest import joined, kind_of, manifest_name, manifest_sums
 from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -119,6 +120,8 @@ class ArchiveWriter:
         self.rejected: list[tuple[str, str]] = []
         self._types: dict[str, Any] = {}
         self._finished = 0
+        self._sums: list[str] = []
+        self._known = True
         self._guard_disk(self._open)
 
     def _open(self) -> None:
@@ -129,8 +132,9 @@ class ArchiveWriter:
                 raise ArchiveError(f"{self.folder} is of an earlier release: ingest the source files into a new folder")
             self.committed = list(archive.parts)
             self._finished = len(self.committed)
-            self.finished = frozenset(archive.manifest["record_id"])
+            self._sums, self._known = manifest_sums(archive.info), bool(archive.patient_known.all())
             self._remember(archive.manifest)
+            self.finished = frozenset(self.sources)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self._journal.exists() and (self._journal / "head.json").exists():
             head = read_json(self._journal / "head.json")
@@ -168,8 +172,9 @@ class ArchiveWriter:
             log.info("continuing after %d committed parts", len(self.committed))
 
     def _remember(self, manifest: pd.DataFrame) -> None:
-        self.sources.update(zip(manifest["record_id"], manifest["source"]))
-        self.contents.update(zip(manifest["content"], manifest["record_id"]))
+        ids, shared = list(manifest["record_id"]), {source: source for source in manifest["source"].unique()}
+        self.sources.update(zip(ids, map(shared.__getitem__, manifest["source"])))
+        self.contents.update(zip(manifest["content"], ids))
         self._types.update({str(name): dtype for name, dtype in manifest.dtypes.items()})
 
     def require_types(self, table: pd.DataFrame) -> None:
@@ -179,7 +184,7 @@ class ArchiveWriter:
             ArchiveError: a column holds text here and numbers there, or the like.
         """
         for name, wanted in table.dtypes.items():
-            if _kind(found := self._types.get(str(name), wanted)) != _kind(wanted):
+            if kind_of(found := self._types.get(str(name), wanted)) != kind_of(wanted):
                 raise ArchiveError(
                     f"{self.folder} holds {found} in column {name!r}, now given {wanted}: give the same or rename it"
                 )
@@ -257,17 +262,20 @@ class ArchiveWriter:
     def _finish(self, looked_at: Collection[str]) -> None:
         new = range(self._finished, len(self.committed))
         tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
-        if self._finished:
-            tables.insert(0, open_archive(self.folder).manifest)
-        table = _joined([table for table in tables if len(table)])
-        manifest = table.to_parquet(index=False)
+        tables = [table for table in tables if len(table)]
         self._write_rejected(looked_at)
-        write_atomically(self.folder / "manifest.parquet", manifest)
+        sums, known = list(self._sums), self._known
+        if tables:
+            manifest = joined(tables)
+            content = manifest.to_parquet(index=False)
+            # Not part of the archive before archive.json names it; what is there is not written again.
+            write_atomically(self.folder / manifest_name(len(sums)), content)
+            sums.append(hashlib.sha256(content).hexdigest())
+            known = known and bool(manifest["patient_known"].all())
         while not self.committed[-1].records:  # held rejections only, which are in rejected.csv now
             self.committed.pop()
         parts = [vars(part) for part in self.committed]
-        digest = hashlib.sha256(manifest).hexdigest()
-        facts = {"patients_known": bool(table["patient_known"].all()), "parts": parts, "manifest_sha256": digest}
+        facts = {"patients_known": known, "parts": parts, "manifest_sha256": sums[0], "appended": sums[1:]}
         write_json(self.folder / "archive.json", {**self._head, **facts})
         shutil.rmtree(self._journal)
 
@@ -301,21 +309,3 @@ def files_of(rejected: str) -> list[str]:
 def ids_of(rejected: str) -> set[str]:
     """Return what the record id of a rejected path can be: ``a/b`` or ``a/b#7`` for ``a/b.h5#7``."""
     return {os.path.splitext(file)[0] + rejected[len(file) :] for file in files_of(rejected)}
-
-
-def _kind(dtype: Any) -> str:
-    """Return what a type holds: numbers, bools, dates, or else text."""
-    return {"i": "number", "u": "number", "f": "number", "b": "bool", "M": "date"}.get(dtype.kind, "text")
-
-
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Put tables below each other; numbers come out in plain types, as most code takes them, blanks as NaN."""
-    blanks = [t.astype({name: "boolean" for name, dtype in t.dtypes.items() if dtype.kind == "b"}) for t in tables]
-    table = pd.concat(blanks, ignore_index=True)
-    plain = {}
-    for name, dtype in table.dtypes.items():
-        if pd.api.types.is_extension_array_dtype(dtype) and _kind(dtype) in ("number", "bool"):
-            blank = table[name].isna().any()
-            if not (blank and dtype.kind == "b"):
-                plain[name] = np.dtype("float64") if blank else dtype.numpy_dtype
-    return table.astype(plain)

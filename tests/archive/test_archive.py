@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_a_manifest_that_says_the_impossible_is_refused(folder: Path, wrong: dic
         ("row", [True] * 7, "column row holds no integer"),
         ("part", [0, 0, 0, 0, 2, 2, -2], "names part -2"),
         ("part", [0, 0, 0, 0, 2, 2, 0], "has 5 rows for signals/00000.i16, not 4"),
-        ("part", [0, 0, 0, 0, 2, 2, 2**40], "has 2 rows for signals/00002.i16, not 3"),
+        ("part", [0, 0, 0, 0, 2, 2, 2**40], "names part 1099511627776"),
         ("part", [0, 0, 0, 0, 2, 2, 2.5], "column part holds no integer"),
         ("recorded", [99.5] * 7, "column recorded holds no integer"),
         ("record_id", ["a"] * 7, "record 'a' stands there twice"),
@@ -184,6 +185,7 @@ def test_forged_manifests_are_refused(folder: Path, name: str, values: list[obje
         ({"microvolts_per_bit": "1"}, "microvolts_per_bit='1' is no voltage"),
         ({"microvolts_per_bit": True}, "microvolts_per_bit=True is no voltage"),
         ({"manifest_sha256": 3}, "manifest_sha256 is no text"),
+        ({"appended": "ab"}, "appended is no list of texts"),
         ({"manifest_sha256": "0" * 64}, "manifest.parquet is damaged: SHA-256"),
         ({"settings": "abc"}, "archive.json is damaged"),
         ({"settings": {"duration": 1e300}}, "is damaged"),
@@ -278,14 +280,32 @@ def test_grows_and_keeps_what_was_there(folder: Path) -> None:
 def test_interrupted_growth_leaves_the_old_archive_and_continues(folder: Path) -> None:
     writer = ArchiveWriter(folder, SETTINGS)
     writer.write_part(draw(2, seed=1), manifest(7, 2))
-    # As if killed after the manifest was replaced and before archive.json was.
-    table = pd.concat([pd.read_parquet(folder / "manifest.parquet"), pd.read_parquet(folder / "journal/00003.parquet")])
-    table.to_parquet(folder / "manifest.parquet", index=False)
+    # As if killed after the new rows were written and before archive.json names them.
+    shutil.copy(folder / "journal" / "00003.parquet", folder / "manifest.00001.parquet")
     assert len(open_archive(folder)) == 7
     archive = ArchiveWriter(folder, SETTINGS).finish()
     assert len(archive) == 9
     assert archive.manifest["record_id"].is_unique
     archive.verify()
+
+
+def test_growth_leaves_what_is_there_untouched_and_is_checked_as_well(folder: Path) -> None:
+    there = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".parquet", ".i16")}
+    for number in (3, 4):
+        writer = ArchiveWriter(folder, SETTINGS)
+        writer.write_part(draw(1, seed=number), manifest(4 + number, 1))
+        archive = writer.finish()
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+    assert archive.manifest["part"].tolist()[-2:] == [3, 4]
+    assert archive.manifest["record_id"].tolist() == manifest(0, 9)["record_id"].tolist()
+    archive.verify()
+    pd.testing.assert_frame_equal(open_archive(folder).manifest, archive.manifest)
+    (folder / "manifest.00002.parquet").write_bytes((folder / "manifest.00001.parquet").read_bytes())
+    with pytest.raises(ArchiveError, match=r"manifest\.00002\.parquet is damaged: SHA-256"):
+        open_archive(folder)
+    (folder / "manifest.00001.parquet").unlink()
+    with pytest.raises(ArchiveError, match=r"manifest\.00001\.parquet cannot be read"):
+        open_archive(folder)
 
 
 def test_refuses_other_settings_naming_both(folder: Path) -> None:
