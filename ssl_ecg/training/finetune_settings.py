@@ -12,7 +12,7 @@ from ssl_ecg.tasks import WindowSettings
 from ssl_ecg.training.pretrain_settings import Precision
 
 LEAST_STEPS, LEAST_PASSES = 200, 15
-MOST_EVALUATIONS, SHARE = 15, 0.2
+MOST_EVALUATIONS, LEAST_EVALUATIONS, SHARE = 15, 5, 0.2
 
 
 class FinetuneSettings(Settings):
@@ -64,8 +64,8 @@ class FinetuneSettings(Settings):
     one_per_patient: bool = False
     """one random record of each patient an epoch, so that nobody counts more for more ECGs"""
     evaluations: Annotated[int, Gt(0)] | None = None
-    """how often validation is scored, evenly over the steps; null: 15 times, or less often, at least once at the end,
-    where there are so many validation records that this would take more than a fifth of the time"""
+    """how often validation is scored, evenly over the steps; null: 15 times, or less often, 5 times at least, where
+    there are so many validation records that this would take more than a fifth of the time"""
     precision: Precision = "auto"
     """of the arithmetic; "auto" is bf16-mixed on a GPU that has it, or without a GPU on a processor with AVX512-BF16
     or AMX, else 32-true"""
@@ -104,7 +104,8 @@ class FinetuneSettings(Settings):
         Args:
             trained: samples that all steps of the training see.
             scored: samples of the validation records. Scoring one takes a third of training on it, or less: a backward
-                pass is two forward passes.
+                pass is two forward passes. With few labels the best step is an early one: five evaluations are needed
+                to find it, whatever they cost.
         """
         affordable = SHARE / (1 - SHARE) * 3 * trained / scored
-        return self.evaluations or max(1, min(MOST_EVALUATIONS, int(affordable)))
+        return self.evaluations or max(LEAST_EVALUATIONS, min(MOST_EVALUATIONS, int(affordable)))
