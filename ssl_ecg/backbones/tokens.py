@@ -6,6 +6,7 @@ signal [B, L, T] -> patchify -> patches [B, N, V] -> embed -> tokens [B, N, D] -
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ssl_ecg.backbones import transformer
@@ -78,11 +79,11 @@ class TokenBackbone(Backbone):
         """
         self.check(signal)
         patches = transformer.patchify(signal, self.patch)
-        return patches.unflatten(2, (self.rows, -1)).transpose(1, 2).flatten(1, 2)
+        return rearrange(patches, "b p (r v) -> b (r p) v", r=self.rows)
 
     def unpatchify(self, patches: Tensor) -> Tensor:
         """Undo ``patchify``: patches [B, N, V] to a signal [B, L, T], without the samples that filled no patch."""
-        patches = patches.unflatten(1, (self.rows, -1)).transpose(1, 2).flatten(2)
+        patches = rearrange(patches, "b (r p) v -> b p (r v)", r=self.rows)
         return transformer.unpatchify(patches, self.in_leads)
 
     def embed(self, patches: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,16 +23,16 @@ def patchify(signal: Tensor, patch: int) -> Tensor:
     Raises:
         ValueError: a signal shorter than one patch.
     """
-    batch, leads, samples = signal.shape
+    samples = signal.shape[2]
     if samples < patch:
         raise ValueError(f"signal {tuple(signal.shape)}: shorter than one patch of {patch} samples")
     count = samples // patch
-    return signal[..., : count * patch].reshape(batch, leads, count, patch).transpose(1, 2).flatten(2)
+    return rearrange(signal[..., : count * patch], "b l (n p) -> b n (l p)", p=patch)
 
 
 def unpatchify(patches: Tensor, leads: int) -> Tensor:
     """Undo ``patchify``: patches [B, N, L * P] to a signal [B, L, N * P]."""
-    return patches.unflatten(2, (leads, -1)).transpose(1, 2).flatten(2)
+    return rearrange(patches, "b n (l p) -> b l (n p)", l=leads)
 
 
 def position_table(width: int, tokens: int) -> nn.Parameter:

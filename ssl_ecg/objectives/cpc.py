@@ -28,26 +28,26 @@ class CPC(nn.Module):
     Args:
         backbone: a network with ``latents`` and a causal ``summarise``, such as ``cpc``.
         sampling_rate: Hz; not used.
-        steps: how many steps ahead are predicted, K.
+        ahead: how many steps ahead are predicted, K.
         negatives: wrong answers beside each right one.
 
     Raises:
         ValueError: another backbone, or an option below 1.
     """
 
-    def __init__(self, backbone: Any, sampling_rate: float, steps: int = 12, negatives: int = 128) -> None:
+    def __init__(self, backbone: Any, sampling_rate: float, ahead: int = 12, negatives: int = 128) -> None:
         super().__init__()
         if not (hasattr(backbone, "latents") and hasattr(backbone, "summarise")):
             raise ValueError(
                 f"backbone={type(backbone).__name__}: cpc predicts latents from a causal context of them, and this "
                 "network has none; choose backbone=cpc, or give yours the methods latents and summarise"
             )
-        for name, value in (("steps", steps), ("negatives", negatives)):
+        for name, value in (("ahead", ahead), ("negatives", negatives)):
             if value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1")
         self.backbone = backbone
-        self.steps, self.negatives = steps, negatives
-        self.predict = nn.Linear(backbone.step_width, steps * backbone.step_width, bias=False)  # all W_k
+        self.ahead, self.negatives = ahead, negatives
+        self.predict = nn.Linear(backbone.step_width, ahead * backbone.step_width, bias=False)  # all W_k
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the loss of a batch: ``signal`` [B, L, T] and, where not all was recorded, ``recorded``, ``leads``.
@@ -62,7 +62,7 @@ class CPC(nn.Module):
         present = self.backbone.present(signal.shape[2], latents.shape[1], batch.get("recorded"), batch.get("leads"))
         count = torch.full(signal.shape[:1], latents.shape[1], device=signal.device)
         wrong = draw_negatives(count if present is None else present.sum(1), latents.shape[1], self.negatives)
-        predicted = self.predict(context).unflatten(2, (self.steps, -1))  # [B, N, K, E]
+        predicted = self.predict(context).unflatten(2, (self.ahead, -1))  # [B, N, K, E]
         with torch.autocast(signal.device.type, enabled=False):
             loss, accuracy = predictive_loss(predicted.float(), latents.float(), wrong, present)
         return {"loss": loss, "accuracy": accuracy, "features": self.backbone.pool(context, present).detach()}

@@ -14,7 +14,7 @@ from ssl_ecg.objectives.cpc import draw_negatives, predictive_loss
 def small(seed: int = 0, context: str = "gru", **options: int) -> nn.Module:
     torch.manual_seed(seed)
     backbone = create_backbone("cpc", in_leads=3, width=8, window=10, context=context)
-    return create_objective("cpc", backbone, 100.0, **{"steps": 3, "negatives": 5, **options})
+    return create_objective("cpc", backbone, 100.0, **{"ahead": 3, "negatives": 5, **options})
 
 
 def batch(size: int = 4, seed: int = 0) -> dict[str, Tensor]:
@@ -163,7 +163,7 @@ def test_it_learns_to_recognise_what_comes_next() -> None:
 def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"backbone=XResNet1d: cpc predicts latents.*choose backbone=cpc"):
         create_objective("cpc", create_backbone("xresnet1d10", width=4), 100.0)
-    for name in ("steps", "negatives"):
+    for name in ("ahead", "negatives"):
         with pytest.raises(ValueError, match=f"{name}=0"):
             small(**{name: 0})
     with pytest.raises(ValueError, match=r"context='lstm'.*gru"):
