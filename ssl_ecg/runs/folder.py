@@ -53,6 +53,9 @@ def lock(folder: str | Path, name: str = "out", wait: bool = False) -> Iterator[
     held = FileLock(path, timeout=-1 if wait else 0)
     try:
         held.acquire()
+        while not path.exists():  # whoever had it removed it after we had opened it: what we hold is no longer there
+            held.release()
+            held.acquire()
     except Timeout:
         raise FolderInUseError(
             f"{name}={str(folder)!r}: another process is working in this folder{_holder(path)}; "

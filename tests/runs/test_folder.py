@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ssl_ecg.runs import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 
@@ -182,3 +183,23 @@ def test_an_error_that_knows_no_path_gets_that_of_the_folder(tmp_path: Path) -> 
     with pytest.raises(FileNotFoundError) as missing, lock(tmp_path / "run"):
         (tmp_path / "none").read_bytes()
     assert missing.value.filename == str(tmp_path / "none")
+
+
+def test_a_lock_that_its_last_holder_removed_meanwhile_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquire, taken = FileLock.acquire, []
+
+    def too_late(self: FileLock, *given: object, **named: object) -> object:
+        held = acquire(self, *given, **named)  # type: ignore[arg-type]
+        taken.append(self)
+        if len(taken) == 1:
+            (tmp_path / ".lock").unlink()  # as a process does that ends between our opening and our locking it
+        return held
+
+    monkeypatch.setattr(FileLock, "acquire", too_late)
+    with lock(tmp_path):
+        assert len(taken) == 2
+        assert (tmp_path / ".lock").is_file()
+        with pytest.raises(FolderInUseError), lock(tmp_path):
+            raise AssertionError("two hold it")
