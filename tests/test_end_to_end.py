@@ -35,7 +35,7 @@ FINETUNING = (*(f"training.{step}" for step in STEPS), "training.learning_rate=0
 COMPARING = (
     *(f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS),
     *("pretrained_candidates=[{}]", "scratch_candidates=[{}]"),
-    *("fractions=[0.5,1]", "seeds=[0,1]", "replicates=50", CLASSES, *SPLIT),
+    *("fractions=[0.5,1]", "seeds=[0,1]", "probe_draws=2", "replicates=50", CLASSES, *SPLIT),
 )
 
 

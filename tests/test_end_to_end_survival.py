@@ -179,7 +179,7 @@ def test_comparison_ends_in_a_report_of_survival_metrics(
     settings = (
         *(f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS),
         *("pretrained_candidates=[{}]", "scratch_candidates=[{}]"),
-        *("fractions=[1]", "seeds=[0]", "replicates=50"),
+        *("fractions=[1]", "seeds=[0]", "probe_draws=1", "replicates=50"),
     )
     table = pd.read_csv(paths[2])  # the midpoint of the first interval of 146 days is day 73
     silent = ((table["prevalent"] == 1) | ((table["event"] == 0) & (table["time_days"] < 73))).sum()
