@@ -87,8 +87,8 @@ _FINDER = _Finder()
 
 
 def put_in_place() -> None:
-    """Have all ``LIBRARIES`` replaced from here on, unless this process began anew for want of them."""
-    if _ASIDE not in os.environ:
+    """Have all ``LIBRARIES`` replaced from here on, unless this process began anew for want of them, or uses them."""
+    if _ASIDE not in os.environ and LIBRARIES.isdisjoint(sys.modules):
         sys.meta_path.insert(0, _FINDER)
 
 

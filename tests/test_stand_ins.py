@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from ssl_ecg import cli
+from ssl_ecg import _stand_ins, cli
 from ssl_ecg.backbones import list_backbones
 from ssl_ecg.objectives import list_objectives
 from ssl_ecg.tasks import list_tasks
@@ -20,7 +21,7 @@ _TELL = """
 import sys
 from ssl_ecg import _stand_ins
 _stand_ins.put_in_place()
-from ssl_ecg import cli
+from ssl_ecg import _stand_ins, cli
 for line in sys.stdin.read().splitlines():
     assert cli.main(line.split()) == 0, line
 assert not {name for name in _stand_ins.LIBRARIES if hasattr(sys.modules.get(name), "__file__")}
@@ -55,3 +56,10 @@ def test_what_stand_ins_cannot_tell_is_told_without_them(tmp_path: Path) -> None
     )
     ended = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True)
     assert ended.stdout.splitlines()[0] == "whole", ended.stderr
+
+
+def test_a_process_that_computes_gets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["ssl-ecg", "--help"])
+    assert cli.main() == 0
+    assert not _stand_ins.in_place()
+    assert torch.zeros(1).sum() == 0
