@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ OTHER = 1000
 logger = logging.getLogger(__name__)
 
 
+@lru_cache(maxsize=1)
+def _simulated_hearts() -> Encoder:
+    """Load the encoder that ships once, for all runs that start from it; they train copies."""
+    return load_encoder("synthetic")
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Everything that the runs of one round need, checked once.
@@ -126,7 +133,7 @@ class Experiment:
     def start(self, arm: str, seed: int) -> tuple[str, Encoder]:
         """Return what an arm starts from, with its name."""
         if arm in SYNTHETIC:
-            return "synthetic", load_encoder("synthetic")
+            return "synthetic", _simulated_hearts()
         if self.external is not None and self.external.encoder is not None and arm == self.external.arm:
             return "external", self.external.encoder
         encoders = self.round.encoders
@@ -199,7 +206,7 @@ def _fitting(settings: CompareSettings, archive: Archive) -> CompareSettings:
     if not SYNTHETIC & set(settings.arms):
         return settings
     try:
-        load_encoder("synthetic").check(archive.settings)
+        _simulated_hearts().check(archive.settings)
     except ValueError as error:
         left = tuple(arm for arm in settings.arms if arm not in SYNTHETIC)
         logger.warning("%s left out: %s", ", ".join(sorted(SYNTHETIC & set(settings.arms))), error)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from ssl_ecg.evaluation.recalibration import label_shift, prior_shift, shifted
 from ssl_ecg.labels.tables import LabelTable
@@ -62,7 +61,7 @@ def recalibrate(
         if alike := [name for name, moved in zip(names, shift) if not moved]:
             logger.warning("recalibrate=prior: left as they were, their scores do not tell: %s", ", ".join(alike))
         after = before
-        here = expit(logit(np.clip(trained, 1e-6, 1 - 1e-6)) + shift)
+        here = shifted(trained, shift)
     else:
         shift = label_shift(scores, targets)
         known = (targets == 1).any(axis=0) & (targets == 0).any(axis=0)
