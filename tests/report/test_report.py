@@ -122,7 +122,7 @@ def test_missing_intervals_are_dashes_with_a_reason(folder):
 
 def test_simulated_outcomes_are_declared_before_the_answer(folder):
     say(folder, command="ssl-ecg compare")
-    assert "simulated" not in write_report(folder).read_text()
+    assert "simulated" not in write_report(folder).read_text(), "neither outcomes nor hearts are"
     say(folder, command="ssl-ecg compare", simulated=True)
     text = Page(write_report(folder).read_text()).text
     assert text.index("The outcomes are simulated: these numbers say nothing of patients") < text.index(
