@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
+from ssl_ecg.tasks.typicality import Typicality
 
 EVALUATION_BATCH = 256
 
@@ -48,6 +49,11 @@ def model_features(model: Classifier, archive: Archive, rows: Rows) -> Targets:
         return model.features(*model.encoder.prepare(*signals))
 
     return _in_batches(model, features, archive, rows, EVALUATION_BATCH)
+
+
+def fit_typicality(model: Classifier, archive: Archive, train: Rows, validation: Rows) -> None:
+    """Have a classifier know which records are unlike those it learned from, by archive rows [m] and [n]."""
+    model.typicality = Typicality.fit(*(model_features(model, archive, rows) for rows in (train, validation)))
 
 
 @torch.inference_mode()
