@@ -42,10 +42,10 @@ def sets(archive: Archive) -> dict[str, NDArray[np.int64]]:
     source, names = archive.manifest["source"].astype(str), archive.manifest["record_id"]
     return {
         "PTB-XL, test patients": archive.rows(ptbxl.loc[ptbxl["fold"] == 9, "record_id"]),
-        "CPSC 2018": np.flatnonzero(source == "cpsc2018"),
-        "LUDB": np.flatnonzero(source == "ludb"),
-        "CinC 2011, acceptable": np.flatnonzero(names.map(quality) == 1),
-        "CinC 2011, unacceptable": np.flatnonzero(names.map(quality) == 0),
+        "CPSC 2018": np.flatnonzero(source.str.endswith("cpsc2018")),
+        "LUDB": np.flatnonzero(source.str.endswith("ludb")),
+        "CinC 2011, acceptable": np.flatnonzero(names.astype(object).map(quality) == 1),
+        "CinC 2011, unacceptable": np.flatnonzero(names.astype(object).map(quality) == 0),
     }
 
 
