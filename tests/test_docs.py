@@ -23,15 +23,15 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+import ssl_ecg
 from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.cli import main
 from ssl_ecg.verbs import VERBS, Verb
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    path for pattern in ("*.md", "docs/**/*.md", "*/README.md", "tests/*/README.md") for path in ROOT.glob(pattern)
-]
-NAMES = [str(page.relative_to(ROOT)) for page in sorted(PAGES)]
+PATTERNS = ("*.md", "docs/**/*.md", "*/README.md", "tests/*/README.md")
+PAGES = {str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern)}
+NAMES = sorted(page for page in PAGES if not page.startswith((".", "build")))
 PROGRAMS = ("ssl-ecg", "python", "pip", "make")
 COMMAND = re.compile(rf"^(for |(\w+=\S* )*({'|'.join(PROGRAMS)}) )", re.MULTILINE)
 PLACEHOLDER = re.compile(r"([\w.]+=)?(NAME|\.\.\.)")
@@ -39,7 +39,7 @@ PLACEHOLDER = re.compile(r"([\w.]+=)?(NAME|\.\.\.)")
 STAND_INS = "\n".join(f"{name}() {{ printf '%s\\0' {name} \"$@\"; printf '\\n\\0'; }}" for name in PROGRAMS)
 
 
-class Reached(Exception):  # noqa: N818
+class Reached(Exception):
     """A verb would begin its work."""
 
 
@@ -111,8 +111,9 @@ def check_python(arguments: list[str]) -> None:
 def check_pip(arguments: list[str]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert arguments[0] == "install"
-    name, extra = re.fullmatch(r"(\.|ssl_ecg)(?:\[(\w+)\])?", arguments[1]).groups()
-    assert extra is None or extra in extras
+    found = re.fullmatch(r"(\.|ssl_ecg)(?:\[(\w+)\])?", arguments[1])
+    assert found
+    assert found[2] is None or found[2] in extras
 
 
 def check_make(arguments: list[str]) -> None:
@@ -138,7 +139,7 @@ def test_every_command_can_be_given(page: str) -> None:
 @pytest.mark.parametrize("page", NAMES)
 def test_python_is_marked_and_names_what_is_there(page: str) -> None:
     for language, text in blocks(page):
-        assert language in ("", "sh", "python", "yaml", "toml", "bibtex"), f"{page}: {language}"
+        assert language in ("", "sh", "python", "yaml", "csv"), f"{page}: {language}"
         if language == "python":
             check_names(ast.parse(text, page))
         else:
@@ -202,3 +203,48 @@ def test_a_wrong_command_is_found() -> None:
         check_verb(["pretrain", "...", "epocs=3"], whole=False)
     with pytest.raises(pytest.fail.Exception):  # main complains, and the verb is not reached
         check_verb(["pretrain", "archive", "encoder", "epocs=3"])
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Yield the texts that code writes, with … for what it puts into them."""
+    if isinstance(tree, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in tree.values)
+    elif isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        yield tree.value
+    for child in ast.iter_child_nodes(tree):
+        yield from texts(child)
+
+
+def quoted() -> list[str]:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    first = re.findall(r"^\| (`.+?`(?:, `.+?`)*) \|", page, re.MULTILINE)
+    return [message for cell in first for message in re.findall(r"`(.+?)`(?:, |$)", cell)]
+
+
+def test_messages_of_the_error_index_are_those_of_the_code() -> None:
+    code = {text for path in ROOT.glob("ssl_ecg/**/*.py") for text in texts(ast.parse(path.read_text("utf-8")))}
+    messages = quoted()
+    assert len(messages) > 60
+
+    def written(message: str) -> bool:
+        parts = message.split("…")
+        longest, form = max(parts, key=len), ".*".join(map(re.escape, parts))
+        return any(longest in text and re.search(form, text, re.DOTALL) for text in code)
+
+    assert [message for message in messages if not written(message)] == []
+    assert not written("no archive in …: there is no archive.jsn")
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    listed = re.findall(r"^::: ssl_ecg\.(\S+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    for name in listed:
+        room, _, member = name.rpartition(".")
+        assert _member(f"ssl_ecg.{room}", member), name
+    ends = {name.rpartition(".")[2] for name in listed}
+    public = [*ssl_ecg._EXPORTS, *(VERBS[name].__name__ for name in VERBS.names())]
+    assert sorted(set(public) - ends) == []
+
+
+def test_every_page_stands_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert sorted(set(NAMES) - set(re.findall(r"[\w/]+\.md", menu))) == []
