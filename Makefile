@@ -75,6 +75,7 @@ docs: venv
 	@rm -rf build/pages build/site && mkdir -p build/pages
 	@ln -s $(foreach page,$(PAGES),$(CURDIR)/$(page)) build/pages/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	test -d build/site/assets/stylesheets
 	! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^>]*' build/site --include='*.html'
 
 clean:
