@@ -22,7 +22,14 @@ from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked, patient_hash, site
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, count_incomplete, normalised
+from ssl_ecg.training.batches import (
+    ArchiveBatches,
+    EpochBatches,
+    batch_loader,
+    count_incomplete,
+    in_millivolts,
+    normalised,
+)
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.checkpoints import EpochCheckpoint, read_state
 from ssl_ecg.training.engine import (
@@ -99,7 +106,8 @@ class PretrainModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log how far the features are from collapse."""
-        features = torch.cat(self._features)
+        # Of all processes together: the rank of a share of the records is at most their number.
+        features = self.all_gather(torch.cat(self._features)).flatten(0, -2)
         self._features.clear()
         self.log("feature_deviation", feature_deviation(features), sync_dist=True)
         self.log("effective_rank", effective_rank(features), sync_dist=True)
@@ -273,7 +281,7 @@ def pretrain(
             from ssl_ecg.explain.style import save_figure
 
             batch = data.validation_data[np.arange(min(RECORDS, len(validation_rows)))]
-            batch = first_samples(normalised(batch, archive.settings.normalise), crop)
+            batch = first_samples(normalised(in_millivolts(batch), archive.settings.normalise), crop)
             batch = {name: values.to(module.device) for name, values in batch.items()}
             save_figure(draw_reconstruction(masked, batch, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
@@ -310,8 +318,8 @@ class PretrainData(pl.LightningDataModule):
         return batch_loader(data, batches, self.settings.workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Normalise whole records, on the device."""
-        return normalised(batch, self.train_data.archive.settings.normalise)
+        """Convert and normalise whole records, on the device."""
+        return normalised(in_millivolts(batch), self.train_data.archive.settings.normalise)
 
     def train_dataloader(self) -> Any:
         """Return shuffled batches, another order every epoch."""

@@ -145,13 +145,13 @@ def test_held_out_patients_are_never_read(
     tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[int] = set()
-    original = Archive.read
+    original = Archive.stored
 
     def spy(self: Archive, rows: Any) -> np.ndarray:
         read.update(np.atleast_1d(rows).tolist())
         return original(self, rows)
 
-    monkeypatch.setattr(Archive, "read", spy)
+    monkeypatch.setattr(Archive, "stored", spy)
     # Patients with several records, of which only one is named.
     several = np.flatnonzero(np.bincount(tiny_archive.patient) > 1)[:5]
     holdout = np.array([np.flatnonzero(tiny_archive.patient == patient)[-1] for patient in several])
@@ -335,28 +335,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     else:  # what was good before is kept
         assert left == {"not_finite.csv", "run.json", "checkpoints", "pretraining.csv"}
         assert read_state(Run(tmp_path / "out").last)["epoch"] == broken_epoch - 1
-
-
-def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:
-    settings = tiny_pretraining.replace(devices=2, epochs=2, resume="no")
-    script = tmp_path / "two.py"
-    script.write_text(
-        "from ssl_ecg.archive import open_archive\n"
-        "from ssl_ecg.training import PretrainSettings, pretrain\n"
-        f"settings = PretrainSettings(**{settings.to_dict()})\n"
-        f"archive, out = open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / 'out')!r}\n"
-        "encoder = pretrain(archive, out, settings, progress=False)\n"
-        "print('epochs run:', encoder.origin['epochs_run'])\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epochs run: 2") == 2  # both came to the end
-    table = pd.read_csv(tmp_path / "out" / "pretraining.csv")
-    alone = load_encoder(tmp_path / "out").origin
-    assert table["epoch"].tolist() == [0, 1]
-    assert np.isfinite(table.to_numpy()).all()
-    assert table["step"].tolist() == [n * (alone["training_records"] // 16) for n in (1, 2)]
 
 
 @pytest.mark.parametrize(
