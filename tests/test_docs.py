@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATTERNS = ("*.md", "docs/**/*.md", "*/README.md", "tests/*/README.md")
 PAGES = {str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern)}
 NAMES = sorted(page for page in PAGES if not page.startswith((".", "build")))
-PROGRAMS = ("ssl-ecg", "python", "pip", "make")
+PROGRAMS = ("ssl-ecg", "python", "pip", "make", "torchrun", "srun")
 COMMAND = re.compile(rf"^(for |(\w+=\S* )*({'|'.join(PROGRAMS)}) )", re.MULTILINE)
 PLACEHOLDER = re.compile(r"([\w.]+=)?(NAME|\.\.\.)")
 # Programs that say what they were given, and nothing else.
@@ -121,7 +121,19 @@ def check_make(arguments: list[str]) -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), target
 
 
-CHECKS = {"ssl-ecg": check_verb, "python": check_python, "pip": check_pip, "make": check_make}
+def check_launched(arguments: list[str]) -> None:
+    (begin,) = (place for place, word in enumerate(arguments) if word in ("ssl-ecg", "ssl_ecg"))
+    check_verb(arguments[begin + 1 :])
+
+
+CHECKS = {
+    "ssl-ecg": check_verb,
+    "python": check_python,
+    "pip": check_pip,
+    "make": check_make,
+    "torchrun": check_launched,
+    "srun": check_launched,
+}
 
 
 @pytest.mark.parametrize("page", NAMES)
