@@ -41,6 +41,22 @@ def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: 
     return _in_batches(model, model.scores, archive, rows, batch_size)
 
 
+def teacher_says(model: Classifier, archive: Archive, rows: Rows) -> tuple[Targets, Targets]:
+    """Return a classifier's logits [n, outputs] of whole archive rows [n], and its features [n, D] before the head.
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    model.encoder.check(archive.settings)
+
+    def both(*signals: Tensor) -> Tensor:
+        features = model.features(*model.encoder.prepare(*signals))
+        return torch.cat([model.head(features), features], 1)
+
+    said = _in_batches(model, both, archive, rows, EVALUATION_BATCH)
+    return said[:, : -model.encoder.width], said[:, -model.encoder.width :]
+
+
 @torch.inference_mode()
 def _in_batches(
     module: nn.Module, function: Callable[..., Tensor], archive: Archive, rows: Rows, batch_size: int

@@ -14,7 +14,7 @@ from annotated_types import Ge
 from ssl_ecg.labels.splits import lacking, last_of_each_patient
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
 from ssl_ecg.settings import Settings
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.verb import console, verb
@@ -81,10 +81,10 @@ def evaluate(
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
     records, seen_patients = settings.records, settings.seen_patients
-    classifier, archive, out = load_model(model), opened(archive), Path(out)
+    classifier, out = load_model(model), Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
-    classifier.encoder.check(archive.settings)
+    archive = opened_for(classifier.encoder, archive)
     task = classifier.task
     table, _ = read_task(task.name, labels, archive, task.classes, task.options)
     count_incomplete(archive, table.rows)
