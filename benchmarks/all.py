@@ -84,9 +84,10 @@ def ingesting(folder: Path, archive: Archive) -> Iterator[Row]:
 
 def loading(archive: Archive) -> Iterator[Row]:
     """Time what happens to a batch before it is trained on."""
-    batches = iter(np.random.default_rng(0).integers(len(archive), size=(64, 256)))
+    batches = iter(np.random.default_rng(0).integers(len(archive), size=(96, 256)))
     read = archive.read(next(batches))
     parts = [torch.from_numpy(part) for part in read]
+    yield row("data", "read a random batch, as stored", 256 / core_seconds(lambda: archive.stored(next(batches)), 32))
     yield row("data", "read a random batch, in millivolts", 256 / core_seconds(lambda: archive.read(next(batches)), 32))
     scaled = core_seconds(lambda: normalise(*parts, archive.settings.normalise), 8)
     yield row("data", "normalise a batch, on the device", 256 / scaled)
@@ -100,7 +101,7 @@ def pretraining(archive: Archive, batch: int, rounds: int, objectives: list[str]
     parts = [torch.from_numpy(part) for part in archive.read(rows)]
     signal, patient = normalise(*parts, archive.settings.normalise), torch.from_numpy(archive.patient[rows])
     # What a step waits for where nobody reads ahead.
-    waiting = core_seconds(lambda: archive.read(rows), 9)
+    waiting = core_seconds(lambda: archive.stored(rows), 9)
     for name in objectives:
         settings = PretrainSettings(objective=name)
         seconds = in_turn({p: Step(settings, signal, patient, p) for p in ("float32", "bf16")}, rounds)

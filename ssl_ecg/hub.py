@@ -21,7 +21,7 @@ from ssl_ecg.backbones import Encoder, load_encoder, strip_patients
 from ssl_ecg.tasks import Classifier, load_model
 
 ENCODER = ("config.json", "model.safetensors", "README.md")
-MODEL = ("head.safetensors", "task.json")
+MODEL = ("head.safetensors", "task.json", "typicality.safetensors")
 
 
 def from_pretrained(name: str, revision: str | None = None, backbone: nn.Module | None = None) -> Encoder | Classifier:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from ssl_ecg.backbones import load_encoder
 from ssl_ecg.cli import main
 from ssl_ecg.runs import Run
 
@@ -27,22 +27,29 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An encoder that nothing hindered."""
-    out = tmp_path_factory.mktemp("straight")
-    assert main(command(archive, out)) == 0
-    return out
+def straight(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An encoder and a model that nothing hindered."""
+    folders = {verb: tmp_path_factory.mktemp(verb) for verb in ("pretrain", "finetune")}
+    for verb, out in folders.items():
+        assert main(command(verb, archive, out, folders)) == 0
+    return folders
 
 
-def command(archive: Path, out: Path) -> list[str]:
-    options = ["backbone=xresnet1d10", "backbone.width=4", "batch_size=16", "precision=32-true"]
-    return ["pretrain", str(archive), str(out), *options, "epochs=40", "patience=100"]
+def command(verb: str, archive: Path, out: Path, straight: dict[str, Path]) -> list[str]:
+    if verb == "pretrain":
+        options = ["backbone=xresnet1d10", "backbone.width=4", "batch_size=16", "precision=32-true"]
+        return [verb, str(archive), str(out), *options, "epochs=40", "patience=100"]
+    options = ["batch_size=8", "precision=32-true", "steps=300", "evaluations=30"]
+    labels = archive / "labels" / "conditions.csv"
+    paths = [str(straight["pretrain"]), str(archive), str(labels), str(out)]
+    return [verb, *paths, "seen_patients=test", *(f"training.{option}" for option in options)]
 
 
-def stopped(archive: Path, out: Path, number: signal.Signals, environment: dict[str, str]) -> int:
-    """Send a signal to a pretraining when it has a checkpoint, and return its exit code."""
+def stopped(arguments: list[str], number: signal.Signals, environment: dict[str, str]) -> int:
+    """Send a signal to a training when it has a checkpoint, and return its exit code."""
+    verb, out = arguments[0], Path(arguments[4] if arguments[0] == "finetune" else arguments[2])
     process = subprocess.Popen(
-        [sys.executable, "-m", "ssl_ecg", *command(archive, out)],
+        [sys.executable, "-m", "ssl_ecg", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,28 +59,29 @@ def stopped(archive: Path, out: Path, number: signal.Signals, environment: dict[
         time.sleep(0.05)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert errors.rstrip().endswith("ssl-ecg pretrain: stopped; the same command goes on from what is written"), errors
+    assert errors.rstrip().endswith(f"ssl-ecg {verb}: stopped; the same command goes on from what is written"), errors
     assert "Traceback" not in errors
     return process.returncode
 
 
 def assert_same(one: Path, two: Path) -> None:
-    weights = load_encoder(two).state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in load_encoder(one).state_dict().items())
+    weights = load_file(two / "model.safetensors")
+    assert all(torch.equal(value, weights[name]) for name, value in load_file(one / "model.safetensors").items())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_pretraining_that_is_told_to_stop_goes_on_later(
-    number: signal.Signals, archive: Path, straight: Path, tmp_path: Path
+    number: signal.Signals, archive: Path, straight: dict[str, Path], tmp_path: Path
 ) -> None:
-    code = stopped(archive, tmp_path / "out", number, {})
-    assert code == 128 + number
-    assert main(command(archive, tmp_path / "out")) == 0
-    assert_same(tmp_path / "out", straight)
+    arguments = command("pretrain", archive, tmp_path / "out", straight)
+    assert stopped(arguments, number, {}) == 128 + number
+    assert main(arguments) == 0
+    assert_same(tmp_path / "out", straight["pretrain"])
 
 
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
 def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
-    archive: Path, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verb: str, archive: Path, straight: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "pretrain"}
     job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
@@ -87,12 +95,12 @@ def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
     out.mkdir()
     # A checkpoint as Lightning leaves it when a job is queued again, in a folder that somebody sent.
     torch.save({"state_dict": {}}, out / "hpc_ckpt_1.ckpt")
-    code = stopped(archive, out, signal.SIGUSR1, job)
-    assert code == 128 + signal.SIGTERM
+    arguments = command(verb, archive, out, straight)
+    assert stopped(arguments, signal.SIGUSR1, job) == 128 + signal.SIGTERM
     assert (tmp_path / "called").read_text(encoding="utf-8") == "requeue 4711\n"
     assert Run(out).begun
     for name, value in job.items():
         monkeypatch.setenv(name, value)
-    assert main(command(archive, out)) == 0
-    assert_same(out, straight)
+    assert main(arguments) == 0
+    assert_same(out, straight[verb])
     assert [path.name for path in (*archive.iterdir(), *out.iterdir()) if "hpc" in path.name] == ["hpc_ckpt_1.ckpt"]

@@ -96,6 +96,14 @@ class Archive:
         Raises:
             IndexError: If a row is out of range.
         """
+        stored = self.stored(rows)
+        return stored._replace(signal=stored.signal.astype(np.float32) * np.float32(self.microvolts_per_bit / 1000))
+
+    def stored(self, rows: ArrayLike) -> Signals:
+        """Read records as :meth:`read` does, their signal int16 [B, L, T] in steps of ``microvolts_per_bit``.
+
+        Half the bytes of millivolts, for what is converted on the device.
+        """
         rows = np.atleast_1d(np.asarray(rows, dtype=np.int64))
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows must lie in 0..{len(self) - 1}, got {rows.min()}..{rows.max()}")
@@ -104,8 +112,7 @@ class Archive:
         for number in np.unique(part):
             here = part == number
             integers[here] = self._map(int(number))[self._row[rows[here]]][:, self.places]
-        millivolts = integers.astype(np.float32) * np.float32(self.microvolts_per_bit / 1000)
-        return Signals(millivolts, self.recorded[rows], self.recorded_leads[rows])
+        return Signals(integers, self.recorded[rows], self.recorded_leads[rows])
 
     def _map(self, number: int) -> NDArray[np.int16]:
         if number not in self._maps:

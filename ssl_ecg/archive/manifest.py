@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 from ssl_ecg.archive.head import ArchiveError
 from ssl_ecg.runs import sha256
+
+REPEATED = ("source", "sex", "leads", "findings")
+"""columns of text in which few values stand in many rows: they are read as categories, a byte or four a row"""
 
 
 def manifest_name(number: int) -> str:
@@ -34,10 +39,33 @@ def read_manifest(folder: Path, info: Mapping[str, Any]) -> pd.DataFrame:
         path = folder / manifest_name(number)
         check_sum(path, expected)
         try:
-            tables.append(pd.read_parquet(path))
+            tables.append(_read(path))
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise ArchiveError(f"{path} is damaged: {error}") from error
-    return tables[0] if len(tables) == 1 else joined(tables)
+    if len(tables) == 1:
+        return tables[0]
+    for name in REPEATED:
+        if all(name in table and table[name].dtype == "category" for table in tables):
+            values = pd.concat([table[name].cat.categories.to_series() for table in tables]).unique()
+            for table in tables:
+                table[name] = table[name].cat.set_categories(values)
+    return joined(tables)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    # A column at a time: what decoding needs beside a whole table would be the peak of all that opening takes.
+    columns = {}
+    text = [each.name for each in parquet.read_schema(path) if str(each.type).endswith("string")]
+    with parquet.ParquetFile(path, read_dictionary=[name for name in REPEATED if name in text]) as file:
+        for name in file.schema_arrow.names:
+            if name in columns:
+                raise ArchiveError(f"{path} is damaged: a column stands there twice")
+            # Of a name with a dot Arrow also reads what it takes for its parent.
+            column = file.read(columns=[name], use_threads=False).select([name])
+            columns[name] = column.to_pandas(self_destruct=True, split_blocks=True)[name]
+            del column
+            pyarrow.default_memory_pool().release_unused()
+    return pd.DataFrame(columns, copy=False)
 
 
 def check_sum(path: Path, expected: str) -> None:

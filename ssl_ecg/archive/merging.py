@@ -9,7 +9,7 @@ import pandas as pd
 
 from ssl_ecg.archive.archive import Archive, open_archive
 from ssl_ecg.archive.head import SAMPLE, ArchiveError, part_name
-from ssl_ecg.archive.manifest import manifest_sums
+from ssl_ecg.archive.manifest import REPEATED, manifest_sums
 from ssl_ecg.archive.record_ids import table_at_home
 from ssl_ecg.archive.writer import ArchiveWriter
 from ssl_ecg.runs import differences, locked, unescaped, write_atomically, write_csv
@@ -86,6 +86,8 @@ def _take(writer: ArchiveWriter, archive: Archive, number: int, with_rejected: b
         else:
             kept.append(row)
     table = rows.iloc[kept].drop(columns=["part", "row", "content"]).reset_index(drop=True)
+    # The categories of two archives differ.
+    table = table.astype({name: table[name].cat.categories.dtype for name in REPEATED})
     writer.write_part(np.ascontiguousarray(signals[kept]), table, rejected)
 
 

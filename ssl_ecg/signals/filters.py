@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy  # which imports scipy.signal, a second and 66 MB, only where it is used
 from numpy.typing import NDArray
-from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -19,13 +19,13 @@ Array = NDArray[np.floating]
 def _sections(
     order: int, band: tuple[float, float], kind: Literal["bandpass", "bandstop"], sampling_rate: float
 ) -> Array:
-    return butter(order, band, kind, fs=sampling_rate, output="sos")
+    return scipy.signal.butter(order, band, kind, fs=sampling_rate, output="sos")
 
 
 def _zero_phase(signal: Array, sections: Array, sampling_rate: float) -> Array:
     # A second of odd reflection at both ends keeps the transient of the high-pass out of the signal.
     padding = min(signal.shape[-1] - 1, round(sampling_rate))
-    return sosfiltfilt(sections, signal, axis=-1, padlen=padding)
+    return scipy.signal.sosfiltfilt(sections, signal, axis=-1, padlen=padding)
 
 
 def bandpass(signal: Array, sampling_rate: float, band: tuple[float, float] = (0.5, 40.0), order: int = 2) -> Array:
@@ -88,7 +88,7 @@ def resample(signal: Array, from_rate: float, to_rate: float) -> Array:
     # Rates such as 499.9 Hz stand in real headers; denominators beyond 1000 would make filters of millions of taps.
     ratio = Fraction(to_rate / from_rate).limit_denominator(1000)
     # The ends are continued by a line, not by zeros: an offset must not ring.
-    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
 
 
 def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:

@@ -177,16 +177,26 @@ class ArchiveBatches(Dataset[dict[str, Tensor]]):
         return len(self.rows)
 
     def __getitem__(self, indices: Indices) -> dict[str, Tensor]:
-        """Return ``Signals`` in millivolts, ``patient`` [B], ``row`` [B] and, where labelled, ``targets`` [B, C]."""
+        """Return ``Signals`` as they are stored, int16, for ``in_millivolts`` to convert on their device.
+
+        Beside them stand ``millivolts_per_bit``, ``patient`` [B], ``row`` [B] and, where labelled, ``targets`` [B, C].
+        """
         rows = self.rows[indices]
         batch = {
-            **{name: torch.from_numpy(part) for name, part in self.archive.read(rows)._asdict().items()},
+            **{name: torch.from_numpy(part) for name, part in self.archive.stored(rows)._asdict().items()},
+            "millivolts_per_bit": torch.tensor(self.archive.microvolts_per_bit / 1000),
             "patient": torch.from_numpy(self.archive.patient[rows]),
             "row": torch.from_numpy(rows),
         }
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[indices])
         return batch
+
+
+def in_millivolts(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a batch with its signals float32 in millivolts, converted on their device."""
+    rest = {name: values for name, values in batch.items() if name != "millivolts_per_bit"}
+    return {**rest, "signal": batch["signal"] * batch["millivolts_per_bit"]}
 
 
 def normalised(batch: dict[str, Tensor], how: str) -> dict[str, Tensor]:

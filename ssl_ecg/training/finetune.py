@@ -27,7 +27,7 @@ from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.tasks.heads import Head
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader, in_millivolts
 from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.training.finetune_settings import FinetuneSettings
@@ -114,6 +114,10 @@ class FinetuneModule(pl.LightningModule):
         """The evaluation with the best validation score, the earliest of equals."""
         metric = self.model.task.selection
         return metric.best(self.curve, key=lambda row: row[f"validation_{metric}"])
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Convert stored signals, on the device."""
+        return in_millivolts(batch)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Seed the step, and keep the batch norms' statistics where wanted."""

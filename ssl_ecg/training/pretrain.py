@@ -22,7 +22,14 @@ from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.runs import Run, goes_on, locked, patient_hash, site
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, batch_loader, count_incomplete, normalised
+from ssl_ecg.training.batches import (
+    ArchiveBatches,
+    EpochBatches,
+    batch_loader,
+    count_incomplete,
+    in_millivolts,
+    normalised,
+)
 from ssl_ecg.training.card import pretraining_card
 from ssl_ecg.training.checkpoints import EpochCheckpoint, read_state
 from ssl_ecg.training.engine import (
@@ -266,7 +273,7 @@ def pretrain(
             from ssl_ecg.explain.style import save_figure
 
             batch = data.validation_data[np.arange(min(RECORDS, len(validation_rows)))]
-            batch = first_samples(normalised(batch, archive.settings.normalise), crop)
+            batch = first_samples(normalised(in_millivolts(batch), archive.settings.normalise), crop)
             batch = {name: values.to(module.device) for name, values in batch.items()}
             save_figure(draw_reconstruction(masked, batch, encoder, settings.seed), out / "reconstruction.svg")
         save_encoder(encoder, out, pretraining_card(encoder))
@@ -303,8 +310,8 @@ class PretrainData(pl.LightningDataModule):
         return batch_loader(data, batches, self.settings.workers)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
-        """Normalise whole records, on the device."""
-        return normalised(batch, self.train_data.archive.settings.normalise)
+        """Convert and normalise whole records, on the device."""
+        return normalised(in_millivolts(batch), self.train_data.archive.settings.normalise)
 
     def train_dataloader(self) -> Any:
         """Return shuffled batches, another order every epoch."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader
+from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, OnePerPatient, batch_loader, in_millivolts
 
 
 def drawn(batches: EpochBatches, epoch: int = 0) -> list[list[int]]:
@@ -167,9 +167,11 @@ def test_batches_hold_what_the_archive_holds(tiny_archive: Archive) -> None:
     data = ArchiveBatches(tiny_archive, rows, targets)
     batches = list(batch_loader(data, EpochBatches(len(data), 2, None)))
     assert [len(batch["row"]) for batch in batches] == [2, 2, 1]
+    scale = batches[0].pop("millivolts_per_bit")
     data_read = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
     assert data_read["row"].tolist() == rows.tolist()
-    assert data_read["signal"].dtype == torch.float32
+    assert data_read["signal"].dtype == torch.int16
+    data_read = in_millivolts({**data_read, "millivolts_per_bit": scale})
     for name, part in tiny_archive.read(rows)._asdict().items():
         np.testing.assert_array_equal(data_read[name].numpy(), part)
     np.testing.assert_array_equal(data_read["patient"].numpy(), tiny_archive.patient[rows])

@@ -364,13 +364,13 @@ def test_the_test_set_cannot_be_seen(
 ) -> None:
     assert not any("test" in name for name in inspect.signature(finetune).parameters)
     read: set[int] = set()
-    original = Archive.read
+    original = Archive.stored
 
     def spy(self: Archive, rows: Any) -> np.ndarray:
         read.update(np.atleast_1d(rows).tolist())
         return original(self, rows)
 
-    monkeypatch.setattr(Archive, "read", spy)
+    monkeypatch.setattr(Archive, "stored", spy)
     run(labelled, tiny_finetuning.replace(steps=2, evaluations=1))
     assert read == {*labelled.train[0].tolist(), *labelled.validation[0].tolist()}
 

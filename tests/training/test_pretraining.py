@@ -148,13 +148,13 @@ def test_held_out_patients_are_never_read(
     tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: set[int] = set()
-    original = Archive.read
+    original = Archive.stored
 
     def spy(self: Archive, rows: Any) -> np.ndarray:
         read.update(np.atleast_1d(rows).tolist())
         return original(self, rows)
 
-    monkeypatch.setattr(Archive, "read", spy)
+    monkeypatch.setattr(Archive, "stored", spy)
     # Patients with several records, of which only one is named.
     several = np.flatnonzero(np.bincount(tiny_archive.patient) > 1)[:5]
     holdout = np.array([np.flatnonzero(tiny_archive.patient == patient)[-1] for patient in several])

@@ -17,7 +17,7 @@ from ssl_ecg.objectives import create_objective
 from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks import Classifier, WindowSettings
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
-from ssl_ecg.training.batches import ArchiveBatches, normalised
+from ssl_ecg.training.batches import ArchiveBatches, in_millivolts, normalised
 from ssl_ecg.training.finetune import FinetuneModule
 from ssl_ecg.training.pretrain import PretrainModule
 
@@ -43,7 +43,7 @@ def encoder(request: pytest.FixtureRequest, labelled: Labelled) -> Encoder:
 @pytest.fixture(scope="module")
 def incomplete(labelled: Labelled) -> dict[str, Tensor]:
     """A batch of records of mixed lengths and lead sets, which all have lead I."""
-    batch = ArchiveBatches(labelled.archive, *labelled.train)[np.arange(8)]
+    batch = in_millivolts(ArchiveBatches(labelled.archive, *labelled.train)[np.arange(8)])
     leads = torch.rand(8, 12, generator=torch.Generator().manual_seed(0)) < 0.7
     leads[:, 0] = True
     return {**batch, "recorded": torch.tensor([500, 320, 263, 500, 130, 410, 499, 250]), "leads": leads}
