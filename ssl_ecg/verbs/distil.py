@@ -116,6 +116,7 @@ def distil(
     task = model.task = task.tuned(validation[1], predict_scores(model, archive, validation[0]))
     scores = predict_scores(model, archive, test.rows)
     metrics = {**test.metrics(task, scores), **finished.best, **_compared(teacher, model, task, whole, test, scores)}
+    metrics["unlabelled_records"] = float(len(further))
     start, curve, asked = f"from {_told(teacher, settings)}", pd.DataFrame(finished.curve), settings.to_dict()
     write_model(run.folder, model, test, scores, metrics, splits, asked, start, {}, curve, "distil")
     run.clear_checkpoints()
@@ -156,12 +157,11 @@ def _student(teacher: Encoder, settings: VerbSettings) -> Encoder:
         raise ValueError(
             f"backbone={settings.backbone.name!r}: student={settings.student!r} is the teacher's network; leave out one"
         )
+    elif settings.student == "channels":
+        encoder = narrowed(teacher, settings.keep, leads)
     else:
-        channels = settings.student == "channels"
-        encoder = teacher if leads == teacher.leads and not channels else narrowed(
-            teacher, settings.keep if channels else 1.0, leads
-        )  # fmt: skip
-        encoder = encoder if channels else without_smallest(encoder, settings.keep)
+        of_leads = teacher if leads == teacher.leads else narrowed(teacher, leads=leads)
+        encoder = without_smallest(of_leads, settings.keep)
     encoder.origin["teacher"] = {
         "backbone": teacher.name,
         "leads": list(teacher.leads),
@@ -221,7 +221,8 @@ def _compared(
 def _told(teacher: Classifier, settings: VerbSettings) -> str:
     """Say in the card where the model comes from."""
     encoder = teacher.encoder
-    named = f"{encoder.name} of {len(encoder.leads)} leads, weights {weights_of(encoder, encoder.name)}"
-    start = "random weights" if settings.student == "new" else f"the {settings.student} of a teacher ({named})"
-    taught = f"taught by a teacher ({named})" if settings.soft or settings.features else "taught by labels alone"
-    return f"{start}, {taught}" if settings.student == "new" else f"{start}, {taught.partition(' (')[0]}"
+    named = f"a teacher ({encoder.name} of {len(encoder.leads)} leads, weights {weights_of(encoder, encoder.name)})"
+    taught = bool(settings.soft or settings.features)
+    if settings.student == "new":
+        return f"random weights, taught by {named if taught else 'labels alone'}"
+    return f"the largest {settings.student} of {named}, taught by {'it' if taught else 'labels alone'}"

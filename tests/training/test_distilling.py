@@ -81,6 +81,8 @@ def test_a_student_of_two_leads_is_a_model_like_any_other(
         metrics[f"{name}"] for name in ("macro_auroc_above_teacher", "macro_auroc", "teacher_macro_auroc")
     )
     assert above == pytest.approx(own - theirs, abs=0.02)  # means over draws, and of all records
+    others = pd.read_csv(archive.folder / "labels" / "conditions.csv").iloc[160:]["record_id"]
+    assert 0 < metrics["unlabelled_records"] <= len(others)
     assert metrics["parameters"] == sum(part.numel() for part in student.parameters())
     assert 0 < metrics["multiplications"] < metrics["teacher_multiplications"] / 2
 
