@@ -30,7 +30,7 @@ TRANSFORMER = {"width": 24, "depth": 2, "heads": 3, "samples": 500}
 SMALL: dict[str, dict[str, Any]] = {
     "bimodal_vit": {"width": 24, "depth": 1, "joint_depth": 1, "heads": 3, "samples": 500},
     "cpc": {"width": 8, "window": 50},  # a program holds every step of a recurrence, and takes minutes for hundreds
-    "ecg_image": {"network": "resnet10t"},
+    "ecg_image": {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8},
     "s4d": {"width": 16, "depth": 2},
     "vit1d": TRANSFORMER,
     "vit1d_lead": TRANSFORMER,
