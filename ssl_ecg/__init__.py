@@ -21,9 +21,11 @@ _EXPORTS = {
     "EcgClassifier": "estimators",
     "EncoderTransformer": "estimators",
     "SplitSettings": "labels",
+    "from_pretrained": "hub",
     "load_encoder": "backbones",
     "load_model": "tasks",
     "open_archive": "archive",
+    "push_to_hub": "hub",
     "read_records": "records",
 }
 

@@ -172,6 +172,12 @@ SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = 
     ("finetune", ("none", *DATA[1:]), ("training=image", "backbone=s4d"), {"training": "image", "backbone": "s4d"}),
     ("finetune", DATA, ("training={steps: 3}",), {"training": {"steps": 3}}),
     (
+        "distil",
+        DATA,
+        ("leads=[I,avl]", "backbone.kernel=7", "training.steps=3", "student=new"),
+        {"leads": ("I", "aVL"), "backbone": {"kernel": 7}, "training": {"steps": 3}},
+    ),
+    (
         "compare",
         DATA,
         ("fractions=[0.5,1]", "seeds=[7]", "scratch.steps=9", "pretrained_finetune.steps=9", "classes=[a]"),

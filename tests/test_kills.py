@@ -64,6 +64,10 @@ LINES = {
         ),
         *(*NETWORK[:2], *(f"training.{step}" for step in STEPS)),
     ),
+    "distil": (
+        *("distil", "{desk}/model", "{desk}/archive", "{desk}/labels.csv", "{out}", "leads=[I,II]"),
+        *("backbone.width=2", *(f"training.{step}" for step in STEPS)),
+    ),
     "compare": (
         *("compare", "{desk}/encoder", "{desk}/archive", "{desk}/labels.csv", "{out}", "classes=[sinus_rhythm]"),
         *("split.test=0.3", "fractions=[1]", "seeds=[0]", "replicates=20"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Archive:
         parts: The signal files.
         manifest: One row per record, in the order of the archive.
         info: ``archive.json`` as it was read.
+        places: Where the leads stand among those stored.
         recorded: int64 [records], samples of each record that were recorded, from the first on.
         recorded_leads: bool [records, L], leads of each record that were recorded.
     """
@@ -54,9 +55,11 @@ class Archive:
     parts: tuple[Part, ...]
     manifest: pd.DataFrame
     info: dict[str, Any] = field(repr=False)
+    places: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self._maps: dict[int, NDArray[np.int16]] = {}
+        self.places = self.places or tuple(range(len(self.leads)))
         self._part = self.manifest["part"].to_numpy(np.int64)
         self._row = self.manifest["row"].to_numpy(np.int64)
         self.recorded = self.manifest["recorded"].to_numpy(np.int64)
@@ -108,14 +111,22 @@ class Archive:
         part = self._part[rows]
         for number in np.unique(part):
             here = part == number
-            integers[here] = self._map(int(number))[self._row[rows[here]]]
+            integers[here] = self._map(int(number))[self._row[rows[here]]][:, self.places]
         return Signals(integers, self.recorded[rows], self.recorded_leads[rows])
 
     def _map(self, number: int) -> NDArray[np.int16]:
         if number not in self._maps:
-            shape = (-1, len(self.leads), self.samples)
+            shape = (self.parts[number].records, -1, self.samples)
             self._maps[number] = np.memmap(self.folder / part_name(number), dtype=SAMPLE, mode="r").reshape(shape)
         return self._maps[number]
+
+    def of_leads(self, leads: Iterable[str]) -> Archive:
+        """Return the same archive with some of its leads alone, in the order given; itself where it lacks one."""
+        leads = tuple(leads)
+        if leads == self.leads or not set(leads) <= set(self.leads):
+            return self
+        places = tuple(self.places[self.leads.index(lead)] for lead in leads)
+        return replace(self, settings=self.settings.replace(leads=leads), places=places)
 
     @property
     def leads(self) -> tuple[str, ...]:

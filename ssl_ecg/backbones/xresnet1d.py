@@ -8,6 +8,7 @@ every branch initialised to zero. The 1-D form and its use on PTB-XL follow Stro
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -142,6 +143,7 @@ def _factory(
 
 
 register("xresnet1d10", _factory((1, 1, 1, 1), 1))
+register("xresnet1d10_narrow", partial(_factory((1, 1, 1, 1), 1), width=8))  # for small devices
 register("xresnet1d18", _factory((2, 2, 2, 2), 1))
 register("xresnet1d34", _factory((3, 4, 6, 3), 1))
 register("xresnet1d50", _factory((3, 4, 6, 3), 4))

@@ -32,12 +32,18 @@ def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> N
     return patients.map(seen).to_numpy(dtype=bool)
 
 
-def remember(model: Classifier, archive: Archive, labels: LabelTable, splits: Splits) -> None:
+def remember(
+    model: Classifier,
+    archive: Archive,
+    labels: LabelTable,
+    splits: Splits,
+    unlabelled: NDArray[np.int64] | tuple[()] = (),
+) -> None:
     """Keep with a model whom it has learned from and how they were split, and how common each outcome was in training.
 
-    Its patients do not test it later.
+    Its patients do not test it later; those of archive rows ``unlabelled`` [n] that it learned from neither.
     """
-    rows = labels.rows[np.concatenate([splits.train, splits.validation])]
+    rows = np.r_[labels.rows[np.r_[splits.train, splits.validation]], np.asarray(unlabelled, np.int64)]
     model.encoder.patients |= frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
     origin = model.encoder.origin
     origin["split"] = dict(splits.how)

@@ -169,6 +169,16 @@ def largest_difference(model: Classifier, run: Run) -> float:
     return max(float(np.abs(run(batch) - model.predict(*batch)).max()) for batch in batches)
 
 
+def multiplications(model: Classifier) -> int:
+    """Return how many multiplications of two numbers, each with an addition (MACs), the scores of one ECG take."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        model.predict(*example(model, 1))
+    return counter.get_total_flops() // 2
+
+
 def latency(model: Classifier, run: Run, repeats: int = 20) -> float:
     """Return the median time for one ECG in milliseconds, on one thread."""
     one, threads = example(model, 1), torch.get_num_threads()

@@ -3,7 +3,7 @@
 from ssl_ecg.runs import patient_hash
 from ssl_ecg.training.finetune import Finetuned, finetune
 from ssl_ecg.training.finetune_settings import FinetuneSettings
-from ssl_ecg.training.frozen import extract_features, predict_scores
+from ssl_ecg.training.frozen import extract_features, predict_scores, teacher_says
 from ssl_ecg.training.pretrain import pretrain
 from ssl_ecg.training.pretrain_settings import PretrainSettings
 
@@ -16,4 +16,5 @@ __all__ = [
     "patient_hash",
     "predict_scores",
     "pretrain",
+    "teacher_says",
 ]

@@ -89,6 +89,7 @@ class FinetuneModule(pl.LightningModule):
         state: of a run that continues, as it was after its last evaluation.
         path: file for the state after every evaluation, if wanted.
         told: loggers of every evaluation.
+        zeros_stay: whether weights of the backbone's layers that are 0 are left so.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class FinetuneModule(pl.LightningModule):
         state: Mapping[str, Any] | None = None,
         path: Path | None = None,
         told: Sequence[Logger] = (),
+        zeros_stay: bool = False,
     ) -> None:
         super().__init__()
         self.told = told
@@ -115,6 +117,9 @@ class FinetuneModule(pl.LightningModule):
         self.best_state: dict[str, Tensor] = {} if state is None else state["best_state"]
         if state is not None:
             model.load_state_dict(state["model"])
+        for weight in encoder.backbone.parameters() if zeros_stay else ():
+            if weight.ndim > 1:  # without a gradient AdamW leaves a 0 as it is
+                weight.register_hook(lambda gradient, weight=weight: gradient * (weight != 0))
         self.correction: Correction | None = None
         self._losses: list[Tensor] = []
         self._outputs: list[tuple[Tensor, Tensor]] = []
@@ -242,6 +247,7 @@ def finetune(
     run: Run | None = None,
     frozen: Features | None = None,
     loggers: Sequence[Logger] = (),
+    zeros_stay: bool = False,
 ) -> Finetuned:
     """Train an encoder and a head with labels; the test set is not seen here.
 
@@ -258,6 +264,7 @@ def finetune(
             has made sure that it is about the same, and clears it.
         frozen: the encoder's features of archive rows, where they are kept; None: they are made here where needed.
         loggers: told of every evaluation on validation.
+        zeros_stay: leave weights of the encoder's layers that are 0 so, as pruning made them.
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, a setting that
@@ -290,7 +297,7 @@ def finetune(
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
     steps = settings.steps_of(len(batches))
-    module = FinetuneModule(model, settings, steps, state, None if run is None else run.last, loggers)
+    module = FinetuneModule(model, settings, steps, state, None if run is None else run.last, loggers, zeros_stay)
     loaders = (
         batch_loader(data[0], EveryStep(batches, steps, module.done)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),

@@ -42,6 +42,22 @@ def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: 
     return _in_batches(model, model.scores, archive, rows, batch_size)
 
 
+def teacher_says(model: Classifier, archive: Archive, rows: Rows) -> tuple[Targets, Targets]:
+    """Return a classifier's logits [n, outputs] of whole archive rows [n], and its features [n, D] before the head.
+
+    Raises:
+        ValueError: the archive was prepared otherwise than the encoder expects.
+    """
+    model.encoder.check(archive.settings)
+
+    def both(*signals: Tensor) -> Tensor:
+        features = model.features(*model.encoder.prepare(*signals))
+        return torch.cat([model.head(features), features], 1)
+
+    said = _in_batches(model, both, archive, rows, EVALUATION_BATCH)
+    return said[:, : -model.encoder.width], said[:, -model.encoder.width :]
+
+
 def model_features(model: Classifier, archive: Archive, rows: Rows) -> Targets:
     """Return what the classifier's head sees, float32 [n, D], of archive rows [n]."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
@@ -39,15 +40,15 @@ def identity(
     return {
         "verb": verb,
         "settings": {name: value for name, value in settings.to_dict().items() if name != "loggers"},
-        "encoder": _weights(encoder),
+        "encoder": weights_of(encoder, encoder.name),
         "archive": sha256(archive.folder / "archive.json")[:16],
         "labels": learned.hexdigest()[:16],
     }
 
 
-def _weights(encoder: Encoder) -> str:
-    """Return a hash of a network's name and weights."""
-    digest = hashlib.sha256(encoder.name.encode())
-    for name, tensor in encoder.state_dict().items():
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+def weights_of(module: nn.Module, name: str) -> str:
+    """Return a hash of a module's weights, and of what it is called."""
+    digest = hashlib.sha256(name.encode())
+    for part, tensor in module.state_dict().items():
+        digest.update(part.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import pandas as pd
 from pydantic import PlainSerializer
@@ -11,6 +11,9 @@ from pydantic import PlainSerializer
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.archive.patient_ids import ENVIRONMENT, given_salt
 from ssl_ecg.settings import Secret, Settings
+
+if TYPE_CHECKING:
+    from ssl_ecg.backbones import Encoder
 
 ArchiveLike = Archive | str | Path
 TableLike = pd.DataFrame | str | Path
@@ -42,3 +45,14 @@ class SaltSettings(Settings):
 def opened(archive: ArchiveLike) -> Archive:
     """Return the archive, opened where its folder is given."""
     return archive if isinstance(archive, Archive) else open_archive(archive)
+
+
+def opened_for(encoder: Encoder, archive: ArchiveLike) -> Archive:
+    """Return an archive with the leads of an encoder alone.
+
+    Raises:
+        ValueError: it was prepared otherwise than the encoder expects, or lacks one of its leads.
+    """
+    archive = opened(archive).of_leads(encoder.leads)
+    encoder.check(archive.settings)
+    return archive

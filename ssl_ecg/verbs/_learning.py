@@ -25,7 +25,7 @@ from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import PretrainSettings, predict_scores
 from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.training.engine import seed_step
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.verb import console
 
@@ -72,7 +72,7 @@ class Fitted:
 
     def predict(self, archive: ArchiveLike, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Return ``record_id`` and what the task predicts, one row per record of an archive, or of some of its rows."""
-        archive = opened(archive)
+        archive = opened_for(self.model.encoder, archive)
         rows = np.arange(len(archive)) if rows is None else np.asarray(rows, np.int64)
         table = self.model.task.predictions(predict_scores(self.model, archive, rows))
         table.insert(0, "record_id", archive.manifest["record_id"].iloc[rows].to_numpy())

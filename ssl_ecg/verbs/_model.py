@@ -49,6 +49,7 @@ def write_model(
     start: str,
     further: Mapping[str, pd.DataFrame],
     curve: pd.DataFrame | None = None,
+    verb: str = "finetune",
 ) -> None:
     """Write a model with its metrics, tables, figures and card.
 
@@ -63,6 +64,7 @@ def write_model(
         start: what it began with, for the card.
         further: tables beside those of the task, by name.
         curve: one row per evaluation, for ``curve.csv``.
+        verb: that made it.
     """
     card = partial(classifier_card, model, settings, metrics, test.labels, splits, start)
     rows = test.labels.rows
@@ -70,6 +72,6 @@ def write_model(
     with whole_folder(out, last=LAST) as part:
         save_classifier(model, part, card())
         tables = {**further, **({} if curve is None else {"curve": curve})}
-        about = {"verb": "probe" if curve is None else "finetune", "start": start, "settings": settings}
+        about = {"verb": verb, "start": start, "settings": settings}
         figures = test.write(part, model.task, scores, metrics, learned(splits), tables, about, model)
         write_atomically(part / "README.md", card(figures))

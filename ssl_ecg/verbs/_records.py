@@ -16,7 +16,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.records import QualityLimits
 from ssl_ecg.settings import Settings
 from ssl_ecg.signals import Signals
-from ssl_ecg.verbs._given import ArchiveLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, opened_for
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,7 +84,7 @@ def batches(
         ValueError: an archive that was prepared otherwise.
     """
     if is_archive(source):
-        yield from _of_archive(encoder, opened(source), rows)
+        yield from _of_archive(encoder, opened_for(encoder, source), rows)
         return
     from ssl_ecg.archive.prepared import prepare_files
 
@@ -100,7 +100,6 @@ def batches(
 
 
 def _of_archive(encoder: Encoder, archive: Archive, rows: NDArray[np.int64] | None) -> Iterator[Batch]:
-    encoder.check(archive.settings)
     rows = np.arange(len(archive)) if rows is None else rows
     for start in range(0, max(len(rows), 1), BATCH):
         some = rows[start : start + BATCH]

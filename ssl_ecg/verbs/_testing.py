@@ -50,15 +50,14 @@ class Records(NamedTuple):
 
 
 def records_that_test(model: Classifier, archive: Archive, labels: TableLike, settings: TestSettings) -> Records:
-    """Return the labelled records that test a model, as the settings choose.
+    """Return the labelled records of an archive, ``opened_for`` a model, that test it, as the settings choose.
 
     Raises:
-        ValueError: an archive that was prepared otherwise, or patients that the model has learned from.
+        ValueError: patients that the model has learned from.
     """
     from ssl_ecg.comparison import check_unseen, recognised
     from ssl_ecg.training.batches import count_incomplete
 
-    model.encoder.check(archive.settings)
     table, _ = read_task(model.task.name, labels, archive, model.task.classes, model.task.options)
     count_incomplete(archive, table.rows)
     index = np.arange(len(table))

@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Ge
 
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
 from ssl_ecg.verbs.results import Tested, tested
@@ -68,9 +68,10 @@ def evaluate(
     from ssl_ecg.training import predict_scores
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
-    classifier, archive, out = load_model(model), opened(archive), Path(out)
+    classifier, out = load_model(model), Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
+    archive = opened_for(classifier.encoder, archive)
     task = classifier.task
     table, index, seen = records_that_test(classifier, archive, labels, settings)
     local = np.empty(0, dtype=np.int64)

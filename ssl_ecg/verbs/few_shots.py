@@ -20,7 +20,7 @@ from ssl_ecg.settings import chosen
 from ssl_ecg.tasks.few_shots import few_shots as measure
 from ssl_ecg.tasks.few_shots import single_class, usable_classes
 from ssl_ecg.training import extract_features
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened, opened_for
 from ssl_ecg.verbs._learning import EncoderLike, LabelSettings, encoder_for, imply_network
 from ssl_ecg.verbs.verb import console, verb
 
@@ -81,7 +81,7 @@ def few_shots(
     """
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
-    encoder.check(archive.settings)
+    archive = opened_for(encoder, archive)
     table = read_labels(labels, archive, settings.classes)
     splits = settings.split.split(table, encoder.origin.get("split"))
     check_unseen(encoder, archive, table.rows[splits.test], settings.seen_patients)

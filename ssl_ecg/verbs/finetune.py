@@ -17,7 +17,7 @@ from ssl_ecg.training.loggers import finish, make_loggers
 from ssl_ecg.training.pretrain_settings import LoggerName
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._folder import identity
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened, opened_for
 from ssl_ecg.verbs._learning import (
     EncoderLike,
     Fitted,
@@ -89,7 +89,7 @@ def finetune(
         raise ValueError(f"out={str(out)!r}: the encoder lies there, and would be replaced; choose another folder")
     archive, out, new = opened(archive), Path(out), no_encoder(encoder)
     encoder = encoder_for(archive, encoder, settings.backbone, training.seed)
-    encoder.check(archive.settings)
+    archive = opened_for(encoder, archive)
     # A new network may begin with weights from elsewhere.
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
     task, splits, test = read_labels(encoder, archive, labels, settings)

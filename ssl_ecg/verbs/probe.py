@@ -11,7 +11,7 @@ from ssl_ecg.runs import Run, locked
 from ssl_ecg.tasks import Classifier
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._folder import identity
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened, opened_for
 from ssl_ecg.verbs._learning import (
     EncoderLike,
     Fitted,
@@ -61,7 +61,7 @@ def probe(
         raise ValueError(f"subgroups={list(settings.subgroups)}, out=None: there is no table; name a folder for it")
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
-    encoder.check(archive.settings)
+    archive = opened_for(encoder, archive)
     task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
     column = settings.clinical_score
@@ -84,5 +84,6 @@ def probe(
     remember(model, archive, table, splits)
     if run is not None:
         start = "as a linear probe on a frozen encoder"
-        write_model(run.folder, model, test, outcome.scores, metrics, splits, settings.to_dict(), start, further)
+        asked = settings.to_dict()
+        write_model(run.folder, model, test, outcome.scores, metrics, splits, asked, start, further, verb="probe")
     return Fitted(metrics, model)

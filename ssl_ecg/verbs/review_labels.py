@@ -18,7 +18,7 @@ from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import create_task
 from ssl_ecg.tasks.label_review import review_labels as review
 from ssl_ecg.training import extract_features
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened, opened_for
 from ssl_ecg.verbs._learning import EncoderLike, encoder_for, imply_network
 from ssl_ecg.verbs.verb import console, verb
 
@@ -74,7 +74,7 @@ def review_labels(
     """
     archive = opened(archive)
     encoder = encoder_for(archive, encoder, settings.backbone, seed=0)
-    encoder.check(archive.settings)
+    archive = opened_for(encoder, archive)
     table = read_labels(labels, archive, settings.classes)
     features = extract_features(encoder, archive, table.rows)
     task = create_task("arrhythmia", table.classes)

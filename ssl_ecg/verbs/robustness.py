@@ -16,7 +16,7 @@ from ssl_ecg.evaluation import Bootstrap
 from ssl_ecg.runs import lock, whole_folder, write_csv, write_json
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks import Classifier, load_model
-from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
+from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._records import refuse_other
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
 from ssl_ecg.verbs.verb import console, verb
@@ -80,7 +80,7 @@ def robustness(
 
     refuse_other(Path(out))
     classifier = load_model(model) if isinstance(model, str | Path) else model
-    archive = opened(archive)
+    archive = opened_for(classifier.encoder, archive)
     names = _chosen(settings.distortions, archive)
     records = records_that_test(classifier, archive, labels, settings)
     table, index = records.table, records.tested

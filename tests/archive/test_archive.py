@@ -70,6 +70,17 @@ def test_quantisation_refuses_what_16_bits_do_not_hold(value: float) -> None:
         quantise(np.array([0.0, value]))
 
 
+def test_of_some_leads_it_reads_these_alone_in_their_order(folder: Path) -> None:
+    whole = open_archive(folder)
+    turned, one = whole.of_leads(("II", "I")), whole.of_leads(["II"])
+    np.testing.assert_array_equal(turned.read([3, 6]).signal, whole.read([3, 6]).signal[:, ::-1])
+    np.testing.assert_array_equal(one.read([5]).signal, whole.read([5]).signal[:, [1]])
+    np.testing.assert_array_equal(turned.of_leads(["I"])[4]["signal"], whole[4]["signal"][[0]])
+    assert (one.leads, one.read([0]).leads.shape, whole.leads) == (("II",), (1, 1), ("I", "II"))
+    assert whole.of_leads(whole.leads) is whole
+    assert one.of_leads(("I", "II")) is one  # which whoever needs them refuses
+
+
 def test_reads_records_in_any_order(folder: Path) -> None:
     archive = open_archive(folder)
     assert len(archive) == 7
