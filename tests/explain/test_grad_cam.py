@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ecg_image": {"network": "test_resnet", "lead_height": 32},
     "lead_wise": {"single": "xresnet1d10", "width": 8},
     "s4d": {"width": 8, "depth": 2},
+    "spectral_image": {"network": "test_resnet", "lowest": 0.04},
     "vit1d": {"width": 8, "depth": 1, "heads": 2, "samples": 500},
     "vit1d_lead": {"width": 8, "depth": 1, "heads": 2, "samples": 500},
 }
