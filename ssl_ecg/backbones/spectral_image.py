@@ -81,7 +81,7 @@ class SpectralImage(ImageNetwork):
                 f"3 and {2 * LONGEST + 1}"
             )
         super().__init__(in_leads, network, weights, in_leads, hop)
-        self.bands, self.hop, self.half = bands, hop, half
+        self.bands, self.hop, self.reach = bands, hop, half
         self.min_samples = COLUMNS * hop
         steps = torch.linspace(0, 1, bands)
         if transform == "wavelet":
@@ -94,7 +94,7 @@ class SpectralImage(ImageNetwork):
         self.register_buffer("filters", self._filters(frequencies, envelopes), persistent=False)
 
     def _times(self) -> Tensor:
-        return torch.arange(-self.half, self.half + 1, dtype=torch.float32)
+        return torch.arange(-self.reach, self.reach + 1, dtype=torch.float32)
 
     def _filters(self, frequencies: Tensor, envelopes: Tensor) -> Tensor:
         """Return real and imaginary parts of the filters [2 * H, 1, samples] of these envelopes [H, samples]."""
@@ -115,7 +115,7 @@ class SpectralImage(ImageNetwork):
         """Map signal [B, L, T] to the power of its frequencies around every ``hop``th sample, [B, L, H, T / hop]."""
         with torch.autocast(signal.device.type, enabled=False):
             leads = signal.float().flatten(0, 1)[:, None]
-            both = F.conv1d(leads, self.filters, stride=self.hop, padding=self.half).unflatten(1, (2, self.bands))
+            both = F.conv1d(leads, self.filters, stride=self.hop, padding=self.reach).unflatten(1, (2, self.bands))
             return both.square().sum(1).unflatten(0, (-1, self.in_leads))
 
     def draw(self, signal: Tensor) -> Tensor:

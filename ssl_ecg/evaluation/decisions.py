@@ -85,8 +85,11 @@ def evolved_thresholds(
         found = value(candidate)
         return np.inf if np.isnan(found) else -found
 
+    def of_shares(shares: NDArray[np.float64]) -> float:
+        return cost(thresholds(shares))
+
     found = differential_evolution(
-        lambda shares: cost(thresholds(shares)),
+        of_shares,
         Bounds(np.zeros(classes), np.ones(classes)),
         x0=(ordered < first).mean(axis=0),
         maxiter=GENERATIONS,

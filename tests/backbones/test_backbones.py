@@ -17,6 +17,7 @@ from ssl_ecg.signals import SignalSettings
 
 BACKBONES = list_backbones()
 SMALL: dict[str, dict[str, Any]] = {
+    "attention_pooled": {"steps_of": "xresnet1d10"},
     "bimodal_vit": {"depth": 2, "joint_depth": 2, "heads": 2},
     "ecg_image": {"network": "test_resnet", "lead_height": 8, "samples_per_column": 1, "median": 1},
     "lead_wise": {"single": "xresnet1d10"},

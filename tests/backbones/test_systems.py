@@ -11,9 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ssl_ecg.backbones import create_backbone
+from ssl_ecg.backbones import Encoder, create_backbone
+from ssl_ecg.backbones.attention_pooled import with_attention
 from ssl_ecg.backbones.attention_pooling import AttentionPooling
 from ssl_ecg.backbones.multi_scale import ChannelSelfAttention
+from ssl_ecg.signals import SignalSettings
 from ssl_ecg.signals.spectrum import magnitude_spectrum
 
 
@@ -192,3 +194,17 @@ def test_squeezenet_is_torchvisions_but_for_its_padding() -> None:
 def test_impossible_options_are_named(name: str, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         create_backbone(name, **options)
+
+
+def test_an_encoder_with_attention_starts_as_the_mean_of_its_steps() -> None:
+    torch.manual_seed(0)
+    signal = SignalSettings(leads=("I", "II"), duration=3, min_duration=1)
+    encoder = Encoder("xresnet1d10", {"width": 4, "pooling": "mean_max"}, signal).eval()
+    attending = with_attention(encoder, 4).eval()
+    x, recorded = torch.randn(2, 2, 300), torch.tensor([300, 90])
+    assert (encoder.width, attending.width) == (64, 32)
+    torch.testing.assert_close(attending(x, recorded), encoder(x, recorded)[:, :32])
+    with pytest.raises(ValueError, match=r"LeadWise: does more than pool its steps"):
+        create_backbone("attention_pooled", steps_of="lead_wise")
+    with pytest.raises(ValueError, match=r"attention_heads=2: .* is a network of one's own"):
+        with_attention(Encoder(nn.Sequential(nn.Flatten(), nn.Linear(600, 3)), {}, signal), 2)

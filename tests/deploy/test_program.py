@@ -28,6 +28,7 @@ from ssl_ecg.tasks import Classifier, WindowSettings, create_task, list_tasks
 SIGNAL = SignalSettings(duration=5, min_duration=4)
 TRANSFORMER = {"width": 24, "depth": 2, "heads": 3, "samples": 500}
 SMALL: dict[str, dict[str, Any]] = {
+    "attention_pooled": {"steps_of": "xresnet1d10", "width": 8},
     "bimodal_vit": {"width": 24, "depth": 1, "joint_depth": 1, "heads": 3, "samples": 500},
     "cpc": {"width": 8, "window": 50},  # a program holds every step of a recurrence, and takes minutes for hundreds
     "ecg_image": {"network": "resnet10t"},
