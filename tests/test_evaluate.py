@@ -118,7 +118,7 @@ def test_the_card_names_counts_metrics_and_figures(model: Path, home: Site) -> N
     for name in re.findall(r"\]\((\w+\.svg)\)", card):
         assert (model / name).is_file()
     assert set(re.findall(r"\]\((\w+\.svg)\)", card)) == {path.name for path in model.glob("*.svg")}
-    drawn = {"calibration", "operating_curves", "per_class", "subgroups", "training"}
+    drawn = {"calibration", "decision_curve", "operating_curves", "plane", "per_class", "subgroups", "training"}
     assert {path.stem for path in model.glob("*.svg")} == drawn
     per_class = pd.read_csv(model / "per_class.csv")
     for row in per_class.itertuples():
@@ -246,7 +246,8 @@ def test_nothing_of_an_earlier_result_stays_in_the_folder(model: Path, abroad: S
             "notes.csv",
         ),
         *("per_class.svg", "calibration.svg", "cohort.csv", "thresholds.csv", "report.html"),
-        *("operating_curves.csv", "operating_curves.svg"),
+        *("operating_curves.csv", "operating_curves.svg", "decision_curve.csv", "decision_curve.svg"),
+        *("leakage.csv", "plane.csv", "plane.svg"),
     }
 
 

@@ -18,6 +18,7 @@ from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import whole_folder
 from ssl_ecg.tasks import Classifier, Task, save_classifier
 from ssl_ecg.training.card import classifier_card
+from ssl_ecg.training.frozen import fit_typicality
 
 MODEL = "model"
 LAST = "config.json"
@@ -59,6 +60,7 @@ def write_run_model(
     start = "from a pretrained encoder" if pretrained else "from random weights"
     metrics = {name: value for name, value in result.items() if isinstance(value, int | float)}
     chosen = {name: result[name] for name in ("arm", "fraction", "seed", *outcome.chosen)}
+    fit_typicality(model, archive, labels.rows[train], labels.rows[splits.validation])
     save_classifier(model, folder, classifier_card(model, chosen, metrics, labels, learned, start))
 
 

@@ -3,7 +3,7 @@
 from ssl_ecg.evaluation.calibration import BRIER, brier_per_class, brier_scores, calibration_error, reliability
 from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
 from ssl_ecg.evaluation.cox import cox_regression
-from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at
+from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at, decision_curves
 from ssl_ecg.evaluation.decisions import (
     MACRO_F1,
     SUBSET_ACCURACY,
@@ -46,6 +46,7 @@ from ssl_ecg.evaluation.operating_point import (
     sensitivity_at_specificity,
     threshold_at_specificity,
 )
+from ssl_ecg.evaluation.plane import plane
 from ssl_ecg.evaluation.resampling import bootstrap_weights
 from ssl_ecg.evaluation.rotation import Rotation
 from ssl_ecg.evaluation.spread import SIGNIFICANCE, interval
@@ -103,6 +104,7 @@ __all__ = [
     "cox_regression",
     "decision_curve",
     "decision_curve_at",
+    "decision_curves",
     "decision_metrics",
     "decisions_per_class",
     "describe",
@@ -121,6 +123,7 @@ __all__ = [
     "macro_metrics",
     "operating_curves",
     "paired_difference",
+    "plane",
     "rank_metrics",
     "reliability",
     "risk_groups",

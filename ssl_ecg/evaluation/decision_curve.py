@@ -11,6 +11,8 @@ with ``named`` the share of records whose risk is at least p, and ``rate`` the r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +58,22 @@ def decision_curve(
         raise ValueError(f"labels: none of {len(label)} records has a known label and a weight above 0")
     rate = np.divide(events[reached], above[reached], out=np.zeros(len(cut)), where=above[reached] > 0)
     return _curve(cut, above[reached] / above[-1], rate, events[-1] / above[-1])
+
+
+def decision_curves(labels: ArrayLike, probabilities: ArrayLike, classes: Sequence[str]) -> pd.DataFrame:
+    """Return ``decision_curve`` of every class that has positives and negatives, below each other.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        probabilities: [n, C].
+        classes: names of the C classes, for the column ``class``.
+    """
+    label, chance = np.asarray(labels, dtype=np.float64), np.asarray(probabilities)
+    tables = [decision_curve([1, 0], [1, 0]).iloc[:0].assign(**{"class": ""})]
+    for c, name in enumerate(classes):
+        if (label[:, c] == 1).any() and (label[:, c] == 0).any():
+            tables.append(decision_curve(label[:, c], chance[:, c]).assign(**{"class": name}))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def decision_curve_at(

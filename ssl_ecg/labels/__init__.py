@@ -4,6 +4,7 @@ from ssl_ecg.labels.clinical_scores import charge_af
 from ssl_ecg.labels.cohort import describe_cohort
 from ssl_ecg.labels.columns import read_columns
 from ssl_ecg.labels.diagnoses import diagnosis_labels, survival_labels
+from ssl_ecg.labels.leakage import describe_leakage
 from ssl_ecg.labels.lvef import lvef_labels
 from ssl_ecg.labels.splits import (
     Splits,
@@ -24,6 +25,7 @@ __all__ = [
     "charge_af",
     "check_no_leakage",
     "describe_cohort",
+    "describe_leakage",
     "diagnosis_labels",
     "last_of_each_patient",
     "lvef_labels",

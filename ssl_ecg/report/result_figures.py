@@ -35,6 +35,26 @@ def operating_curves_figure(table: pd.DataFrame, path: str | Path) -> None:
         save_figure(figure, path)
 
 
+def plane_figure(table: pd.DataFrame, path: str | Path) -> None:
+    """Records in the plane of two components, by outcome.
+
+    Args:
+        table: ``first``, ``second``, ``first_share``, ``second_share``, ``outcome``; see ``plane``.
+        path: file to write.
+    """
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
+        figure = Figure(figsize=(8.6, 5.2), layout="constrained")
+        axes = figure.subplots()
+        for (name, points), colour in zip(table.groupby("outcome", sort=True), COLOURS):
+            label = f"{str(name).replace('_', ' ')} ({len(points):,})"
+            axes.scatter(points["first"], points["second"], 26, color=colour, alpha=0.75, linewidths=0, label=label)
+        share = table.iloc[0]
+        axes.set_xlabel(f"First component, {share['first_share']:.0%} of the variance")
+        axes.set_ylabel(f"Second component, {share['second_share']:.0%}")
+        figure.legend(loc="outside upper left", ncols=3)
+        save_figure(figure, path)
+
+
 def training_figure(curve: pd.DataFrame, metric: Metric, path: str | Path) -> None:
     """Loss and the metric that chooses, against the step.
 

@@ -16,7 +16,7 @@ import pandas as pd
 from ssl_ecg.evaluation import Metric, described
 from ssl_ecg.evaluation.support import ENOUGH
 from ssl_ecg.report.page import inline, number, template
-from ssl_ecg.report.result_figures import operating_curves_figure, score_figure, training_figure
+from ssl_ecg.report.result_figures import operating_curves_figure, plane_figure, score_figure, training_figure
 from ssl_ecg.runs import write_atomically
 
 PAGE = "report.html"
@@ -26,6 +26,7 @@ POWER = (1.96 + 0.84) / 1.96
 """half of a 95 % interval times this is the difference found with 80 % power"""
 _TABLES = {
     "cohort": ("Who they are", "Sex and outcomes: count and share of the records where it is known."),
+    "leakage": ("Could the score be too good?", "0 everywhere, in an honest test of patients who are known."),
     "per_class": ("By class", "Select a heading to sort. A class without positives or negatives has no metric."),
     "thresholds": (
         "Decisions",
@@ -51,10 +52,15 @@ _FIGURES = {
         "Net benefit against acting on all, or on none.",
     ),
     "subgroups": ("Subgroups at a glance", "With 95 % intervals."),
+    "plane": (
+        "Features in two dimensions",
+        "First two principal components of what the head sees. What is apart here is apart; other directions "
+        "may still part what lies together.",
+    ),
 }
 FURTHER = (
     *(PAGE, "training.svg", "operating_curves.svg", "operating_curves.csv", "cohort.csv", "thresholds.csv"),
-    *("clinical_score.csv", "clinical_covariates.csv", "recalibration.csv"),
+    *("clinical_score.csv", "clinical_covariates.csv", "recalibration.csv", "leakage.csv", "plane.csv", "plane.svg"),
 )
 """files of a result beside those of ``task_figures.DRAWN``, which an earlier one may have left"""
 _SHORT = {
@@ -76,6 +82,9 @@ def draw_further(folder: Path) -> list[str]:
     if (path := folder / "operating_curves.csv").is_file() and len(curves := pd.read_csv(path)):
         operating_curves_figure(curves, folder / "operating_curves.svg")
         drawn.append("operating_curves.svg")
+    if (path := folder / "plane.csv").is_file() and len(points := pd.read_csv(path)):
+        plane_figure(points, folder / "plane.svg")
+        drawn.append("plane.svg")
     if (path := folder / "curve.csv").is_file():
         curve, metric = pd.read_csv(path), next(iter(described(folder / "meanings.json").values()))
         training_figure(curve, metric, folder / "training.svg")

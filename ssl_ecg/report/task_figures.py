@@ -76,7 +76,11 @@ def _drawing(
         return calibration_figure if "class" in table else risk_calibration_figure
     if name == "survival_curves":
         return survival_curves_figure if any(re.fullmatch(r"survival_[\d.e+]+", str(c)) for c in table) else None
-    return {"kaplan_meier": kaplan_meier_figure, "decision_curve": decision_curve_figure}[name]
+    if name == "decision_curve" and not len(table):
+        return None
+    several = "class" in table and table["class"].nunique() > 1
+    decision = decision_curves_figure if several else decision_curve_figure
+    return {"kaplan_meier": kaplan_meier_figure, "decision_curve": decision}[name]
 
 
 def per_class_figure(table: pd.DataFrame, path: str | Path, metrics: Sequence[Metric]) -> None:
@@ -131,9 +135,47 @@ def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
             axes.set_title(f"{fill(_words(name), 22)}\n{count:,} positive")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LinearLocator(3))
-                axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%"))
+                axis.set_major_formatter(_PERCENT)
         figure.supxlabel("Predicted probability, by tenth" + _of(shown, positives), fontsize=9.5)
         figure.supylabel("Share of positive records, 95 % interval", fontsize=9.5)
+        save_figure(figure, path)
+
+
+_CHOICES = (
+    ("net_benefit", "on those whom the model names", BLUE, "-"),
+    ("treat_all", "on everyone", ORANGE, "--"),
+    ("treat_none", "on no one", INK, ":"),
+)
+_PERCENT = PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%")
+
+
+def decision_curves_figure(table: pd.DataFrame, path: str | Path) -> None:
+    """Net benefit of acting on each class's probability, a panel per class, on a scale of its own.
+
+    Args:
+        table: as of ``decision_curve_figure``, with ``class``; the classes most worth acting upon are drawn.
+        path: file to write.
+    """
+    most = table.groupby("class", sort=False)["treat_all"].max().sort_values(ascending=False, kind="stable")
+    shown = most.head(MOST_CALIBRATED)
+    columns = min(4, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(6.8, 2.15 * columns + 0.4), 2.2 * rows + 0.9), layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+        for axes in grid[len(shown) :]:
+            axes.set_axis_off()
+        for axes, name in zip(grid, shown.index):
+            curve = table[table["class"] == name]
+            top = max(float(curve[["net_benefit", "treat_all"]].to_numpy().max()), 1e-3)
+            for column, label, colour, dash in _CHOICES:
+                axes.plot(curve["threshold"], curve[column], dash, color=colour, label=label)
+            axes.set(ylim=(-0.25 * top, 1.08 * top), xlim=(0, float(curve["threshold"].max())))
+            axes.set_title(fill(_words(name), 22))
+            axes.xaxis.set_major_formatter(_PERCENT)
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
+        figure.supxlabel("Probability from which one would act" + _of(shown, most), fontsize=9.5)
+        figure.supylabel("Net benefit of acting", fontsize=9.5)
         save_figure(figure, path)
 
 
@@ -144,16 +186,11 @@ def decision_curve_figure(table: pd.DataFrame, path: str | Path) -> None:
         table: ``threshold``, ``net_benefit``, ``treat_all``, ``treat_none``, ``named``.
         path: file to write.
     """
-    curves = (
-        ("net_benefit", "on those whom the model names", BLUE, "-"),
-        ("treat_all", "on everyone", ORANGE, "--"),
-        ("treat_none", "on no one", INK, ":"),
-    )
     top = max(float(table[["net_benefit", "treat_all"]].to_numpy().max()), 1e-3)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.6, 4.9), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        for column, label, colour, dash in curves:
+        for column, label, colour, dash in _CHOICES:
             axes.plot(table["threshold"], table[column], dash, color=colour, label=label)
         axes.set_ylim(-0.25 * top, 1.08 * top)
         axes.set_ylabel("Net benefit of acting")
@@ -163,7 +200,7 @@ def decision_curve_figure(table: pd.DataFrame, path: str | Path) -> None:
         below.set(ylim=(0, 1), ylabel="Records\nnamed", xlim=(0, float(table["threshold"].max())))
         below.set_xlabel("Risk from which one would act")
         for axis in (below.xaxis, below.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
+            axis.set_major_formatter(_PERCENT)
         save_figure(figure, path)
 
 

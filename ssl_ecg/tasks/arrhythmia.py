@@ -29,6 +29,7 @@ from ssl_ecg.evaluation import (
     brier_per_class,
     calibration_error,
     challenge_metrics,
+    decision_curves,
     decision_metrics,
     evolved_thresholds,
     f1_per_class,
@@ -182,11 +183,12 @@ class Arrhythmia(Thresholds):
         return table.assign(threshold=self.thresholds, f1=f1_per_class(targets, self.decide(scores))[:, 0])
 
     def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return "predictions" (for each class its label and its probability), "per_class" and "calibration"."""
+        """Return "predictions" (each class's label and probability), "per_class", "calibration", "decision_curve"."""
         return {
             **super().tables(targets, scores),
             "per_class": self.per_class(targets, scores),
             "calibration": reliability(targets, scores, self.classes),
+            "decision_curve": decision_curves(targets, scores, self.classes),
         }
 
     def _decided(

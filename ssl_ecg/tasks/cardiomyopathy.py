@@ -23,7 +23,6 @@ from ssl_ecg.evaluation import (
     SENSITIVITY_AT_SPECIFICITY,
     SPECIFICITY,
     brier_scores,
-    decision_curve,
     rank_metrics,
     sensitivity_and_specificity,
     sensitivity_at_specificity,
@@ -105,10 +104,6 @@ class Cardiomyopathy(Arrhythmia):
             return table
         found = sensitivity_and_specificity(targets, self.decide(scores))
         return table.assign(sensitivity=found[0][:, 0], specificity=found[1][:, 0])
-
-    def tables(self, targets: NDArray[Any], scores: NDArray[Any]) -> dict[str, pd.DataFrame]:
-        """Return the tables of ``Arrhythmia`` and "decision_curve"."""
-        return {**super().tables(targets, scores), "decision_curve": decision_curve(targets[:, 0], scores[:, 0])}
 
 
 register("cardiomyopathy", Cardiomyopathy)

@@ -1,9 +1,11 @@
 """A finetuned model: encoder, head and task in one module and one folder.
 
-The folder is an encoder folder (``load_encoder`` reads it) with two more files:
+The folder is an encoder folder (``load_encoder`` reads it) with these files more:
 
     head.safetensors    weights of the head
     task.json           task name, classes and options, the kind of head, and the windows that records are cut into
+
+and, where it was fitted, ``typicality.safetensors``: which records are unlike those that it learned from.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ from ssl_ecg.signals import Signals
 from ssl_ecg.tasks.heads import Head, make_head
 from ssl_ecg.tasks.registry import create_task
 from ssl_ecg.tasks.task import Task
+from ssl_ecg.tasks.typicality import Typicality
 from ssl_ecg.tasks.windows import WindowSettings
+
+TYPICALITY = "typicality.safetensors"
 
 
 class Classifier(nn.Module):
@@ -51,6 +56,7 @@ class Classifier(nn.Module):
         self.windows = windows = windows or WindowSettings()
         self.kind_of_head = head
         self.head = make_head(head, task, encoder.width)
+        self.typicality: Typicality | None = None
         windows.cut(torch.empty(0, 0, encoder.samples), torch.empty(0, dtype=torch.long), encoder.sampling_rate)
         if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
             raise ValueError(f"aggregate='max': the scores of task {task.name!r} are not of classes; choose 'mean'")
@@ -66,6 +72,23 @@ class Classifier(nn.Module):
         crops, present = self._cut(self.windows, *self.encoder.prepare(signal, recorded, leads))
         each = self.task.scores(self.head(self.encoder.backbone(*crops)))
         return self.windows.reduce(each.unflatten(0, (-1, present.shape[1])), present)
+
+    def judged(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> Tensor:
+        """Map records to the task's scores and, in a last column, how typical they are, NaN where that is not known.
+
+        Returns:
+            [B, S + 1].
+        """
+        prepared = self.encoder.prepare(signal, recorded, leads)
+        features = self.features(*prepared)
+        if self.windows.seconds is None or self.windows.of_features:
+            scores = self.task.scores(self.head(features))
+        else:
+            scores = self.scores(signal, recorded, leads)
+        typical = torch.full_like(scores[:, :1], torch.nan)
+        if self.typicality is not None:
+            typical = self.typicality(features)[:, None]
+        return torch.cat([scores, typical], 1)
 
     @torch.inference_mode()
     def predict(
@@ -165,6 +188,9 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
         save_encoder(model.encoder, part, card)
         write_atomically(part / "head.safetensors", save(head))
         write_json(part / "task.json", task)
+        if model.typicality is not None:
+            known = {name: tensor.cpu().contiguous() for name, tensor in model.typicality.state_dict().items()}
+            write_atomically(part / TYPICALITY, save(known))
     return folder
 
 
@@ -201,4 +227,9 @@ def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classif
     head = folder / "head.safetensors"
     check_shapes(head, model.head, shapes_of(head))
     model.head.load_state_dict(finite_weights(head))
+    if (path := folder / TYPICALITY).is_file():
+        shapes = shapes_of(path)
+        model.typicality = Typicality(encoder.width, (shapes.get("distances") or (2,))[0])
+        check_shapes(path, model.typicality, shapes)
+        model.typicality.load_state_dict(finite_weights(path))
     return model.eval()

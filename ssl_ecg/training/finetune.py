@@ -28,11 +28,20 @@ from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.tasks.heads import Head
+from ssl_ecg.tasks.label_correction import Correction
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader, in_millivolts
 from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
 from ssl_ecg.training.finetune_settings import FinetuneSettings
-from ssl_ecg.training.frozen import EVALUATION_BATCH, Features, Rows, Targets, says_nothing, start_as_probe
+from ssl_ecg.training.frozen import (
+    EVALUATION_BATCH,
+    Features,
+    Rows,
+    Targets,
+    model_features,
+    says_nothing,
+    start_as_probe,
+)
 from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import Augment, random_crop, semantic_views
 
@@ -102,6 +111,7 @@ class FinetuneModule(pl.LightningModule):
         self.best_state: dict[str, Tensor] = {} if state is None else state["best_state"]
         if state is not None:
             model.load_state_dict(state["model"])
+        self.correction: Correction | None = None
         self._losses: list[Tensor] = []
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
@@ -133,7 +143,11 @@ class FinetuneModule(pl.LightningModule):
             features = self.model.pool(steps, counted, present)
         else:
             features = self.model.features(signal, recorded, leads)
-        loss = self.model.task.loss(self.model.head(features), batch["targets"])
+        logits, targets = self.model.head(features), batch["targets"]
+        if self.correction is None:
+            loss = self.model.task.loss(logits, targets)
+        else:
+            loss = self.correction.loss(self.model.task.loss, logits, targets, batch["row"])
         if self.settings.supervised_contrastive:
             if self.settings.semantic_views:
                 features = self._of_views(crop, recorded, leads, batch["targets"])
@@ -167,7 +181,11 @@ class FinetuneModule(pl.LightningModule):
         row = self.judge(logits, targets)
         name = f"validation_{self.model.task.selection}"
         self.log(name, row[name], prog_bar=True)
-        if self.path is not None and self.trainer.optimizers:  # not before the first step
+        if not self.trainer.optimizers:  # before the first step
+            return
+        if self.correction is not None:
+            self.correction.update()
+        if self.path is not None:
             write_state(self._state(), self.path)
 
     def judge(self, logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -194,6 +212,7 @@ class FinetuneModule(pl.LightningModule):
             "schedule": self.trainer.lr_scheduler_configs[0].scheduler.state_dict(),
             "curve": self.curve,
             "best_state": self.best_state,
+            "correction": None if self.correction is None else self.correction.state(),
         }
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -238,7 +257,7 @@ def finetune(
             the task has no use for or the records do not allow, a loss that is not finite, or too little memory.
     """
     encoder.check(archive.settings)
-    for name in ("supervised_contrastive", "attention"):
+    for name in ("supervised_contrastive", "attention", "label_correction"):
         if getattr(settings, name) and not task.of_labels:
             raise ValueError(f"{name}={getattr(settings, name)}: task {task.name!r} has no labels to learn it from")
     if unknown := sorted(set(settings.keep_order) - set(task.classes)):
@@ -274,6 +293,16 @@ def finetune(
     )
     trained = steps * batches.batch_size * module.crop
     evaluations = settings.evaluations_of(trained, len(validation[0]) * encoder.samples)
+    if settings.label_correction:
+        module.correction = Correction(
+            settings.label_correction,
+            evaluations,
+            *train,
+            lambda: model_features(model, archive, train[0]),
+            settings.seed,
+        )
+        if state is not None:
+            module.correction.go_on(state["correction"])
     trainer = make_trainer(
         epochs=1,
         max_steps=steps - module.done,

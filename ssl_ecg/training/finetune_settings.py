@@ -64,6 +64,9 @@ class FinetuneSettings(Settings):
     attention: Annotated[float, Ge(0)] = 0.0
     """weight of xECGNet's attention regulariser (``ssl_ecg.tasks.attention``), by which features are large where the
     head finds the true classes; 0 is off. For labels, and backbones that pool steps"""
+    label_correction: Annotated[float, Ge(0), Le(1)] = 0.0
+    """weight, in the end, of labels that prototypes of deep features correct (``ssl_ecg.tasks.label_correction``); 0 is
+    off, .5 is usual. In the first half of the training labels are believed. For labels that may be wrong"""
     one_per_patient: bool = False
     """one random record of each patient an epoch, so that nobody counts more for more ECGs"""
     evaluations: Annotated[int, Gt(0)] | None = None

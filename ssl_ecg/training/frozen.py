@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
+from ssl_ecg.tasks.typicality import Typicality
 
 EVALUATION_BATCH = 256
 
@@ -39,6 +40,20 @@ def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: 
     """
     model.encoder.check(archive.settings)
     return _in_batches(model, model.scores, archive, rows, batch_size)
+
+
+def model_features(model: Classifier, archive: Archive, rows: Rows) -> Targets:
+    """Return what the classifier's head sees, float32 [n, D], of archive rows [n]."""
+
+    def features(*signals: Tensor) -> Tensor:
+        return model.features(*model.encoder.prepare(*signals))
+
+    return _in_batches(model, features, archive, rows, EVALUATION_BATCH)
+
+
+def fit_typicality(model: Classifier, archive: Archive, train: Rows, validation: Rows) -> None:
+    """Have a classifier know which records are unlike those it learned from, by archive rows [m] and [n]."""
+    model.typicality = Typicality.fit(*(model_features(model, archive, rows) for rows in (train, validation)))
 
 
 @torch.inference_mode()
@@ -81,13 +96,10 @@ def start_as_probe(
     if not isinstance(model.head, nn.Linear):
         raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
 
-    def features(*signals: Tensor) -> Tensor:
-        return model.features(*model.encoder.prepare(*signals))
-
     if frozen is None or model.windows.of_features:  # those of windows are others
 
         def frozen(rows: Rows) -> Targets:
-            return _in_batches(model, features, archive, rows, EVALUATION_BATCH)
+            return model_features(model, archive, rows)
 
     train_x, validation_x = frozen(train[0]), frozen(validation[0])
     probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])

@@ -105,7 +105,10 @@ class PretrainModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log how far the features are from collapse."""
-        features = torch.cat(self._features)
+        # Of all processes together: the rank of a share of the records is at most their number.
+        features = self.all_gather(torch.cat(self._features))
+        assert isinstance(features, Tensor)
+        features = features.flatten(0, -2)
         self._features.clear()
         self.log("feature_deviation", feature_deviation(features), sync_dist=True)
         self.log("effective_rank", effective_rank(features), sync_dist=True)

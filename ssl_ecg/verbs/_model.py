@@ -16,6 +16,7 @@ from ssl_ecg.labels.splits import Splits
 from ssl_ecg.runs import Run, read_metrics, whole_folder, write_atomically
 from ssl_ecg.tasks import Classifier, load_model, save_classifier
 from ssl_ecg.training.card import classifier_card
+from ssl_ecg.training.frozen import fit_typicality
 from ssl_ecg.verbs._learning import Fitted, learned
 from ssl_ecg.verbs.results import Tested
 
@@ -64,6 +65,8 @@ def write_model(
         curve: one row per evaluation, for ``curve.csv``.
     """
     card = partial(classifier_card, model, settings, metrics, test.labels, splits, start)
+    rows = test.labels.rows
+    fit_typicality(model, test.archive, rows[splits.train], rows[splits.validation])
     with whole_folder(out, last=LAST) as part:
         save_classifier(model, part, card())
         tables = {**further, **({} if curve is None else {"curve": curve})}

@@ -11,33 +11,23 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge
 
-from ssl_ecg.labels.splits import lacking, last_of_each_patient
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
-from ssl_ecg.settings import Settings
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import print_metrics
+from ssl_ecg.verbs._testing import TestSettings, records_that_test
 from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.verb import console, verb
 
 logger = logging.getLogger(__name__)
 
 _LAST = "evaluation.json"
-_REMEDY = (
-    "choose seen_patients=leave_out to test the others. Patients are recognised by their id alone: where the archive "
-    "is of another site, whose ids name other people, choose seen_patients=test"
-)
 
 
-class VerbSettings(Settings):
+class VerbSettings(TestSettings):
     """Which records test, and how they are grouped."""
 
-    records: Literal["all", "last"] = "all"
-    """all records of a patient test, or the last recorded one, whatever its outcome"""
     subgroups: tuple[str, ...] = ()
     """columns of the label table, or of the archive's manifest, for ``subgroups.csv``"""
-    seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
-    """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
-    they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
     recalibrate: Literal["prior"] | Annotated[int, Ge(10)] | None = None
     """fit probabilities and decisions to how common findings are here: "prior", by the scores alone; or by the labels
     of so many records, which then do not test"""
@@ -73,31 +63,16 @@ def evaluate(
         ValueError: an archive that was prepared otherwise, patients that the model has learned from, a column that is
             missing, or no outcome that has both a positive and a negative record.
     """
-    from ssl_ecg.comparison import check_unseen, recognised
     from ssl_ecg.evaluation.recalibration import shifted
-    from ssl_ecg.tasks import load_model, read_task
+    from ssl_ecg.tasks import load_model
     from ssl_ecg.training import predict_scores
-    from ssl_ecg.training.batches import count_incomplete
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
-    records, seen_patients = settings.records, settings.seen_patients
     classifier, archive, out = load_model(model), opened(archive), Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
-    classifier.encoder.check(archive.settings)
     task = classifier.task
-    table, _ = read_task(task.name, labels, archive, task.classes, task.options)
-    count_incomplete(archive, table.rows)
-    index = np.arange(len(table)) if records == "all" else last_of_each_patient(table, np.arange(len(table)))
-    seen = recognised(classifier.encoder, archive, table.rows[index])
-    if seen_patients == "leave_out":
-        logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
-        index = index[~seen]
-    check_unseen(
-        classifier.encoder, archive, table.rows[index], "test" if seen_patients == "test" else "refuse", _REMEDY
-    )
-    for line in lacking(table, "the label table", index):
-        logger.warning(line)
+    table, index, seen = records_that_test(classifier, archive, labels, settings)
     local = np.empty(0, dtype=np.int64)
     if isinstance(settings.recalibrate, int):
         chosen, left = local_records(settings.recalibrate, table, index)
@@ -120,7 +95,8 @@ def evaluate(
     metrics = test.metrics(task, scores)
     told = {**about, "settings": settings.to_dict()}
     test.write(out, task, scores, metrics, further=further, about=told, model=classifier)
-    how = {"records": records, "seen_patients": seen_patients, "records_of_seen_patients": int(seen.sum())}
+    how: dict[str, Any] = {"records": settings.records, "seen_patients": settings.seen_patients}
+    how["records_of_seen_patients"] = int(seen.sum())
     write_json(out / _LAST, {**about, **how, "ssl_ecg": version("ssl_ecg")})
     return metrics
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Lt
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.runs import lock, whole_folder, write_atomically, write_csv
@@ -28,13 +29,21 @@ def show(table: pd.DataFrame, model: str, source: str, out: str | None = None) -
     console.print(table.head(10).to_string(index=False) if out is None else f"the predictions lie in {out}")
 
 
-@verb(RecordSettings, show)
+class VerbSettings(RecordSettings):
+    """Which records are taken and scored, and how files are read."""
+
+    atypical: Annotated[float, Ge(0), Lt(1)] = 0.01
+    """abstain from a record where no more than this share of the records that chose the model lie as far from those
+    that it learned from; 0: from none"""
+
+
+@verb(VerbSettings, show)
 def predict(
     model: str | Path | Classifier,
     source: str | Path | Archive,
     out: str | Path | None = None,
     *,
-    settings: RecordSettings,
+    settings: VerbSettings,
 ) -> pd.DataFrame:
     """Score new ECGs with a finished model; what cannot be scored is named with the reason.
 
@@ -45,7 +54,9 @@ def predict(
         settings: all settings at once, in place of single ones by name.
 
     Returns:
-        One row per record: ``record_id``, ``abstained`` (the reason, blank where it was scored) and the task's columns:
+        One row per record: ``record_id``, ``abstained`` (the reason, blank where it was scored), where the model
+        knows it ``typicality`` (the share of validation records that are no more usual, see
+        ``ssl_ecg.tasks.typicality``), and the task's columns:
         for each class ``NAME_score`` and, where the model decides, ``NAME_decision``; or survival and risks. They are
         those that ``ingest`` and ``evaluate`` of the same files give. Files of unknown format in a folder are left out.
 
@@ -56,7 +67,7 @@ def predict(
     from ssl_ecg.tasks import load_model
 
     classifier = load_model(model) if isinstance(model, str | Path) else model
-    parts = [_scored(classifier, batch) for batch in batches(classifier.encoder, source, settings)]
+    parts = [_scored(classifier, batch, settings.atypical) for batch in batches(classifier.encoder, source, settings)]
     table = pd.concat(parts, ignore_index=True)
     if out is not None:
         about = {"task": classifier.task.name, "classes": classifier.task.classes, "settings": settings.to_dict()}
@@ -64,12 +75,18 @@ def predict(
     return table
 
 
-def _scored(model: Classifier, batch: Batch) -> pd.DataFrame:
-    found = computed(model, model.scores, batch.signals)
-    scores = np.full((len(batch.record_ids), found.shape[1]), np.nan, dtype=np.float32)
-    scores[batch.usable] = found
+def _scored(model: Classifier, batch: Batch, atypical: float) -> pd.DataFrame:
+    found = computed(model, model.judged, batch.signals)
+    typical = np.full(len(batch.record_ids), np.nan, dtype=np.float32)
+    scores = np.full((len(batch.record_ids), found.shape[1] - 1), np.nan, dtype=np.float32)
+    scores[batch.usable], typical[batch.usable] = found[:, :-1], found[:, -1]
+    strange = typical <= atypical
+    scores[strange] = np.nan
     table = model.task.predictions(scores)
-    table.insert(0, "abstained", batch.reasons)
+    reason = f"unlike what the model learned from: typicality at most {atypical:g}"
+    if model.typicality is not None:
+        table.insert(0, "typicality", typical)
+    table.insert(0, "abstained", np.where(strange, reason, batch.reasons))
     table.insert(0, "record_id", batch.record_ids)
     return table
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from ssl_ecg.tasks import Classifier, Task
 
 
+MOST_IN_PLANE = 2000
+"""test records whose features are drawn in two dimensions, evenly spread over them"""
+
+
 @dataclass(frozen=True, eq=False)
 class Tested:
     """The records that test, and into which groups they fall.
@@ -94,10 +98,12 @@ class Tested:
         Returns:
             Names of the figures.
         """
-        from ssl_ecg.evaluation import decisions_per_class, describe, operating_curves, subgroup_metrics
-        from ssl_ecg.labels import describe_cohort
+        from ssl_ecg.comparison import recognised
+        from ssl_ecg.evaluation import decisions_per_class, describe, operating_curves, plane, subgroup_metrics
+        from ssl_ecg.labels import describe_cohort, describe_leakage
         from ssl_ecg.report import DRAWN, FURTHER, draw_further, draw_task, write_result_page
         from ssl_ecg.tasks import Thresholds
+        from ssl_ecg.training.frozen import model_features
 
         labels, index = self.labels, self.index
         tables = {**task.tables(labels.targets[index], scores), **(further or {})}
@@ -116,6 +122,12 @@ class Tested:
             decided = task.decide(scores).astype(float)
             tables["thresholds"] = decisions_per_class(targets, decided, task.thresholds, task.classes)
         tables["cohort"] = describe_cohort(self.archive, labels, {**(learned or {}), "test": index})
+        known = None if model is None else recognised(model.encoder, self.archive, self.rows)
+        tables["leakage"] = describe_leakage(self.archive, labels, index, learned or {}, known)
+        if model is not None:
+            some = np.unique(np.linspace(0, len(index) - 1, min(len(index), MOST_IN_PLANE)).astype(np.int64))
+            features = model_features(model, self.archive, self.rows[some])
+            tables["plane"] = plane(features, labels.outcome[index[some]], labels.outcomes)
         if self.groups:
             tables["subgroups"] = subgroup_metrics(
                 labels.targets[index],

@@ -17,6 +17,7 @@ from ssl_ecg.verbs._examples import worst_errors
 
 pytestmark = [pytest.mark.slow, pytest.mark.worst_errors]
 
+NEW = ("Could the score be too good?", "Features in two dimensions", "Is acting on it worth while?")
 CLASSES = ("sinus_rhythm", "sinus_bradycardia")
 
 
@@ -44,7 +45,16 @@ def page(folder: Path) -> str:
 
 def test_the_page_holds_everything_and_loads_nothing(results: Path) -> None:
     text = page(results / "finetune")
-    for said in ("Who they are", "Decisions", "Are probabilities", "Subgroups", "Training", "Versions", "80 % power"):
+    for said in (
+        "Who they are",
+        "Decisions",
+        "Are probabilities",
+        "Subgroups",
+        "Training",
+        "Versions",
+        "80 % power",
+        *NEW,
+    ):
         assert said in text
     assert text.count("<img") == 2
     assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', text) == []

@@ -136,7 +136,7 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
     assert metrics["auroc"] == pytest.approx(roc_auc_score(truth, predictions["low_lvef_score"]))
     assert metrics["brier"] == pytest.approx(brier_score_loss(truth, predictions["low_lvef_score"]), abs=1e-5)
     assert pd.read_csv(tmp_path / "calibration.csv")["records"].sum() == len(truth)
-    written = pd.read_csv(tmp_path / "decision_curve.csv")
+    written = pd.read_csv(tmp_path / "decision_curve.csv").drop(columns="class")
     np.testing.assert_allclose(written, decision_curve(truth, predictions["low_lvef_score"]), atol=1e-5)
     assert pd.read_csv(tmp_path / "per_class.csv")["positives_test"].tolist() == [truth.sum()]
 

@@ -139,6 +139,7 @@ def test_probe_writes_what_there_is(archive: Archive, ids: pd.DataFrame, encoder
     assert found["mae"] == pytest.approx((predictions["age"] - predictions["age_score"]).abs().mean(), rel=1e-4)
     assert {path.name for path in tmp_path.iterdir()} == {
         *("metrics.json", "meanings.json", "predictions.csv", "subgroups.csv", "subgroups.svg"),
+        *("leakage.csv", "plane.csv", "plane.svg", "typicality.safetensors"),
         *("model.safetensors", "head.safetensors", "config.json", "task.json", "run.json", "README.md"),
         *("cohort.csv", "report.html"),
     }

@@ -340,28 +340,6 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         assert read_state(Run(tmp_path / "out").last)["epoch"] == broken_epoch - 1
 
 
-def test_two_processes_share_a_run(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:
-    settings = tiny_pretraining.replace(devices=2, epochs=2, resume="no")
-    script = tmp_path / "two.py"
-    script.write_text(
-        "from ssl_ecg.archive import open_archive\n"
-        "from ssl_ecg.training import PretrainSettings, pretrain\n"
-        f"settings = PretrainSettings(**{settings.to_dict()})\n"
-        f"archive, out = open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / 'out')!r}\n"
-        "encoder = pretrain(archive, out, settings, progress=False)\n"
-        "print('epochs run:', encoder.origin['epochs_run'])\n"
-    )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    result = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("epochs run: 2") == 2  # both came to the end
-    table = pd.read_csv(tmp_path / "out" / "pretraining.csv")
-    alone = load_encoder(tmp_path / "out").origin
-    assert table["epoch"].tolist() == [0, 1]
-    assert np.isfinite(table.to_numpy()).all()
-    assert table["step"].tolist() == [n * (alone["training_records"] // 16) for n in (1, 2)]
-
-
 @pytest.mark.parametrize(
     "change",
     [
