@@ -84,7 +84,7 @@ def boost(
     if loaded is not None:
         check_unseen(loaded, archive, table.rows[splits.test], "refuse")
     named = _named(archive, labels, table, settings)
-    x, groups = named.to_numpy(np.float64), {name: [c] for c, name in enumerate(named)}
+    x, groups = named.to_numpy(np.float64), {str(name): [c] for c, name in enumerate(named)}
     if loaded is not None:
         deep = extract_features(loaded, archive, table.rows)
         groups[DEEP] = list(range(x.shape[1], x.shape[1] + deep.shape[1]))
@@ -200,7 +200,9 @@ def _named(archive: Archive, labels: TableLike, table: LabelTable, settings: Ver
     parts = [pd.DataFrame(index=range(len(table)))]
     given = read_columns(labels, archive, table.rows, settings.columns)
     for name in settings.columns:
-        column = given[name].replace({"female": 0, "male": 1}) if name == "sex" else given[name]
+        column = given[name].astype(object)
+        if name == "sex":
+            column = column.replace({"female": 0, "male": 1})
         numbers = pd.to_numeric(column, errors="coerce")
         if len(wrong := column[column.notna() & numbers.isna()]):
             raise ValueError(f"columns={name!r}: must hold numbers or blanks, got {str(wrong.iloc[0])!r}")
