@@ -1,4 +1,5 @@
 # make demo: the whole way on the embedded synthetic archive.   make test: all tests.   make test-fast: those of a second.
+# make docs: the documentation as a site, in build/site.
 # make cases: what becomes of hand-made recordings, beside what is right. Each makes the environment first, in .venv, once.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,14 +12,17 @@ LABELS := $(DEMO)/archive/labels/conditions.csv
 
 CASES ?= tests/cases
 
-.PHONY: venv demo cases test test-fast test-lowest lint clean
+# What the site is made of; links among them stay as they are.
+PAGES := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md CITATION.cff LICENSE docs pretrain finetune benchmarks configs ssl_ecg tests
+
+.PHONY: venv demo cases test test-fast test-lowest lint docs clean
 
 venv: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "installing into .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 # A killed demo continues where it stopped: finished pretraining and finished runs are not run again. The budget is that
@@ -65,6 +69,14 @@ lint: venv
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Warnings, such as a broken link or a page that no menu names, are errors. Nothing may be loaded from elsewhere.
+docs: venv
+	@rm -rf build/pages build/site && mkdir -p build/pages
+	@ln -s $(foreach page,$(PAGES),$(CURDIR)/$(page)) build/pages/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	test -d build/site/assets/stylesheets
+	! grep -rnoE '<(script|link|img)[^>]+(src|href)="?(https?:)?//[^>]*' build/site --include='*.html'
 
 clean:
 	rm -rf .venv .venv-lowest runs build dist

@@ -113,6 +113,7 @@ def test_nothing_tells_of_the_person_or_the_machine(
         assert main(words) == 0, capsys.readouterr().err
 
     folders = {name: str(out / name) for name in ("archive", "encoder", "probe", "model", "comparison")}
+    logged = "loggers=[tensorboard,jsonl]"
     small = ("backbone=xresnet1d10", "backbone.width=4", "precision=32-true")
     three = (folders["encoder"], folders["archive"], str(tmp_path / "labels.csv"))
     with caplog.at_level(logging.INFO):
@@ -120,12 +121,24 @@ def test_nothing_tells_of_the_person_or_the_machine(
         run("archive", "info", folders["archive"])
         run("archive", "show", folders["archive"])
         holdout = (f"holdout={tmp_path / 'labels.csv'}", *SPLIT)
-        run("pretrain", *three[1::-1], *small, "epochs=1", "batch_size=8", "loggers=[tensorboard]", *holdout)
+        run(
+            "pretrain",
+            *three[1::-1],
+            *small,
+            "epochs=1",
+            "batch_size=8",
+            logged,
+            f"monitor={tmp_path / 'labels.csv'}",
+            "classes=[AF,NORM]",
+            *holdout,
+        )
         run("probe", *three, folders["probe"], "classes=[AF,NORM]", *SPLIT)
-        run("finetune", *three, folders["model"], "classes=[AF,NORM]", *SPLIT, *(f"training.{s}" for s in STEPS))
+        run(
+            "finetune", *three, folders["model"], "classes=[AF,NORM]", *SPLIT, *(f"training.{s}" for s in STEPS), logged
+        )
         arms = [f"{arm}.{step}" for arm in ("pretrained_finetune", "scratch") for step in STEPS]
         sizes = ["fractions=[1]", "seeds=[0]", "replicates=20", "pretrained_candidates=[{}]", "scratch_candidates=[{}]"]
-        run("compare", *three, folders["comparison"], "classes=[AF,NORM]", *SPLIT, *arms, *sizes)
+        run("compare", *three, folders["comparison"], "classes=[AF,NORM]", *SPLIT, *arms, *sizes, logged)
         run("predict", folders["model"], folders["archive"], str(out / "predictions"))
         if not salted:  # ids of files are their paths
             run("predict", folders["model"], str(source), str(out / "scored"), "workers=1")

@@ -156,7 +156,7 @@ def test_every_verb_and_every_link_is_there() -> None:
     for verb in VERBS.names():
         if verb != "synthesize":
             assert f"ssl-ecg {verb} " in README
-    targets = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists() and "results" not in target] == []
 

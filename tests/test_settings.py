@@ -45,7 +45,10 @@ KINDS = (
         (lambda: PretrainSettings(beta2=1, validation=0.5), ["beta2=1: must be less", "validation=0.5: must be less"]),
         (lambda: PretrainSettings(keep="all"), ["keep='all': must be 'last' or 'best'"]),
         (lambda: PretrainSettings(devices=0), ["devices=0: must be greater than or equal to 1 or must be 'auto'"]),
-        (lambda: PretrainSettings(loggers=["wandb", "a"]), ["loggers.1='a': must be 'tensorboard' or 'wandb'"]),
+        (
+            lambda: PretrainSettings(loggers=["wandb", "a"]),
+            ["loggers.1='a': must be 'jsonl', 'tensorboard' or 'wandb'"],
+        ),
         (lambda: PretrainSettings(objective="cmcs"), ["objective='cmcs': unknown; did you mean cmsc? choose one of "]),
         (lambda: PretrainSettings(objective=3), ["objective=3: has no name; choose one of "]),
         (

@@ -6,25 +6,27 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ssl_ecg.archive import cluster as workplaces
 from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.finding import Job, file_of, find
 from ssl_ecg.archive.patient_ids import Times, as_secret, check_times, id_scheme
 from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import SECONDS, in_order
-from ssl_ecg.archive.reading import Outcome, Reading, died, read_job
+from ssl_ecg.archive.reading import Outcome, Piece, Reading, died, pieces_of, read_job
 from ssl_ecg.archive.record_ids import SCHEME, RecordIds
 from ssl_ecg.archive.windows import SPAN, Windows, how_many, of_windows
-from ssl_ecg.archive.writer import COLUMNS, ArchiveWriter, content_of, ids_of
+from ssl_ecg.archive.writer import COLUMNS, SAMPLE, ArchiveWriter, Written, ids_of
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, unescaped, write_csv
 from ssl_ecg.signals import SignalSettings
@@ -95,6 +97,7 @@ def ingest(
     seconds_per_file: float = SECONDS,
     times: Times = "shifted",
     windows: Windows = "first",
+    cluster: str | None = None,
 ) -> IngestReport:
     """Read every recording below a folder into an archive.
 
@@ -127,6 +130,8 @@ def ingest(
             year, "kept".
         windows: of recordings that are longer than the archive's signals, the "first" that fits, so many, or "all", one
             after the other. They are records of one patient; ``start`` in the manifest says where they begin.
+        cluster: address of a Dask scheduler whose workers read, or "local" for workers on this machine. They see
+            ``source`` and ``archive`` under the same paths. Only where the parts of the archive end differs.
 
     Returns:
         What was accepted and rejected, and the opened archive.
@@ -134,6 +139,7 @@ def ingest(
     Raises:
         FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients`` is not there.
         ValueError: a setting, or a column or value of ``patients``, cannot be.
+        ClusterError: the cluster cannot be used, or was lost; the same call continues.
         ArchiveError: the archive there was made with other settings, limits or salt, an ingest of another source into
             it is unfinished, or no file could be used.
         OSError: the disk is full, or another process writes this archive; what is committed stays, and the same call
@@ -143,6 +149,8 @@ def ingest(
     settings, limits = settings or SignalSettings(), limits or QualityLimits()
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers}: is no number of processes; give 1 or more")
+    if cluster is not None:
+        workplaces.check(cluster, workers)
     secret = as_secret(salt)
     check_times(times)
     most = how_many(windows)
@@ -164,22 +172,24 @@ def ingest(
     pending, before = _pending(found.jobs, writer, names, most)
 
     how = Reading(settings, limits, partial_leads, gain, lead_names or {}, most)
-    read = partial(read_job, source=source, how=how)
-    outcomes = in_order(read, pending, workers or os.cpu_count() or 1, died, seconds_per_file)
     ids, contents = set(writer.sources), dict(writer.contents)
-    part: list[Outcome] = []
-    with _bar(progress) as bar, closing(outcomes):
+    with _bar(progress) as bar, ExitStack() as stack:
         task = bar.add_task("ingest", total=len(found.jobs), completed=len(found.jobs) - len(pending))
-        for job, outcome in outcomes:
-            if outcome is None:
-                bar.advance(task)
-                continue
-            part.append(_settled(job, outcome, people, names, ids, contents))
-            if len(part) == RECORDS_PER_PART:
-                _commit(writer, part, people.columns, names)
-                part = []
-        if part:
-            _commit(writer, part, people.columns, names)
+        done = partial(bar.advance, task)
+        if cluster is None:
+            read = partial(read_job, source=source, how=how)
+            outcomes = stack.enter_context(
+                closing(in_order(read, pending, workers or os.cpu_count() or 1, died, seconds_per_file))
+            )
+            pieces = pieces_of(outcomes, RECORDS_PER_PART, done)
+        else:
+            slices = workplaces.Slices(
+                source.resolve(), writer.journal.resolve(), how, seconds_per_file, RECORDS_PER_PART
+            )
+            pieces = stack.enter_context(closing(workplaces.convert(slices, pending, cluster, workers, done)))
+        for piece in pieces:
+            settled = [_settled(job, outcome, people, names, ids, contents) for job, outcome in piece.outcomes]
+            _commit(writer, settled, _signals(piece, settled, settings), people.columns, names)
     by_id = {job.record_id: job for job in found.jobs if job.record_id}
     spans = {}
     for name, labels in found.labels.items():
@@ -245,7 +255,7 @@ def _settled(
     job: Job, outcome: Outcome, people: Patients, names: RecordIds, ids: set[str], contents: dict[str, str]
 ) -> Outcome:
     """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there."""
-    if outcome.row is None or outcome.signal is None:
+    if outcome.row is None:
         return _rejected(job, outcome, outcome.reason or "", names)
     window = "" if outcome.first else outcome.window
     record_id = names.record(outcome.row["record_id"], job) + window
@@ -253,14 +263,15 @@ def _settled(
         if record_id in ids:
             raise RecordError("duplicate record id", record_id)
         # The same ECG under two names would train as one patient and test as another.
-        if (original := contents.setdefault(content_of(outcome.signal), record_id)) != record_id:
+        if (original := contents.setdefault(outcome.content, record_id)) != record_id:
             raise RecordError("copy", f"the same signal as {original}")
         row = people.complete(job, outcome.row)
     except RecordError as error:
         return _rejected(job, outcome, str(error), names)
     ids.add(record_id)
     names.note(record_id, outcome.row["record_id"] + window)
-    return replace(outcome, row={**row, "record_id": record_id, _ORIGINAL: row["record_id"]})
+    row |= {"record_id": record_id, "content": outcome.content, _ORIGINAL: row["record_id"]}
+    return replace(outcome, row=row)
 
 
 def _rejected(job: Job, outcome: Outcome, reason: str, names: RecordIds) -> Outcome:
@@ -269,15 +280,31 @@ def _rejected(job: Job, outcome: Outcome, reason: str, names: RecordIds) -> Outc
     return Outcome(named, names.told(reason))
 
 
-def _commit(writer: ArchiveWriter, outcomes: Sequence[Outcome], columns: pd.DataFrame, names: RecordIds) -> None:
+def _signals(piece: Piece, settled: Sequence[Outcome], settings: SignalSettings) -> NDArray[np.int16] | Written:
+    """Return the signals of the records that are kept of a piece."""
+    before = [outcome for _, outcome in piece.outcomes]
+    kept = np.array([after.row is not None for was, after in zip(before, settled) if was.row is not None], dtype=bool)
+    shape = (-1, len(settings.leads), settings.samples)
+    if piece.written is None:
+        there = [after.signal for after in settled if after.signal is not None]
+        return np.stack(there) if there else np.empty((0, *shape[1:]), dtype=SAMPLE)
+    if kept.all():
+        return piece.written
+    return np.fromfile(piece.written.file, dtype=SAMPLE).reshape(shape)[kept]
+
+
+def _commit(
+    writer: ArchiveWriter,
+    outcomes: Sequence[Outcome],
+    signals: NDArray[np.int16] | Written,
+    columns: pd.DataFrame,
+    names: RecordIds,
+) -> None:
     names.keep()
-    settings = writer.settings
-    signals = [o.signal for o in outcomes if o.signal is not None]
-    empty = np.empty((0, len(settings.leads), settings.samples), dtype=np.int16)
     manifest = pd.DataFrame([o.row for o in outcomes if o.row is not None], columns=[*COLUMNS, _ORIGINAL])
     manifest = manifest.join(columns.reindex(manifest.pop(_ORIGINAL)).reset_index(drop=True))
     rejected = [(o.path, o.reason) for o in outcomes if o.reason is not None]
-    writer.write_part(np.stack(signals) if signals else empty, manifest, rejected)
+    writer.write_part(signals, manifest, rejected)
 
 
 def _write_labels(path: Path, table: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, MutableSequence, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -30,6 +31,7 @@ def in_order(
     processes: int,
     died: Died[Item, Result],
     seconds: float = SECONDS,
+    context: BaseContext | None = None,
 ) -> Generator[tuple[Item, Result | None], None, None]:
     """Yield what ``work`` yields of each item, in the order of the items, whatever the number of processes.
 
@@ -42,14 +44,14 @@ def in_order(
         processes: how many at most.
         died: ``died(item, late)``: the last result of an item that killed its process, or gave no result in time.
         seconds: that an item may take to each of its results, and from the last one to its end.
+        context: how processes are started, where not as usual.
 
     Returns:
         Pairs of item and result; after the last result of an item, the item and None.
     """
     count = max(1, min(processes, -(-len(items) // BATCH)))
-    lanes = [
-        _Lane(work, [x for n, x in enumerate(items) if n // BATCH % count == i], died, seconds) for i in range(count)
-    ]
+    shares = [[x for n, x in enumerate(items) if n // BATCH % count == i] for i in range(count)]
+    lanes = [_Lane(work, share, died, seconds, context or multiprocessing.get_context()) for share in shares]
     try:
         for n, item in enumerate(items):
             for result in lanes[n // BATCH % count].results():
@@ -69,18 +71,19 @@ class _Lane(Generic[Item, Result]):
         items: list[Item],
         died: Died[Item, Result],
         seconds: float,
+        context: BaseContext,
     ) -> None:
-        self.work, self.items, self.died, self.seconds = work, deque(items), died, seconds
+        self.work, self.items, self.died, self.seconds, self.context = work, deque(items), died, seconds, context
         self.taken = 0  # items before the first of self.items
         self._start(list(items), BATCH)
 
     def _start(self, items: list[Item], batch: int) -> None:
         self.received: deque[Result | None] = deque()
-        self.pipe, there = multiprocessing.Pipe(duplex=False)
+        self.pipe, there = self.context.Pipe(duplex=False)
         # Which item the process is at, and how many results it has made of it.
-        self.at, self.first = multiprocessing.RawArray("q", 2), self.taken
+        self.at, self.first = self.context.RawArray("q", 2), self.taken
         arguments = (self.work, items, batch, there, self.seconds, self.at)
-        self.process = multiprocessing.Process(target=_serve, args=arguments, daemon=True)
+        self.process = self.context.Process(target=_serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         there.close()
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssl_ecg.archive.finding import Job
 from ssl_ecg.archive.windows import Window, windows_of
-from ssl_ecg.archive.writer import quantise
+from ssl_ecg.archive.writer import Written, content_of, quantise
 from ssl_ecg.records import (
     QualityLimits,
     Record,
@@ -38,6 +38,7 @@ class Outcome:
         reason: of the rejection.
         signal: as the archive stores it.
         row: of the manifest; ``record_id`` is that of the whole recording.
+        content: hash of the signal.
         window: put behind the path of a part of a recording, and behind its id unless it is the first.
         first: whether it is the recording's first.
     """
@@ -46,6 +47,7 @@ class Outcome:
     reason: str | None = None
     signal: NDArray[np.int16] | None = None
     row: dict[str, Any] | None = None
+    content: str = ""
     window: str = ""
     first: bool = True
 
@@ -69,6 +71,35 @@ class Reading:
     gain: float = 1.0
     lead_names: Mapping[str, str] = field(default_factory=dict)
     windows: float = 1
+
+
+class Piece(NamedTuple):
+    """What is committed at once.
+
+    Attributes:
+        outcomes: of files, in their order.
+        written: where another process wrote their signals, which they then lack.
+    """
+
+    outcomes: list[tuple[Job, Outcome]]
+    written: Written | None = None
+
+
+def pieces_of(
+    outcomes: Iterable[tuple[Job, Outcome | None]], size: int, done: Callable[[], object] = lambda: None
+) -> Iterator[Piece]:
+    """Yield outcomes, so many at once; ``done()`` is called after each file."""
+    here: list[tuple[Job, Outcome]] = []
+    for job, outcome in outcomes:
+        if outcome is None:
+            done()
+            continue
+        here.append((job, outcome))
+        if len(here) == size:
+            yield Piece(here)
+            here = []
+    if here:
+        yield Piece(here)
 
 
 def read_job(job: Job, source: Path, how: Reading) -> Iterator[Outcome]:
@@ -132,7 +163,7 @@ def _outcome(job: Job, window: Window, how: Reading) -> Outcome:
         "einthoven": residual,
         "findings": "; ".join(findings),
     }
-    return Outcome(job.path + inner, None, signal, row, window.name, window.first)
+    return Outcome(job.path + inner, None, signal, row, content_of(signal), window.name, window.first)
 
 
 def _kept(record: Record, how: Reading) -> Record:

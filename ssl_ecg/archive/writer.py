@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,18 @@ COLUMNS = {
 log = logging.getLogger(__name__)
 
 
+class Written(NamedTuple):
+    """Signals that another process wrote, int16 [n, L, T], little-endian.
+
+    Attributes:
+        file: in the folder of the archive, which it becomes a part of by another name.
+        sha256: of its content.
+    """
+
+    file: Path
+    sha256: str
+
+
 def quantise(signal: NDArray[np.floating]) -> NDArray[np.int16]:
     """Round millivolts to the integers that an archive stores, one microvolt a step.
 
@@ -81,6 +93,7 @@ class ArchiveWriter:
         origin: Further facts that must not change while an archive grows, such as quality limits; kept in its JSON.
 
     Attributes:
+        journal: Folder of what is not finished.
         committed: Committed parts, those of earlier ingests first.
         sources: Source of every record in them, by record id.
         contents: Record id of every signal in them, by its hash.
@@ -109,9 +122,9 @@ class ArchiveWriter:
             "microvolts_per_bit": MICROVOLTS_PER_BIT,
             **(origin or {}),
         }
-        self._journal = self.folder / "journal"
+        self.journal = self.folder / "journal"
         self._run = run
-        if not resume and ((self.folder / "archive.json").exists() or self._journal.exists()):
+        if not resume and ((self.folder / "archive.json").exists() or self.journal.exists()):
             raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
         self.committed: list[Part] = []
         self.sources: dict[str, str] = {}
@@ -136,15 +149,15 @@ class ArchiveWriter:
             self._remember(archive.manifest)
             self.finished = frozenset(self.sources)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
-        if self._journal.exists() and (self._journal / "head.json").exists():
-            head = read_json(self._journal / "head.json")
+        if self.journal.exists() and (self.journal / "head.json").exists():
+            head = read_json(self.journal / "head.json")
             self._require_same(head)
             if head.get("run") != self._run and self._entry(len(self.committed)).exists():
                 raise ArchiveError(
                     f"{self.folder} holds an unfinished ingest of {head.get('run')}: finish that before {self._run}"
                 )
-        self._journal.mkdir(exist_ok=True)
-        write_json(self._journal / "head.json", {**self._head, "run": self._run})
+        self.journal.mkdir(exist_ok=True)
+        write_json(self.journal / "head.json", {**self._head, "run": self._run})
         self._replay()
 
     def _require_same(self, there: dict[str, Any]) -> None:
@@ -190,21 +203,22 @@ class ArchiveWriter:
                 )
 
     def _entry(self, number: int) -> Path:
-        return self._journal / f"{number:05d}.json"
+        return self.journal / f"{number:05d}.json"
 
     def write_part(
         self,
-        signals: NDArray[np.floating | np.int16],
+        signals: NDArray[np.floating | np.int16] | Written,
         manifest: pd.DataFrame,
         rejected: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Commit a number of records, or none and only rejections, as one part.
 
         Args:
-            signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`.
+            signals: float32 [n, L, T], millivolts, conditioned as the settings say; or int16 from :func:`quantise`; or
+                a file of such integers.
             manifest: One row per record with the columns ``COLUMNS`` (further ones are kept). Without ``recorded``,
                 ``start``, ``leads`` and ``patient_known`` every record is whole, and every patient known; without
-                ``einthoven`` and ``findings`` nothing is said of them; ``content`` is made here.
+                ``einthoven`` and ``findings`` nothing is said of them; without ``content`` it is made here.
             rejected: (path, reason) of files that were looked at for this part and did not become records.
 
         Raises:
@@ -212,7 +226,7 @@ class ArchiveWriter:
             OSError: If the disk is full; parts committed before stay as they are.
         """
         number, expected = len(self.committed), (len(manifest), len(self.settings.leads), self.settings.samples)
-        if signals.shape != expected:
+        if not isinstance(signals, Written) and signals.shape != expected:
             raise ValueError(f"signals must have shape {expected} (manifest rows, leads, samples), got {signals.shape}")
         manifest = manifest.copy()
         leads = " ".join(self.settings.leads)
@@ -224,16 +238,26 @@ class ArchiveWriter:
         ids = manifest["record_id"]
         if twice := [*ids[ids.duplicated()], *(name for name in ids if name in self.sources)]:
             raise ValueError(f"{len(twice)} record ids are there already: {', '.join(twice[:5])}")
-        integers = signals if signals.dtype == SAMPLE else quantise(signals.astype(np.float32, copy=False))
-        manifest["content"] = [content_of(signal) for signal in integers]
+        stored: NDArray[np.int16] | Written
+        if isinstance(signals, Written):
+            stored = signals
+        else:
+            integers = signals if signals.dtype == SAMPLE else quantise(signals.astype(np.float32, copy=False))
+            stored = np.ascontiguousarray(integers)
+            if "content" not in manifest:
+                manifest["content"] = [content_of(signal) for signal in stored]
         manifest = manifest.astype(COLUMNS).reset_index(drop=True).assign(part=number, row=np.arange(len(manifest)))
-        self._guard_disk(lambda: self._commit(number, np.ascontiguousarray(integers), manifest, list(rejected)))
+        self._guard_disk(lambda: self._commit(number, stored, manifest, list(rejected)))
 
     def _commit(
-        self, number: int, signals: NDArray[np.int16], manifest: pd.DataFrame, rejected: list[tuple[str, str]]
+        self, number: int, signals: NDArray[np.int16] | Written, manifest: pd.DataFrame, rejected: list[tuple[str, str]]
     ) -> None:
-        part = Part(number, len(manifest), hashlib.sha256(signals.data).hexdigest())
-        if len(manifest):
+        digest = signals.sha256 if isinstance(signals, Written) else hashlib.sha256(signals.data).hexdigest()
+        part = Part(number, len(manifest), digest)
+        if isinstance(signals, Written):
+            check_size(signals.file, part, self.settings)
+            signals.file.replace(self.folder / part.name)
+        elif len(manifest):
             write_atomically(self.folder / part.name, signals.data)
         entry = self._entry(number)
         write_atomically(entry.with_suffix(".parquet"), manifest.to_parquet(index=False))
@@ -254,7 +278,7 @@ class ArchiveWriter:
         """
         if not any(part.records for part in self.committed):
             self._guard_disk(lambda: self._write_rejected(looked_at))
-            shutil.rmtree(self._journal)
+            shutil.rmtree(self.journal)
             raise ArchiveError(f"{self.folder} would hold no record, see rejected.csv there for the reasons")
         self._guard_disk(lambda: self._finish(looked_at))
         return open_archive(self.folder)
@@ -277,7 +301,7 @@ class ArchiveWriter:
         parts = [vars(part) for part in self.committed]
         facts = {"patients_known": known, "parts": parts, "manifest_sha256": sums[0], "appended": sums[1:]}
         write_json(self.folder / "archive.json", {**self._head, **facts})
-        shutil.rmtree(self._journal)
+        shutil.rmtree(self.journal)
 
     def _write_rejected(self, looked_at: Collection[str]) -> None:
         """Write ``rejected.csv``: earlier rows whose file was not looked at again, and those of this run."""

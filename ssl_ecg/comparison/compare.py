@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.progress import Progress
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
@@ -52,6 +51,8 @@ from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.training.frozen import Features
+from ssl_ecg.training.loggers import finish, log_rows, make_loggers
+from ssl_ecg.training.progress import bar
 
 # Each pretrained arm against the baselines that it must beat.
 PAIRS = (
@@ -187,15 +188,19 @@ def compare(
         _check(experiment)
     claim(out / "comparison.json", _identity(every), {"command": command, **declaration(labels, task)})
     folders = [[experiment.folder(*run) for run in experiment.runs()] for experiment in every]
-    with Progress(disable=not progress) as bar:
-        job = bar.add_task("comparing", total=sum(map(len, folders)))
+    loggers = make_loggers(settings.loggers, out, settings.identity())
+    with bar(progress) as shown:
+        job = shown.add_task("comparing", total=sum(map(len, folders)), numbers="")
         for experiment in every:
             cache = FeatureCache(archive, labels.rows)
             for arm, fraction, seed in experiment.runs():
-                bar.update(job, description=f"{arm} {100 * fraction:g} % seed {seed}{experiment.tag}")
+                shown.update(job, numbers=f"{arm} {100 * fraction:g} % seed {seed}{experiment.tag}")
                 if not (experiment.folder(arm, fraction, seed) / "result.json").is_file():
-                    _run(experiment, cache, arm, fraction, seed)
-                bar.advance(job)
+                    outcome = _run(experiment, cache, arm, fraction, seed)
+                    scored = {"step": 0, f"validation_{task.selection}": outcome.validation}
+                    log_rows(loggers, outcome.curve or [scored], f"{arm}-{fraction:g}-{seed}{experiment.tag}/")
+                shown.advance(job)
+    finish(loggers)
     keep_best_models(out / "models", [folder for part in folders for folder in part], task)
     parts = [Part(those, one.splits) for those, one in zip(folders, rounds)]
     return summarise(out, parts, [PAIRS], labels, settings.replicates, task)
@@ -225,7 +230,7 @@ def _check(experiment: Experiment) -> None:
     check_fractions(labels, splits, settings.fractions, settings.seeds, settings.validation == "nested")
 
 
-def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, seed: int) -> None:
+def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, seed: int) -> Outcome:
     """Run one arm at one fraction with one seed, and write its folder; the result file comes last and marks it done."""
     started = time.perf_counter()
     labels, archive, task = experiment.labels, experiment.archive, experiment.task
@@ -252,6 +257,7 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     if fraction == max(experiment.settings.fractions) and arm not in (*BLENDS, EXTERNAL):
         write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result)
     write_run(folder, outcome, result)
+    return outcome
 
 
 def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, splits: Splits) -> Outcome:
@@ -332,8 +338,8 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     about = {"backbone": network.name, "options": network.options, "width": network.width}
     about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
-        return {"settings": first.settings.to_dict(), **data[0], "encoder": {**about, **origins[0][0]}}
+        return {"settings": first.settings.identity(), **data[0], "encoder": {**about, **origins[0][0]}}
     warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))
     shared = {"archive": data[0]["archive"], "warnings": warnings}
     rounds = [{**{k: v for k, v in one.items() if k not in shared}, "encoders": of} for one, of in zip(data, origins)]
-    return {"settings": first.settings.to_dict(), **shared, "encoder": about, "rounds": rounds}
+    return {"settings": first.settings.identity(), **shared, "encoder": about, "rounds": rounds}

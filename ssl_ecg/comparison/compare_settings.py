@@ -12,6 +12,7 @@ from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds, 
 from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.pretrain_settings import LoggerName
 
 AUGMENTED: dict[str, Any] = {"learning_rate": 1e-3, "augment": {"lead_masking": 0.3, "gaussian_noise": 0.1}}
 
@@ -51,6 +52,8 @@ class CompareSettings(Settings):
     seeds use the chosen one. The last one trains as ``scratch`` does, from the pretrained weights"""
     scratch_candidates: tuple[dict[str, Any], ...] = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, AUGMENTED)
     """the same for ``scratch``; as many"""
+    loggers: tuple[LoggerName, ...] = ()
+    """where to log the curve and the validation score of every run, beside the tables: into the folder OUT.logs"""
     replicates: Annotated[int, Gt(0)] = 2000
     """bootstrap draws of patients, of which standard errors are made: 2000 give them to 2 %"""
     seen_patients: Literal["refuse", "test"] = "refuse"
@@ -73,6 +76,10 @@ class CompareSettings(Settings):
                 f"pretrained_finetune.{self.pretrained_finetune.budget}"
             )
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the results, JSON-ready."""
+        return {name: value for name, value in self.to_dict().items() if name != "loggers"}
 
     def seeds_of(self, arm: str) -> tuple[int, ...]:
         """Return the seeds of an arm's runs."""

@@ -25,11 +25,11 @@ from ssl_ecg.records.array_files import kind_of, layout_of, opened, title_of
 from ssl_ecg.records.formats import Reader, Rejected, register
 from ssl_ecg.records.naming import lead_of
 from ssl_ecg.records.patient_table import PatientTable
-from ssl_ecg.records.record import LEADS, Record, RecordError
+from ssl_ecg.records.record import CURE, LEADS, Record, RecordError
 from ssl_ecg.settings import Settings, SettingsError
 
 MAX_BYTES = 100_000
-MAX_RECORD_BYTES = 2**30
+MAX_RECORD_BYTES = 3 * 2**28  # twice as much is in memory, in the end
 
 _MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "none": 1.0}
 _UNIT = re.compile(r"(?:(\d+(?:\.\d*)?(?:e[-+]?\d+)?)\s*)?(nV|uV|µV|μV|mV|V|none)", re.IGNORECASE)
@@ -195,7 +195,7 @@ def _of_file(
         if ids is not None and len(ids) != records:
             raise RecordError("description", f"id: names {len(ids)} records, the array has {records}")
         if array.size // max(records, 1) * 8 > MAX_RECORD_BYTES:
-            raise RecordError("too large", f"a record of an array of shape {array.shape}")
+            raise RecordError("too large", f"a record of an array of shape {array.shape}; {CURE}")
         for i in range(records):
             own = ids[i] if ids else str(i) if "records" in axes else ""
             record_id = "/".join(part for part in (inside, own) if part)

@@ -21,9 +21,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.records.formats import Reader, register
 from ssl_ecg.records.naming import age_between, age_of, date_of, lead_of, sex_of
-from ssl_ecg.records.record import Record, RecordError
-
-MAX_BYTES = 512 * 2**20
+from ssl_ecg.records.record import Record, RecordError, require_room
 
 _MILLIVOLTS = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6}
 _TYPES = {"SB": "i1", "UB": "u1", "SS": "<i2", "US": "<u2", "SL": "<i4", "UL": "<u4"}
@@ -60,8 +58,7 @@ def _read(path: Path) -> Iterator[Record]:
         import pydicom
     except ImportError as error:
         raise RecordError("missing library", "DICOM is read by pydicom: pip install 'ssl-ecg[vendor]'") from error
-    if path.stat().st_size > MAX_BYTES:
-        raise RecordError("too large", f"more than {MAX_BYTES >> 20} MiB")
+    require_room(path)
     content = path.read_bytes()
     if _DEFLATED in content[:4096]:
         raise RecordError("unreadable", "a deflated data set is not inflated; save it as Explicit VR Little Endian")

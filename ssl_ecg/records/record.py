@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+
+MAX_BYTES = 160 * 2**20  # of a file of 16-bit samples; reading it takes some ten times as much memory
+CURE = "cut it into hours, or convert it to WFDB, of which days are read in pieces"
 
 _LONGEST = 80  # characters of a name; what is longer is text
 _CANONICAL = {lead.upper(): lead for lead in LEADS}
@@ -38,6 +42,16 @@ class RecordError(ValueError):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+def require_room(path: Path) -> None:
+    """Refuse a binary file that would take more than 2 GiB of memory where it is read whole.
+
+    Raises:
+        RecordError: saying what to do instead.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise RecordError("too large", f"this format is read whole, {MAX_BYTES >> 20} MiB at most; {CURE}")
 
 
 def canonical_lead(name: str) -> str:

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from ssl_ecg.records.formats import Reader, register
 from ssl_ecg.records.markup import parse_xml, root_name, text_of
 from ssl_ecg.records.naming import age_between, age_of, date_of, lead_of, sex_of
-from ssl_ecg.records.record import LEADS, Record, RecordError
-
-MAX_BYTES = 512 * 2**20  # of a binary file: a day of twelve leads
+from ssl_ecg.records.record import LEADS, Record, RecordError, require_room
 
 _MILLIVOLTS = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "nV": 1e-6}
 _MISSING = -32768  # what recorders of 16 bits store where an electrode was off
@@ -81,8 +79,7 @@ def _read(form: _Format, path: Path) -> Iterator[Record]:
             decoded = _decoded(parser, clean)
         known = form.known(root, decoded)
     else:
-        if path.stat().st_size > MAX_BYTES:
-            raise RecordError("too large", f"more than {MAX_BYTES >> 20} MiB")
+        require_room(path)
         decoded = _decoded(parser, path)
         with path.open("rb") as file:
             known = form.known(file.read(4096), decoded)
@@ -101,7 +98,7 @@ def _read(form: _Format, path: Path) -> Iterator[Record]:
         "sex": sex_of(patient.sex),
         "source": form.title,
     }
-    signal = np.stack(list(signals.values())).astype(np.float32)
+    signal = np.stack(list(signals.values()))
     yield Record(signal, rate, tuple(signals), **facts | known)
 
 
@@ -146,7 +143,7 @@ def _decoded(parser: Any, path: Path) -> Any:
 
 def _leads(
     form: _Format, decoded: Any, codes: dict[str, str]
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, float]]:
     """Return the signal of each lead in millivolts, NaN where nothing was recorded, and its rate."""
     exact = decoded.raw_metadata.get("exact_sampling_rates", {})
     signals, rates, unknown = {}, {}, []
@@ -165,7 +162,7 @@ def _leads(
         signal = lead.samples * (lead.resolution * millivolts) + lead.offset * millivolts
         if form.gaps:
             signal[lead.samples == _MISSING] = np.nan
-        signals[name], rates[name] = signal, float(exact.get(lead.label, lead.sampling_rate))
+        signals[name], rates[name] = signal.astype(np.float32), float(exact.get(lead.label, lead.sampling_rate))
     if unknown and form.xml and not signals.keys() >= _MEASURED:
         lacking = ", ".join(sorted(_MEASURED - signals.keys()))
         # Codes of leads are told; anything else may be a name of somebody.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from torch import Tensor, nn
 
 from ssl_ecg.runs import write_csv
 from ssl_ecg.training.checkpoints import NOWHERE, WholeFiles
+from ssl_ecg.training.progress import TotalProgress
 
-LOGGERS = ("tensorboard", "wandb")
 BFLOAT16 = ("avx512_bf16", "amx_bf16")  # instructions of processors; without them bfloat16 is slower than float32
 
 logger = logging.getLogger(__name__)
@@ -153,30 +152,6 @@ class Throughput(pl.Callback):
         pl_module.log("ecg_per_second", self.seen / seconds, prog_bar=True)
 
 
-def make_loggers(names: Sequence[str], folder: Path, settings: dict[str, Any]) -> list[Logger]:
-    """Return the optional loggers; the CSV table is always written.
-
-    Args:
-        names: of "tensorboard" and "wandb". W&B never asks for an account: without a key it logs offline.
-        folder: where they write.
-        settings: recorded as hyperparameters.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    from ssl_ecg.training.loggers import tensorboard, wandb_offline_without_key
-
-    made: list[Logger] = []
-    for name in names:
-        if name == "tensorboard":
-            made.append(tensorboard(folder))
-        elif name == "wandb":
-            made.append(wandb_offline_without_key(folder, settings))
-        else:
-            raise ValueError(f"loggers={name!r}: unknown; choose from {', '.join(LOGGERS)}")
-    return made
-
-
 def make_trainer(
     *,
     epochs: int,
@@ -208,7 +183,7 @@ def make_trainer(
         default_root_dir=NOWHERE,
         max_epochs=epochs,
         precision=choose_precision(precision),  # type: ignore[arg-type]
-        callbacks=callbacks,
+        callbacks=[*callbacks, *([TotalProgress()] if progress else [])],
         logger=loggers or False,
         devices=devices,
         accelerator="auto",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ from ssl_ecg.training.frozen import (
     says_nothing,
     start_as_probe,
 )
+from ssl_ecg.training.loggers import log_rows
 from ssl_ecg.training.stops import FiniteLoss, told_of_memory
 from ssl_ecg.views import Augment, random_crop, semantic_views
 
@@ -87,6 +89,7 @@ class FinetuneModule(pl.LightningModule):
         steps: of the whole training; None: what the settings say, where a pass is one batch.
         state: of a run that continues, as it was after its last evaluation.
         path: file for the state after every evaluation, if wanted.
+        told: loggers of every evaluation.
     """
 
     def __init__(
@@ -96,8 +99,10 @@ class FinetuneModule(pl.LightningModule):
         steps: int | None = None,
         state: Mapping[str, Any] | None = None,
         path: Path | None = None,
+        told: Sequence[Logger] = (),
     ) -> None:
         super().__init__()
+        self.told = told
         self.steps, self.state, self.path = steps or settings.steps_of(1), state, path
         self.done = 0 if state is None else int(state["step"])
         self.model = model
@@ -199,6 +204,7 @@ class FinetuneModule(pl.LightningModule):
         }
         self._losses.clear()
         self.curve.append(row)
+        log_rows(self.told, [row])
         if self.best is row:
             self.best_state = copy.deepcopy(self.model.state_dict())
         return row
@@ -236,6 +242,7 @@ def finetune(
     progress: bool = False,
     run: Run | None = None,
     frozen: Features | None = None,
+    loggers: Sequence[Logger] = (),
 ) -> Finetuned:
     """Train an encoder and a head with labels; the test set is not seen here.
 
@@ -251,6 +258,7 @@ def finetune(
         run: folder in which the state is kept after every evaluation, and from which a killed run goes on; its caller
             has made sure that it is about the same, and clears it.
         frozen: the encoder's features of archive rows, where they are kept; None: they are made here where needed.
+        loggers: told of every evaluation on validation.
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, a setting that
@@ -286,7 +294,7 @@ def finetune(
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
     steps = settings.steps_of(len(batches))
-    module = FinetuneModule(model, settings, steps, state, None if run is None else run.last)
+    module = FinetuneModule(model, settings, steps, state, None if run is None else run.last, loggers)
     loaders = (
         batch_loader(data[0], EveryStep(batches, steps, module.done)),
         batch_loader(data[1], EpochBatches(len(data[1]), EVALUATION_BATCH, None)),

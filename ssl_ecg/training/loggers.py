@@ -1,15 +1,103 @@
-"""The optional loggers, told not to say on which machine, by whom and where something was trained."""
+"""The optional loggers, told not to say on which machine, by whom and where something was trained.
+
+They write beside the folder that a verb leaves, into ``OUT.logs``: that folder is what is shared.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from ssl_ecg.training.pretrain_settings import LoggerName
+
+
+def make_loggers(names: Sequence[str], out: Path, settings: dict[str, Any]) -> list[Logger]:
+    """Return the loggers of these names.
+
+    Args:
+        names: of "jsonl", "tensorboard" and "wandb". W&B never asks for an account: without a key it logs offline.
+        out: folder of what is trained; they write into ``OUT.logs`` beside it.
+        settings: recorded as hyperparameters.
+
+    Raises:
+        ValueError: an unknown name, or one that is not installed.
+    """
+    out = Path(os.path.abspath(out))
+    folder = out.with_name(f"{out.name}.logs")
+    made: list[Logger] = []
+    for name in names:
+        if name == "jsonl":
+            made.append(JsonLines(folder / "metrics.jsonl"))
+        elif name == "tensorboard":
+            made.append(tensorboard(folder))
+        elif name == "wandb":
+            folder.mkdir(parents=True, exist_ok=True)  # else W&B writes into the working directory
+            made.append(wandb_offline_without_key(folder, settings))
+        else:
+            raise ValueError(f"loggers={name!r}: unknown; choose from {', '.join(get_args(LoggerName))}")
+    return made
+
+
+def log_rows(loggers: Iterable[Logger], rows: Iterable[Mapping[str, float]], of: str = "") -> None:
+    """Log rows of a curve, each at its ``step``, without what is not finite; ``of`` begins the names."""
+    for row in rows:
+        known = {f"{of}{name}": value for name, value in row.items() if name != "step" and math.isfinite(value)}
+        for each in loggers:
+            each.log_metrics(known, int(row["step"]))
+
+
+def finish(loggers: Iterable[Logger]) -> None:
+    """Write what is left; another run of the same process then logs for itself."""
+    for each in loggers:
+        each.finalize("finished")
+        if isinstance(each, WandbLogger):
+            each.experiment.finish()
+
+
+class JsonLines(Logger):
+    """A line of JSON for whatever is logged at once: step, and metrics by name; null for what is not finite.
+
+    A run that goes on after a kill may repeat the steps since its last state; the last line of a step counts.
+
+    Args:
+        path: the file; lines are added to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """Name of the logger."""
+        return "jsonl"
+
+    @property
+    def version(self) -> str:
+        """There is one."""
+        return ""
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Do nothing: model card and ``config.json`` have the settings."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add a line."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        line = {"step": step} | {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
 
 class _TensorBoard(TensorBoardLogger):

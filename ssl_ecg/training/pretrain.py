@@ -39,11 +39,12 @@ from ssl_ecg.training.engine import (
     decay_groups,
     effective_rank,
     feature_deviation,
-    make_loggers,
     make_trainer,
     seed_step,
     warmup_cosine,
 )
+from ssl_ecg.training.loggers import finish, make_loggers
+from ssl_ecg.training.monitor import Monitor, Watched
 from ssl_ecg.training.pictures import (
     RECORDS,
     ReconstructionPictures,
@@ -158,6 +159,7 @@ def pretrain(
     holdout: np.ndarray | None = None,
     progress: bool = True,
     split: Mapping[str, Any] | None = None,
+    watched: Watched | None = None,
 ) -> Encoder:
     """Pretrain a backbone and write an encoder folder; a killed run continues from its last whole epoch.
 
@@ -169,6 +171,7 @@ def pretrain(
         holdout: archive rows whose patients must not be seen.
         progress: show a progress bar.
         split: how ``holdout`` was drawn (``Splits.how``), kept in the encoder folder.
+        watched: labelled records of which linear probes tell now and then what the features are worth.
 
     Returns:
         The encoder, in eval mode, with the weights that ``settings.keep`` says.
@@ -220,14 +223,17 @@ def pretrain(
     # After the best weights, so that the state to continue from knows them.
     last = EpochCheckpoint(run.checkpoints, "last")
     finite = FiniteLoss(archive, out, settings.learning_rate)
-    callbacks = [finite, Throughput(), table, EarlyStop("validation_loss", patience=settings.patience), best, last]
+    monitors = [] if watched is None else [Monitor(watched, encoder, archive)]
+    stop = EarlyStop("validation_loss", patience=settings.patience)
+    callbacks = [finite, Throughput(), *monitors, table, stop, best, last]
     if (masked := reconstructing(objective)) is not None:
         callbacks.append(ReconstructionPictures(masked, encoder, settings.seed))
+    loggers = make_loggers(settings.loggers, out, identity["settings"])
     trainer = make_trainer(
         epochs=settings.epochs,
         precision=settings.precision,
         callbacks=callbacks,
-        loggers=make_loggers(settings.loggers, out, identity["settings"]),
+        loggers=loggers,
         devices=settings.devices,
         progress=progress,
         num_sanity_val_steps=0,
@@ -237,6 +243,7 @@ def pretrain(
     module = PretrainModule(objective, settings, settings.epochs * per_epoch, per_epoch, crop)
     with told_of_memory(settings.batch_size):
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    finish(loggers)
     # A run that diverged has no last weights worth keeping.
     keep_last = settings.keep == "last" and math.isfinite(table.rows[-1]["validation_loss"])
     kept = last if keep_last else best

@@ -12,6 +12,7 @@ from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.objectives.registry import OBJECTIVES
 from ssl_ecg.settings import Settings, chosen
 
+LoggerName = Literal["jsonl", "tensorboard", "wandb"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -59,8 +60,8 @@ class PretrainSettings(Settings):
     """processes that read batches ahead"""
     seed: Annotated[int, Ge(0)] = 0
     """of everything random"""
-    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """where to log beside the table ``pretraining.csv``, which is always written"""
+    loggers: tuple[LoggerName, ...] = ()
+    """where to log beside the table ``pretraining.csv``, which is always written: into the folder OUT.logs"""
     resume: Literal["auto", "yes", "no"] = "auto"
     """"auto" continues where a killed run stopped and otherwise starts; "yes" demands something to continue; "no"
     refuses to overwrite"""

@@ -38,7 +38,7 @@ def identity(
         learned.update(name.encode() + index.tobytes())
     return {
         "verb": verb,
-        "settings": settings.to_dict(),
+        "settings": {name: value for name, value in settings.to_dict().items() if name != "loggers"},
         "encoder": _weights(encoder),
         "archive": sha256(archive.folder / "archive.json")[:16],
         "labels": learned.hexdigest()[:16],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ class VerbSettings(Settings):
     """What is fetched, and how."""
 
     only: str = "*"
-    """pattern of the paths that are wanted, such as records100/*; files outside of folders come always"""
+    """pattern of the paths that are wanted, such as records100/*; tables outside of folders come always"""
     workers: Annotated[int, Gt(0)] = 4
     """files that are fetched at a time"""
     address: str | None = None
@@ -33,6 +34,9 @@ def show(fetched: Fetched, name: str, folder: str) -> None:
     console.print(
         f"{fetched.fetched} files fetched, {fetched.there} were there; each has the checksum of its publisher"
     )
+    if packed := sorted(path.name for path in Path(folder).iterdir() if path.name.endswith((".zip", ".tar.gz"))):
+        told = ", ".join(packed[:3]) + " ..." * (len(packed) > 3)
+        console.print(f"unpack what is packed there: {told} (docs/data.md)")
     console.print(f"Next: ssl-ecg ingest {folder} ARCHIVE")
 
 
@@ -41,7 +45,7 @@ def download(name: str, folder: str | Path, settings: VerbSettings, progress: bo
     """Fetch a known data set, and compare every file with its publisher's checksum; the same call goes on.
 
     Args:
-        name: ptbxl, cinc2021, cinc2011, ludb or mitbih.
+        name: ptbxl, cinc2021, cinc2011, ludb, mitbih, chapman, code15 or sph.
         folder: where it is written.
         settings: all settings at once, in place of single ones by name.
         progress: show a progress bar.
@@ -57,14 +61,14 @@ def download(name: str, folder: str | Path, settings: VerbSettings, progress: bo
 
     if name not in PUBLISHED:
         raise SettingsError(f"name={name!r}: is no data set that can be fetched; {nearest(name, [*PUBLISHED])}")
-    address = settings.address or PUBLISHED[name]
-    if not address.startswith(("https://", "http://")):
+    address = settings.address
+    if address is not None and not re.match(r"https?://\S+$", address):
         raise SettingsError(f"address={address!r}: is no address; give one that begins with https://")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task(name, total=None)
         return fetch(
-            address.rstrip("/") + "/",
+            PUBLISHED[name] if address is None else address.rstrip("/") + "/",
             Path(folder),
             settings.only,
             settings.workers,

@@ -13,6 +13,8 @@ from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
 from ssl_ecg.training import FinetuneSettings, predict_scores
 from ssl_ecg.training import finetune as train_model
+from ssl_ecg.training.loggers import finish, make_loggers
+from ssl_ecg.training.pretrain_settings import LoggerName
 from ssl_ecg.verbs._clinical import read_clinical
 from ssl_ecg.verbs._folder import identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
@@ -39,6 +41,8 @@ class VerbSettings(LearnSettings):
     """how; without an encoder the recipe scratch is where it starts from"""
     scratch: bool = False
     """random weights in the encoder's network: the supervised baseline; add training=scratch"""
+    loggers: tuple[LoggerName, ...] = ()
+    """where to log every evaluation beside ``curve.csv``, which is always written: into the folder OUT.logs"""
 
 
 def imply(options: dict[str, Any], encoder: Any = "", *_: Any) -> dict[str, Any]:
@@ -98,7 +102,9 @@ def finetune(
     if settings.scratch:
         encoder = random_encoder(encoder, training.seed)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
-    finished = train_model(encoder, task, archive, train, validation, training, progress, run)
+    loggers = make_loggers(settings.loggers, out, about["settings"])
+    finished = train_model(encoder, task, archive, train, validation, training, progress, run, loggers=loggers)
+    finish(loggers)
     model = finished.model
     remember(model, archive, table, splits)
     validated = predict_scores(model, archive, validation[0])

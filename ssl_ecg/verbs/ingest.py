@@ -29,6 +29,8 @@ class VerbSettings(SaltSettings, SignalSettings):
     """which recordings are no ECGs"""
     workers: Annotated[int, Gt(0)] | None = None
     """processes that read; null: one per core"""
+    cluster: str | None = None
+    """address of a Dask scheduler whose workers read, or local; null: processes of this machine, without Dask"""
     times: Times = "shifted"
     """of records under a salt: shifted by whole days, by as many for all of a patient; or the year alone; or kept"""
     patients: Table | None = None
@@ -91,6 +93,7 @@ def ingest(source: str | Path, archive: str | Path, settings: VerbSettings, prog
         settings.seconds_per_file,
         settings.times,
         settings.windows,
+        settings.cluster,
     )
     write_ingest_page(report.archive)
     return report

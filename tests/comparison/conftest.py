@@ -68,8 +68,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="session")
 def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished comparison; read it, do not change it."""
-    out = tmp_path_factory.mktemp("finished")
-    study.run(out)
+    out = tmp_path_factory.mktemp("finished") / "comparison"
+    study.run(out, settings=small_settings(loggers=("jsonl",)))
     return out
 
 

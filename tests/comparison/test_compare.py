@@ -77,6 +77,16 @@ def test_numbers_are_those_of_the_stored_scores(study, finished: Path) -> None:
     assert difference == pytest.approx(means["pretrained_finetune", 1.0] - means["scratch", 1.0], abs=1e-4)
 
 
+def test_loggers_hear_of_every_run_by_its_name(finished: Path) -> None:
+    lines = pd.read_json(finished.with_name("comparison.logs") / "metrics.jsonl", lines=True)
+    heard = {name.partition("/")[0] for name in lines.columns if "/" in name}
+    assert heard == {folder.name for folder in (finished / "runs").iterdir()}
+    curve = pd.read_csv(finished / "runs" / "scratch-1-3" / "curve.csv")
+    logged = lines[["step", "scratch-1-3/validation_macro_auroc"]].dropna()
+    assert logged["step"].tolist() == curve["step"].tolist()
+    assert logged.iloc[:, 1].tolist() == pytest.approx(curve["validation_macro_auroc"].tolist())
+
+
 def test_per_class_table_counts_positives_and_agrees_with_scikit_learn(study, finished: Path) -> None:
     targets, scores = study.labels.targets[study.splits.test], scores_of(finished)
     table = pd.read_csv(finished / "per_class.csv").set_index(["arm", "fraction", "class"])

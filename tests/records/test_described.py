@@ -257,6 +257,10 @@ def test_arrays_that_are_traps(read, tmp_path: Path) -> None:
         file.create_dataset("signal", (10**9, 12, 5000), "i2", chunks=(1, 12, 5000))
     with pytest.raises(RecordError, match="too large"):
         read("b.h5")
+    day = np.lib.format.open_memmap(tmp_path / "day.npy", "w+", np.int16, (1, 12, 20_000_000))  # 480 MB, sparse
+    del day
+    with pytest.raises(RecordError, match=r"too large: .* shape \(1, 12, 20000000\); cut it into hours, or"):
+        read("day.npy")
     (tmp_path / "secret").write_bytes(bytes(24000))
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file.create_dataset("signal", (12, 1000), "i2", external=[(str(tmp_path / "secret"), 0, 24000)])

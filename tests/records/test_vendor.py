@@ -253,3 +253,11 @@ def test_hand_made_cases(case: str) -> None:
     signal = np.load(folder / "truth_mV.npy", allow_pickle=False)
     assert record.select(tuple(expect["leads"])) == pytest.approx(signal, abs=expect["tolerance_mV"])
     assert (record.sampling_rate, record.age, record.sex) == (expect["rate"], expect["age"], expect["sex"])
+
+
+def test_what_would_take_too_much_memory_is_refused_with_a_cure(read, monkeypatch) -> None:
+    content = make.edf(make.integers())
+    monkeypatch.setattr("ssl_ecg.records.record.MAX_BYTES", len(content))
+    read(content)
+    with pytest.raises(RecordError, match=r"too large: .* read whole, .*; cut it into hours, or convert it to WFDB"):
+        read(content + b"0")

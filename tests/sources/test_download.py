@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,7 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg.cli import main
-from ssl_ecg.sources.download import DownloadError
+from ssl_ecg.sources.download import DownloadError, download
 
 FILES = {"a.csv": b"record,label\n", "records100/1 ä.dat": bytes(range(256)) * 800, "records500/2.dat": b"x" * 1000}
 
@@ -156,3 +157,34 @@ def test_the_command(server: Server, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["download", "mitbih", str(tmp_path), address]) != 0
     assert "SHA256SUMS.txt: HTTP 404" in " ".join(capsys.readouterr().err.split())
     assert main(["download", "mitbih", str(tmp_path), "address=file:///etc/"]) == 2
+
+
+@pytest.mark.parametrize("publisher", ["zenodo", "figshare"])
+def test_lists_of_zenodo_and_figshare(server: Server, tmp_path: Path, publisher: str) -> None:
+    files = {"exams.csv": b"exam_id\n", "exams_part0.zip": b"z" * 5000, "exams_part1.zip": b"y" * 5000}
+    home = f"http://127.0.0.1:{server.server_port}/data/"
+
+    def entry(name: str, content: bytes, link: str) -> dict[str, object]:
+        digest = hashlib.md5(content).hexdigest()
+        if publisher == "zenodo":
+            return {"key": name, "checksum": f"md5:{digest}", "links": {"self": link}}
+        return {"id": 1, "name": name, "computed_md5": digest, "supplied_md5": digest, "download_url": link}
+
+    def publish(**links: str) -> None:
+        listed = [entry(name, content, links.get(name[:-4], f"{home}{name}")) for name, content in files.items()]
+        server.files |= {**files, "list": json.dumps({"files": listed}).encode()}
+
+    publish()
+    assert download(home + "list", tmp_path, "exams_part0*") == (2, 0)
+    assert written(tmp_path) == {name: files[name] for name in ("exams.csv", "exams_part0.zip")}
+    server.files["exams_part1.zip"] = b"other"
+    with pytest.raises(DownloadError, match=r"exams_part1\.zip: has another MD5 than its publisher says"):
+        download(home + "list", tmp_path)
+    assert not (tmp_path / "exams_part1.zip").exists()
+    publish(exams="file:///etc/passwd")
+    with pytest.raises(DownloadError, match="list: holds no list of files with checksums"):
+        download(home + "list", tmp_path)
+    files["../x.zip"] = b""
+    publish()
+    with pytest.raises(DownloadError, match="names a file outside of the data set"):
+        download(home + "list", tmp_path)

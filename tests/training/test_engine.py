@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from ssl_ecg.training.engine import (
     decay_groups,
     effective_rank,
     feature_deviation,
-    make_loggers,
     one_cycle,
     seed_step,
     warmup_cosine,
@@ -111,18 +109,6 @@ def test_a_torch_that_cannot_tell_what_the_processor_can_do_computes_in_float32(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_precision("auto") == "32-true"
-
-
-def test_loggers_by_name(tmp_path: Path) -> None:
-    assert make_loggers((), tmp_path, {}) == []
-    with pytest.raises(ValueError, match=r"loggers='mlflow'.*tensorboard, wandb"):
-        make_loggers(("mlflow",), tmp_path, {})
-
-
-def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"run pip install 'ssl_ecg\[tensorboard\]'"):
-        make_loggers(("tensorboard",), tmp_path, {})
 
 
 def decayed(module: nn.Module) -> set[str]:

@@ -38,7 +38,7 @@ def test_a_masked_objective_leaves_a_picture_beside_the_encoder(
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path / "logged" / "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "logged.logs" / "tensorboard"))
     events.Reload()
     assert len(events.Images("reconstruction")) == 2
 

@@ -23,6 +23,8 @@ from ssl_ecg.training.pretrain import PretrainData, split_patients
 
 pytestmark = pytest.mark.slow
 
+FILES = {"model.safetensors", "config.json", "README.md", "pretraining.csv"}
+
 
 def run(archive: Archive, out: Path, settings: PretrainSettings, **options: Any) -> Encoder:
     return pretrain(archive, out, settings, progress=False, **options)
@@ -44,12 +46,7 @@ def finished(
 
 
 def test_leaves_an_encoder_folder_and_a_table(finished: Path, tiny_archive: Archive) -> None:
-    assert {path.name for path in finished.iterdir()} == {
-        "model.safetensors",
-        "config.json",
-        "README.md",
-        "pretraining.csv",
-    }
+    assert {path.name for path in finished.iterdir()} == FILES
     encoder = load_encoder(finished)
     encoder.check(tiny_archive.settings)
     features = encoder(*map(torch.from_numpy, tiny_archive.read([0, 1, 2])))
@@ -365,15 +362,22 @@ def test_impossible_settings_are_refused_by_name(change: dict[str, Any]) -> None
         PretrainSettings(**change)
 
 
-def test_tensorboard_writes_events(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path) -> None:
+def test_loggers_write_beside_the_folder(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run(tiny_archive, tmp_path, tiny_pretraining.replace(epochs=2, loggers=("tensorboard",)))
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    out = tmp_path / "encoder"
+    run(tiny_archive, out, tiny_pretraining.replace(epochs=2, loggers=("tensorboard", "jsonl")))
+    events = EventAccumulator(str(tmp_path / "encoder.logs" / "tensorboard"))
     events.Reload()
     assert {"train_loss", "validation_loss", "effective_rank"} <= set(events.Tags()["scalars"])
     logged = [event.value for event in events.Scalars("validation_loss")]
-    assert logged == pytest.approx(pd.read_csv(tmp_path / "pretraining.csv")["validation_loss"].tolist(), rel=1e-5)
+    table = pd.read_csv(out / "pretraining.csv")
+    assert logged == pytest.approx(table["validation_loss"].tolist(), rel=1e-5)
+    lines = pd.read_json(tmp_path / "encoder.logs" / "metrics.jsonl", lines=True)
+    assert lines["validation_loss"].dropna().tolist() == pytest.approx(table["validation_loss"].tolist(), rel=1e-5)
+    assert {path.name for path in out.iterdir()} == FILES
 
 
 def test_wandb_logs_offline_without_account_or_network(
@@ -403,5 +407,5 @@ pretrain(open_archive({str(tiny_archive.folder)!r}), {str(tmp_path / "out")!r}, 
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "config.json").is_file()
-    (log,) = (tmp_path / "out" / "wandb").glob("offline-run-*/run-*.wandb")
+    (log,) = (tmp_path / "out.logs" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"validation_loss" in log.read_bytes()
