@@ -39,6 +39,7 @@ PATHS = {
     "probe": DATA,
     "few_shots": DATA,
     "review_labels": DATA,
+    "boost": DATA,
     "finetune": DATA,
     "evaluate": ("model", "archive", "labels.csv", "out"),
     "compare": DATA,

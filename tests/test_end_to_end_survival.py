@@ -134,7 +134,8 @@ def test_a_clinical_score_is_combined_with_the_predicted_risk(paths: tuple[str, 
         score = merged["charge"] if of == "charge" else manifest["age"].loc[predictions.index]
         known = ((merged["prevalent"] == 0) & score.notna()).to_numpy()
         assert (found["records_test"] == known.sum()).all()
-        direction = np.sign(found.loc["score", "coefficient_score"])
+        weighed = pd.read_csv(tmp_path / name / "clinical_covariates.csv")
+        direction = np.sign(weighed["coefficient"][0])  # of the score alone
         alone = concordance_index(
             merged["time_days"][known], merged["event"][known], direction * score[known], None, 1460
         )[0]
@@ -170,7 +171,7 @@ def test_a_clinical_score_needs_a_task_that_predicts_survival(paths: tuple[str, 
     splits = DRAWN.split(labels)
     test = results.Tested(ssl_ecg.open_archive(paths[1]), labels, splits.test)
     with pytest.raises(ValueError, match="clinical_score='age': task 'arrhythmia' predicts no survival"):
-        read_clinical("age", paths[2], task, splits, test)
+        read_clinical("age", (), paths[2], task, splits, test)
 
 
 def test_comparison_ends_in_a_report_of_survival_metrics(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -261,6 +262,17 @@ def groups_in_order(network: nn.Module, prefix: str = "") -> dict[str, object]:
             blocks = r"\.(\d+)\." if type(child) in (nn.Sequential, nn.ModuleList) else r"\."
             groups[name] = start + re.escape(name) + blocks
     return groups
+
+
+def groups_inside(groups: Mapping[str, Any], name: str) -> dict[str, object]:
+    """Return the groups of a network's ``group_matcher`` as those of one that holds it as its module ``name``."""
+
+    def inside(pattern: Any) -> Any:
+        if isinstance(pattern, str):
+            return re.sub(r"(?<!\[)\^", rf"^{name}\\.", pattern)  # anchors, not the ^ of [^...]
+        return [(inside(each), order) for each, order in pattern]
+
+    return {group: inside(pattern) for group, pattern in groups.items()}
 
 
 def check_kernel(kernel: int) -> None:

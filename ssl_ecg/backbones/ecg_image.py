@@ -9,14 +9,12 @@ ResNet-152 that has seen photographs. What an image adds to the signal is only t
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ssl_ecg.backbones.base import Backbone, interpolate, mean_of_present
+from ssl_ecg.backbones.base import interpolate
+from ssl_ecg.backbones.image_network import ImageNetwork
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.views.drawing import draw_leads, median_filter
 
@@ -24,7 +22,7 @@ INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)
 """I, II and V1 to V6 in the order of ``records.LEADS``; the other four are sums of I and II."""
 
 
-class EcgImage(Backbone):
+class EcgImage(ImageNetwork):
     """Any convolutional 2-D network of timm over an image of the ECG.
 
     Args:
@@ -47,7 +45,6 @@ class EcgImage(Backbone):
         ValueError: an option out of range, an unknown network, or weights that are not to be had; by name.
     """
 
-    starting = ("weights",)
     min_samples = 2
 
     def __init__(
@@ -67,11 +64,9 @@ class EcgImage(Backbone):
             raise ValueError(f"samples_per_column={samples_per_column}, limit={limit}: both must be positive")
         if median < 1 or median % 2 == 0:
             raise ValueError(f"median={median}: choose an odd number of samples, 1 for no filter")
-        made = _create(network, weights, in_chans)
-        super().__init__(in_leads, made.head_hidden_size)
-        self.network = made
+        super().__init__(in_leads, network, weights, in_chans, samples_per_column)
         self.drawn = list(INDEPENDENT) if in_leads == 12 else list(range(in_leads))
-        self.in_chans, self.lead_height, self.samples_per_column = in_chans, lead_height, samples_per_column
+        self.in_chans, self.lead_height = in_chans, lead_height
         self.limit, self.median = limit, median
         self.min_samples = max(2, median // 2 + 1)
 
@@ -86,75 +81,13 @@ class EcgImage(Backbone):
         image = draw_leads(signal, self.lead_height, self.samples_per_column, self.limit)
         return image[:, None].expand(-1, self.in_chans, -1, -1)
 
-    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to the features of the image's patches, row by row [B, rows * columns, D']."""
-        features = self.network.forward_features(self.draw(signal))
-        if features.ndim != 4 or features.shape[1] != self.network.num_features:
-            raise ValueError(f"network: its features {tuple(features.shape)} are no [batch, channels, rows, columns]")
-        return features.flatten(2).transpose(1, 2)
-
-    def pool(self, features: Tensor, present: Tensor | None = None) -> Tensor:
-        """Pool the features of patches [B, rows * columns, D'], those ``present``, to [B, D] as the network does."""
-        if present is not None:
-            # With the mean of those that count in place of the others, neither mean nor maximum sees the others.
-            features = features.where(present[..., None], mean_of_present(features, present)[:, None])
-        # Pooling over all patches does not depend on how they are arranged.
-        return self.network.forward_head(features.transpose(1, 2)[..., None])
-
-    def step_times(self, samples: int, steps: int) -> Tensor:
-        """Tell the centres of the patches [rows * columns]: a patch is around every ``stride``th column of pixels."""
-        rows, stride = self._rows_and_stride(samples, steps)
-        return (torch.arange(steps // rows) * float(stride * self.samples_per_column)).repeat(rows)
-
     def lead_shares(self, samples: int, steps: int) -> Tensor:
         """Return how rows of patches make a map of each lead [L, rows]: by the pixels of its strip."""
-        rows, stride = self._rows_and_stride(samples, steps)
+        rows, stride = self.rows_and_stride(samples, steps)
         pixels = interpolate(torch.eye(rows), torch.arange(rows) * float(stride), self.image_size(samples)[0])
         shares = torch.zeros(self.in_leads, rows)
         shares[self.drawn] = pixels.unflatten(1, (len(self.drawn), self.lead_height)).mean(2).T
         return shares
-
-    def _rows_and_stride(self, samples: int, steps: int) -> tuple[int, int]:
-        height, width = self.image_size(samples)
-        stride = 2 ** round(math.log2(height * width / steps) / 2)
-        return math.ceil(height / stride), stride
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""
-
-        def inside(pattern: Any) -> Any:
-            if isinstance(pattern, str):
-                return rf"^network\.(?:{pattern.removeprefix('^').replace('|^', '|')})"
-            return [(inside(each), order) for each, order in pattern]
-
-        return {name: inside(pattern) for name, pattern in self.network.group_matcher(coarse).items()}
-
-
-def _create(network: str, weights: str | None, in_chans: int) -> Any:
-    import timm
-
-    if not timm.is_model(network):
-        near = ", ".join(timm.list_models(f"*{network}*")[:5]) or "resnet18, resnet50, resnet152"
-        raise ValueError(f"network={network!r}: timm knows no such network; choose for example {near}")
-    options: dict[str, Any] = {"in_chans": in_chans, "num_classes": 0}
-    if weights is None:
-        return timm.create_model(network, **options)
-    if weights == "hub":
-        try:
-            return timm.create_model(network, pretrained=True, **options)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(
-                f"weights='hub': the hub did not deliver {network!r} ({error}); "
-                "give the path of a safetensors file that holds them, or null for random weights"
-            ) from error
-    path = Path(weights)
-    if path.suffix != ".safetensors" or not path.is_file():
-        raise ValueError(f"weights={weights!r}: choose null, hub, or the path of an existing .safetensors file")
-    tensors = load_file(path)
-    if missing := sorted(set(timm.create_model(network, **options).state_dict()) - set(tensors)):
-        raise ValueError(f"weights={weights!r}: lacks {len(missing)} tensors of {network!r}, such as {missing[0]}")
-    # timm leaves out the classifier and sums the colours of the first layer where the image has one channel.
-    return timm.create_model(network, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
 
 
 register("ecg_image", EcgImage)

@@ -6,12 +6,11 @@ So single-lead pretraining, which reaches the network itself as ``.single``, giv
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch import Tensor
 
-from ssl_ecg.backbones.base import Backbone, mean_of_present
+from ssl_ecg.backbones.base import Backbone, groups_inside, mean_of_present
 from ssl_ecg.backbones.registry import create_backbone, register
 
 
@@ -57,13 +56,7 @@ class LeadWise(Backbone):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Name the layer groups of the network, for timm's layer-wise learning-rate decay."""
-
-        def inside(pattern: Any) -> Any:
-            if isinstance(pattern, str):
-                return re.sub(r"(?<!\[)\^", r"^single\\.", pattern)  # anchors, not the ^ of [^...]
-            return [(inside(each), order) for each, order in pattern]
-
-        return {name: inside(pattern) for name, pattern in self.single.group_matcher(coarse).items()}
+        return groups_inside(self.single.group_matcher(coarse), "single")
 
 
 def lead_wise(in_leads: int = 12, single: str = "clocs", **options: Any) -> LeadWise:

@@ -6,6 +6,8 @@ table of stages is the paper's; the kernel is 5 samples where the paper has 3 x 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import StepBackbone, check_kernel
@@ -24,28 +26,42 @@ STAGES = (  # expansion, channels, blocks, stride
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution, batch norm and, if wanted, ReLU6; the length is divided by ``stride``."""
+    """Convolution, batch norm and, if wanted, an activation; the length is divided by ``stride``."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, activate: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: Callable[..., nn.Module] | None = nn.ReLU6,
     ) -> None:
         convolution = nn.Conv1d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-        activation = [nn.ReLU6(inplace=True)] if activate else []
-        super().__init__(convolution, nn.BatchNorm1d(outputs), *activation)
+        activations = [] if activation is None else [activation(inplace=True)]
+        super().__init__(convolution, nn.BatchNorm1d(outputs), *activations)
 
 
 class InvertedResidual(nn.Module):
     """Widen, filter channel by channel, project; added to the input where the shape stays."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        expansion: int,
+        activation: Callable[..., nn.Module] = nn.ReLU6,
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
-        widen = [ConvNorm(inputs, hidden, 1)] if expansion > 1 else []
+        widen = [ConvNorm(inputs, hidden, 1, activation=activation)] if expansion > 1 else []
         self.branch = nn.Sequential(
             *widen,
-            ConvNorm(hidden, hidden, kernel, stride, groups=hidden),
-            ConvNorm(hidden, outputs, 1, activate=False),
+            ConvNorm(hidden, hidden, kernel, stride, groups=hidden, activation=activation),
+            ConvNorm(hidden, outputs, 1, activation=None),
         )
         self.residual = stride == 1 and inputs == outputs
 

@@ -23,15 +23,16 @@ class SqueezeExcitation(nn.Module):
     Args:
         channels: C.
         reduction: the hidden layer has C / reduction units.
+        activation: of the hidden layer.
     """
 
-    def __init__(self, channels: int, reduction: int) -> None:
+    def __init__(self, channels: int, reduction: int, activation: Callable[..., nn.Module] = nn.ReLU) -> None:
         super().__init__()
         if reduction < 1:
             raise ValueError(f"reduction={reduction}: must be at least 1")
         hidden = max(channels // reduction, MIN_HIDDEN)
         self.gate = nn.Sequential(
-            nn.Linear(channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, channels), nn.Sigmoid()
+            nn.Linear(channels, hidden), activation(inplace=True), nn.Linear(hidden, channels), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:

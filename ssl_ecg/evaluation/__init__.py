@@ -4,7 +4,14 @@ from ssl_ecg.evaluation.calibration import BRIER, brier_per_class, brier_scores,
 from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
 from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at, decision_curves
-from ssl_ecg.evaluation.decisions import MACRO_F1, SUBSET_ACCURACY, best_thresholds, decision_metrics, f1_per_class
+from ssl_ecg.evaluation.decisions import (
+    MACRO_F1,
+    SUBSET_ACCURACY,
+    best_thresholds,
+    decision_metrics,
+    evolved_thresholds,
+    f1_per_class,
+)
 from ssl_ecg.evaluation.intervals import (
     Bootstrap,
     Difference,
@@ -102,6 +109,7 @@ __all__ = [
     "decisions_per_class",
     "describe",
     "described",
+    "evolved_thresholds",
     "f1_per_class",
     "format_p",
     "group_by",

@@ -6,6 +6,8 @@ its threshold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,6 +19,7 @@ MACRO_F1 = Metric(
 )
 SUBSET_ACCURACY = Metric("subset_accuracy", "subset accuracy", "Share of the records whose decisions are all right.")
 DEFAULT_THRESHOLD = 0.5
+GENERATIONS, CANDIDATES = 60, 8  # of differential evolution; candidates of each class
 
 
 def best_thresholds(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
@@ -49,6 +52,52 @@ def best_thresholds(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]
         between = (cut[best] + cut[max(best - 1, 0)]) / 2
         thresholds[c] = between if between > cut[max(best - 1, 0)] else cut[best]
     return thresholds
+
+
+def evolved_thresholds(
+    scores: ArrayLike, start: ArrayLike, value: Callable[[NDArray[np.float64]], float], seed: int = 0
+) -> NDArray[np.float64]:
+    """Thresholds of all classes together with the highest value that differential evolution finds.
+
+    For metrics that weigh classes against each other, such as the challenge metric (Nejedly et al., CinC 2021);
+    ``scipy.optimize.differential_evolution`` (Storn and Price 1997), on the ranks of the scores, so that rare classes
+    are searched as finely as common ones.
+
+    Args:
+        scores: [n, C], of records that must not be those that are tested.
+        start: [C], thresholds among the first candidates, kept where no others are better.
+        value: of thresholds [C], to be as high as possible; NaN counts as the lowest.
+        seed: of the search.
+
+    Returns:
+        [C].
+    """
+    from scipy.optimize import Bounds, differential_evolution
+
+    ordered, first = np.sort(np.asarray(scores, np.float64), axis=0), np.asarray(start, np.float64)
+    count, classes = ordered.shape
+    places = np.arange(count) / max(1, count - 1)
+
+    def thresholds(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array([np.interp(share, places, column) for share, column in zip(shares, ordered.T)])
+
+    def cost(candidate: NDArray[np.float64]) -> float:
+        found = value(candidate)
+        return np.inf if np.isnan(found) else -found
+
+    def of_shares(shares: NDArray[np.float64]) -> float:
+        return cost(thresholds(shares))
+
+    found = differential_evolution(
+        of_shares,
+        Bounds(np.zeros(classes), np.ones(classes)),
+        x0=(ordered < first).mean(axis=0),
+        maxiter=GENERATIONS,
+        popsize=CANDIDATES,
+        polish=False,
+        seed=seed,
+    )
+    return thresholds(found.x) if found.fun < cost(first) else first
 
 
 def f1_per_class(labels: ArrayLike, decisions: ArrayLike, weights: ArrayLike | None = None) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """What is known of records: label tables, outcomes made from hospital tables, and splits by patient."""
 
+from ssl_ecg.labels.clinical_scores import charge_af
 from ssl_ecg.labels.cohort import describe_cohort
 from ssl_ecg.labels.columns import read_columns
 from ssl_ecg.labels.diagnoses import diagnosis_labels, survival_labels
@@ -21,6 +22,7 @@ __all__ = [
     "LabelTable",
     "SplitSettings",
     "Splits",
+    "charge_af",
     "check_no_leakage",
     "describe_cohort",
     "describe_leakage",

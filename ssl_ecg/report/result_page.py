@@ -36,6 +36,7 @@ _TABLES = {
     "recalibration": ("Recalibration", "What was changed for the records of this site."),
     "subgroups": ("Subgroups", "Groups are small parts of the same records: a difference between two may be chance."),
     "clinical_score": ("Beside the clinical score", "What the ECG adds to the score."),
+    "clinical_covariates": ("Hazard ratios", "Of one standard deviation, by Cox regression on validation records."),
 }
 _FIGURES = {
     "operating_curves": ("What other thresholds would do", "Left: ROC. Right: precision and sensitivity."),
@@ -59,7 +60,7 @@ _FIGURES = {
 }
 FURTHER = (
     *(PAGE, "training.svg", "operating_curves.svg", "operating_curves.csv", "cohort.csv", "thresholds.csv"),
-    *("clinical_score.csv", "recalibration.csv", "leakage.csv", "plane.csv", "plane.svg"),
+    *("clinical_score.csv", "clinical_covariates.csv", "recalibration.csv", "leakage.csv", "plane.csv", "plane.svg"),
 )
 """files of a result beside those of ``task_figures.DRAWN``, which an earlier one may have left"""
 _SHORT = {

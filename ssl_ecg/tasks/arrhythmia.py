@@ -31,11 +31,13 @@ from ssl_ecg.evaluation import (
     challenge_metrics,
     decision_curves,
     decision_metrics,
+    evolved_thresholds,
     f1_per_class,
     macro_metrics,
     reliability,
 )
-from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight, sign
+from ssl_ecg.evaluation.challenge import NORMAL
+from ssl_ecg.tasks.losses import asymmetric, bce, challenge, focal, positive_weight, sign
 from ssl_ecg.tasks.registry import register
 from ssl_ecg.tasks.thresholds import Thresholds
 
@@ -45,7 +47,9 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "focal": focal,
     "asymmetric": asymmetric,
     "sign": sign,
+    "challenge": challenge,
 }
+TUNED_FOR = ("macro_f1", "subset_accuracy", "challenge_metric")
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +59,15 @@ class Arrhythmia(Thresholds):
 
     Args:
         classes: names of the C classes.
-        loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"``, ``"asymmetric"`` or
-            ``"sign"``; see ``ssl_ecg.tasks.losses``.
+        loss: ``"bce"``, ``"weighted"`` (positives weighted by the counts in training), ``"focal"``, ``"asymmetric"``,
+            ``"sign"`` or ``"challenge"`` (with the challenge metric, for which ``challenge_weights`` are needed); see
+            ``ssl_ecg.tasks.losses``.
         thresholds: C scores from which a class is named; by default ``tuned`` chooses them.
         challenge_weights: rewards of the PhysioNet/CinC challenges of 2020 and 2021, one row per label and one column
             per output, both named as the classes or by codes that are part of their names (``AF|164889003``): their CSV
             file, or what it holds, by row and column. With thresholds the metrics then have ``challenge_metric``.
+        tune: what thresholds are chosen for on validation: ``"f1"`` of each class by itself, or, by differential
+            evolution of all together, ``"macro_f1"``, ``"subset_accuracy"`` or ``"challenge_metric"``.
 
     Raises:
         ValueError: unknown loss, a class named as the scores of another, or thresholds or rewards that do not fit.
@@ -77,13 +84,20 @@ class Arrhythmia(Thresholds):
         loss: str = "bce",
         thresholds: Sequence[float] | None = None,
         challenge_weights: str | Path | Mapping[str, Mapping[str, float]] | None = None,
+        tune: str = "f1",
     ) -> None:
+        if tune not in ("f1", *TUNED_FOR):
+            raise ValueError(f"tune={tune!r}: choose one of f1, {', '.join(TUNED_FOR)}")
         if loss not in LOSSES:
             raise ValueError(f"loss={loss!r}: choose one of {', '.join(LOSSES)}")
+        if challenge_weights is None and "challenge" in (loss, tune.removesuffix("_metric")):
+            raise ValueError(
+                f"loss={loss!r}, tune={tune!r}: the challenge metric needs rewards; give challenge_weights"
+            )
         super().__init__(classes)
         if clash := sorted({f"{name}_score" for name in self.classes} & set(self.classes)):
             raise ValueError(f"classes={clash}: predictions.csv has scores under such names; rename these columns")
-        self.options = {"loss": loss}
+        self.options = {"loss": loss} if tune == "f1" else {"loss": loss, "tune": tune}
         self._positive_weight: Tensor | None = None
         self._rewards: NDArray[np.float64] | None = None
         if challenge_weights is not None:
@@ -102,6 +116,10 @@ class Arrhythmia(Thresholds):
             ValueError: a weighted loss without the counts of training.
         """
         name = self.options["loss"]
+        if name == "challenge":
+            assert self._rewards is not None
+            normal = [c for c, codes in enumerate(self.classes) if NORMAL in codes.split("|")]
+            return challenge(logits, targets, torch.from_numpy(self._rewards).to(logits.device, torch.float32), normal)
         if name != "weighted":
             return LOSSES[name](logits, targets)
         if self._positive_weight is None:
@@ -121,10 +139,18 @@ class Arrhythmia(Thresholds):
         return task
 
     def choose_thresholds(self, targets: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the thresholds with the best F1 of each class; .5, and a line in the log, where it has no positive."""
+        """Return the thresholds that suit what ``tune`` names; .5, and a line in the log, without a positive."""
         if absent := [name for name, column in zip(self.classes, np.asarray(targets).T) if not (column == 1).any()]:
             logger.info("threshold .5, since validation has no positive record: %s", ", ".join(absent))
-        return best_thresholds(targets, scores)
+        best = best_thresholds(targets, scores)
+        if (name := self.options.get("tune", "f1")) == "f1":
+            return best
+        each = np.ones((len(targets), 1))
+
+        def value(thresholds: NDArray[np.float64]) -> float:
+            return float(self.with_thresholds(thresholds)._decided(targets, scores, each)[name][0])
+
+        return evolved_thresholds(scores, best, value)
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return every record: one without a known label still shapes the statistics of batch norms."""

@@ -6,9 +6,13 @@ finite with a finite gradient however large the logits; 0 where no label is know
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+SPARSITY = 1.0  # weight of the pull of outputs to 0 or 1 in the challenge loss
 
 
 def bce(logits: Tensor, targets: Tensor, positive_weight: Tensor | None = None) -> Tensor:
@@ -97,6 +101,39 @@ def sign(logits: Tensor, targets: Tensor) -> Tensor:
     towards = logits.float() * (2 * label - 1)  # the logit of the true label
     weight = torch.where(towards > 0, torch.sigmoid(-towards) ** 2, 1.0)
     return _mean(-weight * F.logsigmoid(towards), known)
+
+
+def challenge(
+    logits: Tensor, targets: Tensor, rewards: Tensor, normal: Sequence[int], sparsity: float = SPARSITY
+) -> Tensor:
+    """Cross-entropy, what a soft challenge metric lacks of 1, and a pull of outputs to 0 or 1 (Nejedly, CinC 2021).
+
+    The soft metric is that of ``evaluation.challenge`` with probabilities p in place of decisions: a record earns
+    sum_jk y_j W_jk p_k / max(1, sum_k (y_k + p_k - y_k p_k)), which is what it earns there where every p is 0 or 1.
+    With l what the normal class alone earns the batch and h what the truth does, (e - l) / (h - l) is the metric and
+    (h - e) / (h - l) lacks of 1; h - l counts as 1 at least, since a batch may hold normal records alone. Chosen here,
+    where the paper is not specific: the three parts are summed, and the pull is the mean of p (1 - p).
+
+    Args:
+        logits: [B, C].
+        targets: [B, C]; what is unknown is neither true nor named.
+        rewards: [C, C], W, a row for each label and a column for each output.
+        normal: columns of the class that an inactive classifier names.
+        sparsity: weight of the pull.
+    """
+    known, label = ~targets.isnan(), targets.nan_to_num()
+    probability = torch.sigmoid(logits.float())
+    named = probability * known
+
+    def earned(outputs: Tensor) -> Tensor:
+        size = (label + outputs - label * outputs).sum(1).clamp(min=1)
+        return ((label @ rewards * outputs).sum(1) / size).sum()
+
+    inactive = torch.zeros_like(label)
+    inactive[:, list(normal)] = 1
+    highest, lowest = earned(label), earned(inactive)
+    lacking = (highest - earned(named)) / (highest - lowest).clamp(min=1)
+    return bce(logits, targets) + lacking + sparsity * _mean(probability * (1 - probability), known)
 
 
 def _mean(each: Tensor, known: Tensor) -> Tensor:

@@ -58,6 +58,7 @@ class Survival(Task):
         encoding: ``"gensheimer"`` or ``"ecg_ai"``, see ``encode_survival``.
         prevalent: what to learn from events before the ECG: nothing (``"exclude"``), or its own column (``"bin"``,
             which only ``ecg_ai`` has).
+        event: what is predicted, as tables call it, such as heart failure, stroke or death; null: the task's own.
 
     Raises:
         ValueError: other columns, or an impossible option.
@@ -77,6 +78,7 @@ class Survival(Task):
         bins: int = 25,
         encoding: str = "gensheimer",
         prevalent: str = "exclude",
+        event: str | None = None,
     ) -> None:
         super().__init__(classes)
         if horizon_days <= 0 or bins < 1:
@@ -94,6 +96,11 @@ class Survival(Task):
             "encoding": encoding,
             "prevalent": prevalent,
         }
+        if event is not None:
+            if not event.strip():
+                raise ValueError(f"event={event!r}: name what is predicted, such as death")
+            self.event, self.outcomes = event, (event, f"{event} by the horizon")
+            self.options = {**self.options, "event": event}
         self.breaks = np.linspace(0, self.horizon, bins + 1)
         self._first = int(encoding == "ecg_ai")  # column of the first interval
         # The columns of ecg_ai end one break earlier.

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Backbone, Encoder
+from ssl_ecg.backbones.attention_pooled import with_attention
 from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
@@ -283,13 +284,16 @@ def finetune(
     if not len(train[0]):
         raise ValueError("train: there is no record to learn from")
     kind: Head = "hidden" if settings.head == "hidden" else "linear"
-    model = Classifier(copy.deepcopy(encoder), task.for_training(train[1]), settings.windows, kind)
+    start = copy.deepcopy(encoder)
+    if settings.attention_heads:
+        start, frozen = with_attention(start, settings.attention_heads), None
+    model = Classifier(start, task.for_training(train[1]), settings.windows, kind)
     state = read_state(run.last) if run is not None and run.begun else None
     first: Targets | None = None  # features of validation before the first step, where nothing has to be computed
     if state is None and settings.head == "probe":
         first = start_as_probe(model, archive, train, validation, frozen)
     elif state is None and says_nothing(model.head):
-        first = np.zeros((len(validation[0]), encoder.width), np.float32)
+        first = np.zeros((len(validation[0]), start.width), np.float32)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
     data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)

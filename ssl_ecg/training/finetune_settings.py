@@ -39,6 +39,9 @@ class FinetuneSettings(Settings):
     head: Literal["probe", "zero", "hidden"] = "probe"
     """"probe" starts the head as the linear probe on the encoder's features, "zero" at zero; "hidden" puts 128 hidden
     units with batch norms and dropout before one at zero, as xresnet1d101 was published for PTB-XL"""
+    attention_heads: Annotated[int, Ge(0)] = 0
+    """heads of attention that weighs the steps in place of the network's pooling, beginning with their mean (Nejedly et
+    al. 2021); a divisor of a step's features; 0 is off"""
     freeze_norm: bool | None = None
     """keep the batch norms' running statistics instead of those of small batches; null: with a probe head, which was
     fitted to features made with them"""

@@ -52,7 +52,10 @@ class LearnSettings(LabelSettings):
     """columns of the label table, or of the archive's manifest, for ``subgroups.csv``; they are no classes unless
     ``classes`` names them"""
     clinical_score: str | None = None
-    """column of the label table, or of the manifest, with a risk score, to which af_survival says what the ECG adds"""
+    """column of the label table, or of the manifest, with a risk score, to which af_survival says what the ECG adds;
+    ``charge_af`` is computed from its columns (``ssl_ecg.labels.charge_af``) where there is none of the name"""
+    covariates: tuple[str, ...] = ()
+    """columns of numbers, such as vital signs and laboratory values, that Cox regression weighs beside the score"""
     seen_patients: Literal["refuse", "test"] = "refuse"
     """where the encoder has learned from test patients of the same id: refuse, or test on them, since they are other
     people"""

@@ -94,8 +94,7 @@ def finetune(
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
     task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
-    column = settings.clinical_score
-    clinical = None if column is None else read_clinical(column, labels, task, splits, test)
+    clinical = read_clinical(settings.clinical_score, settings.covariates, labels, task, splits, test)
     table, run = test.labels, Run(out)
     about = identity("finetune", encoder, archive, table, splits.parts, settings)
     if (earlier := found(run, about, encoder)) is not None:

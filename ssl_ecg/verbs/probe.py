@@ -64,8 +64,7 @@ def probe(
     archive = opened_for(encoder, archive)
     task, splits, test = read_labels(encoder, archive, labels, settings)
     seen = seen_metrics(encoder, test, settings.seen_patients)
-    column = settings.clinical_score
-    clinical = None if column is None else read_clinical(column, labels, task, splits, test)
+    clinical = read_clinical(settings.clinical_score, settings.covariates, labels, task, splits, test)
     table, run = test.labels, None if out is None else Run(Path(out))
     about = identity("probe", encoder, archive, table, splits.parts, settings)
     if run is not None and (earlier := found(run, about, encoder)) is not None:

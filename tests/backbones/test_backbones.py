@@ -17,15 +17,19 @@ from ssl_ecg.signals import SignalSettings
 
 BACKBONES = list_backbones()
 SMALL: dict[str, dict[str, Any]] = {
+    "attention_pooled": {"steps_of": "xresnet1d10"},
     "bimodal_vit": {"depth": 2, "joint_depth": 2, "heads": 2},
     "ecg_image": {"network": "test_resnet", "lead_height": 8, "samples_per_column": 1, "median": 1},
     "lead_wise": {"single": "xresnet1d10"},
+    "nbeats1d": {"hidden": 16},
+    "spectral_image": {"network": "test_resnet", "hop": 2, "bands": 16, "lowest": 0.04},
     "vit1d": {"depth": 2, "heads": 2},
     "vit1d_lead": {"depth": 2, "heads": 2},
     **{f"{family}{layers}": {"depths": (1, 1, 1, 1)} for family in ("xresnet1d", "se_resnet1d") for layers in (34, 50)},
     "xresnet1d101": {"depths": (1, 1, 1, 1)},
     "xresnet1d101_ptbxl": {"depths": (1, 1, 1, 1)},
 }
+IMAGES = ("ecg_image", "spectral_image")
 NOT_SEEN = {"ecg_image": [2, 3, 4, 5]}  # leads that are sums of I and II
 SAMPLES = 250
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
@@ -37,7 +41,7 @@ def small(name: str, in_leads: int = 12, seed: int = 0) -> nn.Module:
 
 
 def options(name: str) -> dict[str, Any]:
-    return {**({} if name == "ecg_image" else {"width": 4}), **SMALL.get(name, {})}
+    return {**({} if name in IMAGES else {"width": 4}), **SMALL.get(name, {})}
 
 
 def settled(backbone: nn.Module, samples: int = SAMPLES) -> nn.Module:
@@ -61,11 +65,11 @@ def test_forward_is_the_pooled_features_for_any_leads_and_length(name: str) -> N
             with torch.inference_mode():
                 features = backbone.forward_features(signal)
                 pooled = backbone(signal)
+                assert torch.equal(pooled, backbone.pool(features))
             assert backbone.in_leads == leads
             assert features.ndim == 3
             assert features.shape[0] == 2
             assert pooled.shape == (2, backbone.width)
-            assert torch.equal(pooled, backbone.pool(features))
             assert pooled.isfinite().all()
             assert not torch.allclose(pooled[0], pooled[1])
 
@@ -238,7 +242,7 @@ def test_other_leads_are_refused_with_both_sides(name: str) -> None:
         small(name, in_leads=0)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "ecg_image"])
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in IMAGES])
 @pytest.mark.parametrize("width", [0, -2])
 def test_a_width_that_leaves_nothing_is_refused(name: str, width: int) -> None:
     with pytest.raises(ValueError, match=r"width: leaves (0|-\d+) features"):

@@ -28,10 +28,14 @@ from ssl_ecg.tasks import Classifier, WindowSettings, create_task, list_tasks
 SIGNAL = SignalSettings(duration=5, min_duration=4)
 TRANSFORMER = {"width": 24, "depth": 2, "heads": 3, "samples": 500}
 SMALL: dict[str, dict[str, Any]] = {
+    "attention_pooled": {"steps_of": "xresnet1d10", "width": 8},
     "bimodal_vit": {"width": 24, "depth": 1, "joint_depth": 1, "heads": 3, "samples": 500},
     "cpc": {"width": 8, "window": 50},  # a program holds every step of a recurrence, and takes minutes for hundreds
     "ecg_image": {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8},
+    "nbeats1d": {"width": 8, "hidden": 16},
+    "recurrent": {"width": 8, "convolutions": 6},
     "s4d": {"width": 16, "depth": 2},
+    "spectral_image": {"network": "test_resnet", "lowest": 0.04},
     "vit1d": TRANSFORMER,
     "vit1d_lead": TRANSFORMER,
     "xresnet1d101": {"width": 8, "depths": (1, 2, 1, 1)},

@@ -25,23 +25,25 @@ def test_coefficients_maximise_the_partial_likelihood(efron: Callable[..., float
     assert (len(np.unique(time)) < 300) == whole_days
     given = (x - [0, 100], time, event)
     best = minimize(efron, [0.5, 0.0], args=given, method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10}).x
-    np.testing.assert_allclose(cox_regression(x, time, event), best, rtol=1e-4)
+    np.testing.assert_allclose(cox_regression(x, time, event).coefficient, best, rtol=1e-4)
 
 
 def test_true_hazards_are_found_among_many_records() -> None:
-    np.testing.assert_allclose(cox_regression(*follow_up(5000, seed=1)), [0.8, -0.02], rtol=0.1)
+    np.testing.assert_allclose(cox_regression(*follow_up(5000, seed=1)).coefficient, [0.8, -0.02], rtol=0.1)
 
 
 def test_what_is_the_same_for_all_says_nothing() -> None:
     x, time, event = follow_up(100)
     both = cox_regression(np.column_stack([np.full(100, 0.1), x[:, 0]]), time, event)
-    np.testing.assert_allclose(both, [0, *cox_regression(x[:, :1], time, event)], rtol=1e-6)
+    alone = cox_regression(x[:, :1], time, event)
+    np.testing.assert_allclose(both.coefficient, [0, *alone.coefficient], rtol=1e-6)
+    np.testing.assert_allclose(both.standard_error, [np.nan, *alone.standard_error], rtol=1e-6)
 
 
 def test_all_events_and_ties_of_everybody_are_defined() -> None:
     x, time, _ = follow_up(100)
-    assert np.isfinite(cox_regression(x, time, np.ones(100))).all()
-    assert np.isfinite(cox_regression(x, np.zeros(100), np.arange(100) < 50)).all()
+    assert np.isfinite(cox_regression(x, time, np.ones(100)).coefficient).all()
+    assert np.isfinite(cox_regression(x, np.zeros(100), np.arange(100) < 50).coefficient).all()
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,23 @@ def test_all_events_and_ties_of_everybody_are_defined() -> None:
 def test_what_cannot_be_regressed_is_named(covariates, time, event, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         cox_regression(covariates, time, event)
+
+
+def test_standard_errors_are_of_the_curvature_of_the_partial_likelihood(efron: Callable[..., float]) -> None:
+    x, time, event = follow_up(300)
+    fit, step = cox_regression(x, time, event), np.array([1e-3, 3e-5])
+    information = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            ends = [
+                si * sj * efron(fit.coefficient + si * step * np.eye(2)[i] + sj * step * np.eye(2)[j], x, time, event)
+                for si in (1, -1)
+                for sj in (1, -1)
+            ]
+            information[i, j] = sum(ends) / (4 * step[i] * step[j])
+    expected = np.sqrt(np.diag(np.linalg.inv(information)))
+    np.testing.assert_allclose(fit.standard_error, expected, rtol=1e-3)
+    ratio, low, high = fit.hazard_ratio([1.0, 30.0])
+    np.testing.assert_allclose(ratio, np.exp(fit.coefficient * [1, 30]))
+    np.testing.assert_allclose(np.log(high / low), 2 * 1.96 * expected * [1, 30], rtol=1e-3)
+    assert (fit.p_value < 1e-6).all()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, precision_recall_curve
 
-from ssl_ecg.evaluation import best_thresholds, decision_metrics, f1_per_class
+from ssl_ecg.evaluation import best_thresholds, decision_metrics, evolved_thresholds, f1_per_class
 
 
 def records(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -85,3 +85,19 @@ def test_wrong_labels_and_scores_are_refused() -> None:
         best_thresholds([[2.0]], [[0.5]])
     with pytest.raises(ValueError, match="scores hold 1 NaN"):
         best_thresholds([[1.0]], [[np.nan]])
+
+
+def test_evolved_thresholds_are_the_best_of_all_pairs_of_cuts() -> None:
+    labels, scores = (array[:, :2] for array in records(40, 1))
+
+    def value(thresholds: np.ndarray) -> float:
+        return float(((scores >= thresholds) == labels).all(axis=1).mean())  # of both classes at once
+
+    cuts = [np.unique(column) for column in scores.T]
+    best = max(value(np.array([a, b])) for a in cuts[0] for b in cuts[1])
+    start = np.array([0.2, 0.9])
+    found = evolved_thresholds(scores, start, value)
+    assert value(start) < best
+    assert value(found) == best
+    assert (evolved_thresholds(scores, found, value) == found).all()
+    assert (evolved_thresholds(scores, start, lambda thresholds: np.nan) == start).all()

@@ -16,11 +16,13 @@ from ssl_ecg.tasks.classifier import Classifier
 
 SIGNAL = SignalSettings(duration=5.0, min_duration=1)
 SMALL: dict[str, dict[str, Any]] = {
+    "attention_pooled": {"steps_of": "xresnet1d10", "width": 8},
     "bimodal_vit": {"width": 8, "depth": 1, "joint_depth": 1, "heads": 2, "samples": 500},
     "clocs": {"width": 8},
     "ecg_image": {"network": "test_resnet", "lead_height": 32},
     "lead_wise": {"single": "xresnet1d10", "width": 8},
     "s4d": {"width": 8, "depth": 2},
+    "spectral_image": {"network": "test_resnet", "lowest": 0.04},
     "vit1d": {"width": 8, "depth": 1, "heads": 2, "samples": 500},
     "vit1d_lead": {"width": 8, "depth": 1, "heads": 2, "samples": 500},
 }

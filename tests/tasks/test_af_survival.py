@@ -320,3 +320,14 @@ def test_probe_of_events_alone_and_of_ties_is_finite() -> None:
         targets[:5, :2] = 2000, 0  # somebody must be free of AF for longer, or nothing could be ranked
         task = create_task("af_survival", COLUMNS)
         assert np.isfinite(task.fit_probe(x, targets, x, targets).coef).all()
+
+
+def test_the_event_has_the_name_that_it_is_given() -> None:
+    task = create_task("af_survival", None, event="death")
+    assert task.outcomes == ("death", "death by the horizon")
+    assert create_task("af_survival", task.classes, **task.options).options == task.options
+    targets = np.array([[100.0, 1, 0], [2000, 0, 0], [400, 1, 0]])
+    curves = np.linspace(1, [[0.5], [0.9], [0.4]], 25).T[0]
+    assert task.per_class(targets, curves)["class"][0] == "death within 365 days"
+    with pytest.raises(ValueError, match=r"event='': name what is predicted"):
+        create_task("af_survival", None, event="")

@@ -163,7 +163,7 @@ def test_errors_name_argument_and_value() -> None:
 
 def test_the_options_of_the_settings_are_those_of_the_constructor() -> None:
     made = options_of(TASKS["arrhythmia"])
-    assert dict(made()) == {"loss": "bce", "thresholds": None, "challenge_weights": None}
+    assert dict(made()) == {"loss": "bce", "thresholds": None, "challenge_weights": None, "tune": "f1"}
     assert all(field.description for field in made.model_fields.values())
     survival = options_of(TASKS["af_survival"])  # those of the mixin and of the class it is mixed into
     assert set(survival.model_fields) == {"horizon_days", "bins", "encoding", "prevalent", "auxiliary"}
@@ -214,3 +214,25 @@ def test_rewards_of_other_classes_are_refused(rewards: Path) -> None:
     without_normal = {"a": {"a": 1.0, "b": 0.0}, "b": {"a": 0.0, "b": 1.0}}
     with pytest.raises(ValueError, match="normal_class '426783006'"):
         create_task("arrhythmia", ("a", "b"), challenge_weights=without_normal)
+
+
+def test_thresholds_can_be_tuned_for_the_challenge_metric(rewards: Path) -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((60, 3)) < 0.4).astype(np.float32)
+    scores = np.clip(0.3 * targets + 0.6 * rng.random((60, 3)), 0, 1).astype(np.float32)
+    found = {}
+    for tune in ("f1", "challenge_metric"):
+        task = create_task("arrhythmia", CODES, challenge_weights=rewards, tune=tune).tuned(targets, scores)
+        found[tune] = task.evaluate(targets, scores)["challenge_metric"]
+        assert create_task("arrhythmia", CODES, **task.options).options == task.options
+    assert found["challenge_metric"] > found["f1"]
+    loss = create_task("arrhythmia", CODES, challenge_weights=rewards, loss="challenge").loss
+    assert loss(torch.zeros(2, 3), torch.eye(3)[:2]) > 0
+
+
+def test_what_needs_rewards_says_so() -> None:
+    for options in ({"loss": "challenge"}, {"tune": "challenge_metric"}):
+        with pytest.raises(ValueError, match=r"the challenge metric needs rewards; give challenge_weights"):
+            create_task("arrhythmia", CODES, **options)
+    with pytest.raises(ValueError, match=r"tune='auroc': choose one of f1, macro_f1"):
+        create_task("arrhythmia", CODES, tune="auroc")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from ssl_ecg.evaluation import concordance_index
+from ssl_ecg.evaluation import concordance_index, cox_regression
 from ssl_ecg.tasks import create_task
 from ssl_ecg.tasks.af_survival import AfSurvival
 from ssl_ecg.tasks.clinical_score import Scored, combine_clinical
@@ -27,29 +27,32 @@ def draw(records: int, seed: int) -> Scored:
     targets = np.column_stack([time, onset <= end, prevalent])
     curves = np.exp(-np.outer(0.05 * np.exp(0.8 * ecg), TASK.breaks[1:] / 365.25))
     score[rng.random(records) < 0.1] = np.nan
-    return Scored(targets, curves, -3 * score + 20)  # of a scale and a direction of its own
+    return Scored(targets, curves, (-3 * score + 20)[:, None])  # of a scale and a direction of its own
 
 
 def known(part: Scored) -> tuple[np.ndarray, ...]:
     """Days and event up to the horizon, score and logit of the risk, of the records that have all."""
-    kept = (part.targets[:, 2] == 0) & ~np.isnan(part.targets[:, 0]) & ~np.isnan(part.clinical)
+    kept = (part.targets[:, 2] == 0) & ~np.isnan(part.targets[:, 0]) & ~np.isnan(part.clinical[:, 0])
     time, event, _ = part.targets[kept].T
     risk = 1 - part.scores[kept, -1]
     early = (event == 1) & (time <= 1825)
-    return np.minimum(time, 1825), early, part.clinical[kept], np.log(risk / (1 - risk))
+    return np.minimum(time, 1825), early, part.clinical[kept, 0], np.log(risk / (1 - risk))
 
 
 def test_models_are_weighed_on_validation_and_ranked_on_test(efron: Callable[..., float]) -> None:
     validation, test = draw(400, 0), draw(600, 1)
-    table = combine_clinical(TASK, validation, test, np.arange(600) // 2, replicates=200).set_index("model")
+    tables = combine_clinical(TASK, validation, test, np.arange(600) // 2, replicates=200)
+    table, weighed = (each.set_index("model") for each in tables)
     time, event, score, risk = known(validation)
     x = np.column_stack([score - 20, risk])
     best = minimize(efron, [-0.2, 0.8], args=(x, time, event), method="Nelder-Mead").x
-    both = table.loc["score_and_ecg"]
-    np.testing.assert_allclose(both[["coefficient_score", "coefficient_ecg"]].astype(float), best, rtol=0.01)
-    ratios = both[["hazard_ratio_score", "hazard_ratio_ecg"]].astype(float)
-    np.testing.assert_allclose(ratios, np.exp(best * x.std(axis=0)), rtol=0.01)
-    assert table["coefficient_ecg"].isna().tolist() == [True, False, False]
+    both, joint = table.loc["score_and_ecg"], weighed.loc["score_and_ecg"]
+    assert weighed["covariate"].tolist() == ["score", "ecg", "score", "ecg"]
+    np.testing.assert_allclose(joint["coefficient"], best, rtol=0.01)
+    np.testing.assert_allclose(joint["hazard_ratio"], np.exp(best * x.std(axis=0)), rtol=0.01)
+    half = 1.96 * joint["standard_error"] * x.std(axis=0)
+    np.testing.assert_allclose(np.log(joint["hazard_ratio_high"] / joint["hazard_ratio"]), half, rtol=1e-3)
+    assert (joint["p_value"] < 0.001).all()
     assert (table["records_validation"] == len(time)).all()
     assert (table["events_validation"] == event.sum()).all()
 
@@ -67,13 +70,13 @@ def test_models_are_weighed_on_validation_and_ranked_on_test(efron: Callable[...
 def test_a_score_without_information_and_an_ecg_without_any_are_defined(caplog) -> None:
     validation, test = draw(300, 2), draw(300, 3)
     flat = [part._replace(scores=np.full_like(part.scores, 0.9)) for part in (validation, test)]
-    table = combine_clinical(TASK, *flat, np.arange(300), replicates=50).set_index("model")
+    table = combine_clinical(TASK, *flat, np.arange(300), replicates=50)[0].set_index("model")
     assert table.loc["ecg", "c_index"] == 0.5
     assert table.loc["score_and_ecg", "c_index"] == table.loc["score", "c_index"] > 0.6
     assert table.loc["score_and_ecg", "gain"] == 0
     assert "records of validation have no clinical score" in caplog.text
     certain = [part._replace(scores=np.where(part.scores > 0.8, 1.0, 0.0)) for part in (validation, test)]
-    assert np.isfinite(combine_clinical(TASK, *certain, np.arange(300), replicates=50)["c_index"]).all()
+    assert np.isfinite(combine_clinical(TASK, *certain, np.arange(300), replicates=50)[0]["c_index"]).all()
 
 
 def test_no_event_to_weigh_by_is_refused() -> None:
@@ -89,7 +92,27 @@ def test_the_prevalent_column_of_the_other_encoding_is_no_risk() -> None:
     other = create_task("af_survival", TASK.classes, encoding="ecg_ai")
     assert isinstance(other, AfSurvival)
     ours, theirs = (
-        combine_clinical(task, *parts, np.arange(300), replicates=20)
+        combine_clinical(task, *parts, np.arange(300), replicates=20)[0]
         for task, parts in ((TASK, (validation, test)), (other, shifted))
     )
     np.testing.assert_array_equal(ours["c_index"], theirs["c_index"])
+
+
+def test_covariates_are_weighed_beside_the_score() -> None:
+    validation, test = draw(400, 8), draw(400, 9)
+    sexes = np.random.default_rng(1).integers(0, 2, (2, 400, 1)).astype(float)
+    sexes[0, :40] = np.nan
+    parts = [part._replace(clinical=np.hstack([part.clinical, sex])) for part, sex in zip((validation, test), sexes)]
+    table, weighed = combine_clinical(TASK, *parts, np.arange(400), ("score", "sex"), replicates=20)
+    assert weighed["covariate"].tolist() == ["score", "sex", "ecg", "score", "sex", "ecg"]
+    time, event, score, risk = (array[~np.isnan(sex)] for sex in [_sex(parts[0])] for array in known(validation))
+    fit = cox_regression(np.column_stack([score, _sex(parts[0])[~np.isnan(_sex(parts[0]))], risk]), time, event)
+    np.testing.assert_allclose(weighed["coefficient"].tail(3), fit.coefficient)
+    np.testing.assert_allclose(weighed["standard_error"].tail(3), fit.standard_error)
+    assert (table["records_validation"] == len(time)).all()
+
+
+def _sex(part: Scored) -> np.ndarray:
+    """The covariate of the records that ``known`` keeps."""
+    kept = (part.targets[:, 2] == 0) & ~np.isnan(part.targets[:, 0]) & ~np.isnan(part.clinical[:, 0])
+    return part.clinical[kept, 1]

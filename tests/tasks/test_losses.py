@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.tasks.losses import asymmetric, bce, focal, positive_weight, sign
+from ssl_ecg.tasks.losses import asymmetric, bce, challenge, focal, positive_weight, sign
 
 LOSSES = {
     "bce": bce,
@@ -122,3 +122,33 @@ def test_gradients_are_those_of_finite_differences(loss: Loss, batch: tuple[Tens
         moved[b, c] = step
         slope = (loss(logits + moved, targets) - loss(logits - moved, targets)) / (2 * step)
         assert float(gradient[b, c]) == pytest.approx(float(slope.detach()), abs=2e-4)
+
+
+def test_the_challenge_loss_adds_what_the_soft_metric_lacks_and_a_pull_to_the_ends() -> None:
+    rewards = torch.tensor([[1.0, 0.3], [0.3, 1.0]])  # the first class is the normal one
+    p = torch.tensor([[0.2, 0.6]])
+    logits, targets = torch.logit(p), torch.tensor([[0.0, 1.0]])
+    earned = (0.3 * 0.2 + 0.6) / (1 + 0.2)  # one true, 1.2 true or named
+    pull = (0.2 * 0.8 + 0.6 * 0.4) / 2
+    expected = bce(logits, targets) + (1 - earned) + 0.5 * pull  # the normal class earns .15: a span of .85 counts as 1
+    torch.testing.assert_close(challenge(logits, targets, rewards, [0], sparsity=0.5), expected)
+    thrice = challenge(logits.repeat(3, 1), targets.repeat(3, 1), rewards, [0], sparsity=0)
+    torch.testing.assert_close(thrice, bce(logits, targets) + 3 * (1 - earned) / (3 * 0.85))
+    unknown = torch.tensor([[torch.nan, 1.0]])
+    expected = bce(logits, unknown) + (1 - 0.6)
+    torch.testing.assert_close(challenge(logits, unknown, rewards, [0], sparsity=0), expected)
+
+
+def test_where_outputs_are_decisions_the_challenge_loss_lacks_what_the_metric_does() -> None:
+    from ssl_ecg.evaluation import challenge_metric
+
+    generator = torch.Generator().manual_seed(0)
+    targets, named = (
+        (torch.rand(50, 3, generator=generator) < 0.4).float(),
+        torch.rand(50, 3, generator=generator) < 0.5,
+    )
+    rewards = torch.rand(3, 3, generator=generator).fill_diagonal_(1.0)
+    logits = 40.0 * named - 20.0
+    metric = challenge_metric(targets, named, ["1", "426783006", "3"], rewards)
+    found = challenge(logits, targets, rewards, [1], sparsity=0) - bce(logits, targets)
+    assert float(found) == pytest.approx(1 - metric, abs=1e-4)

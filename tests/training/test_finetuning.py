@@ -5,6 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Backbone, Encoder
-from ssl_ecg.tasks import Classifier, LinearProbe, WindowSettings, create_task, read_task, supervised_contrastive_loss
+from ssl_ecg.tasks import (
+    Classifier,
+    LinearProbe,
+    WindowSettings,
+    create_task,
+    load_model,
+    read_task,
+    save_classifier,
+    supervised_contrastive_loss,
+)
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
 from ssl_ecg.training.finetune import FinetuneModule, layer_groups
@@ -562,3 +572,18 @@ def test_a_hidden_layer_is_trained_where_wanted(labelled: Labelled, tiny_finetun
 )
 def test_the_budget_grows_with_the_labels(given: dict, batches: int, steps: int) -> None:
     assert FinetuneSettings(**given).steps_of(batches) == steps
+
+
+def test_attention_over_steps_starts_as_the_probe_and_is_kept(
+    labelled: Labelled, tiny_finetuning: FinetuneSettings, tmp_path: Path
+) -> None:
+    plain = run(labelled, tiny_finetuning)
+    finished = run(labelled, tiny_finetuning.replace(attention_heads=4))
+    name = f"validation_{labelled.task.selection}"
+    assert finished.curve[0][name] == pytest.approx(plain.curve[0][name], abs=1e-4)
+    assert finished.model.encoder.name == "attention_pooled"
+    if finished.best["step"]:
+        assert finished.model.encoder.backbone.attention.score.weight.abs().max() > 0
+    again = load_model(save_classifier(finished.model, tmp_path, "# A card\n"))
+    signals = tuple(map(torch.from_numpy, labelled.archive.read(labelled.test[0][:4])))
+    torch.testing.assert_close(again.scores(*signals), finished.model.scores(*signals))
