@@ -46,9 +46,10 @@ class _Held(Archive):
         manifest["patient_id"] = np.arange(count) if patient is None else np.asarray(patient)
         manifest["recorded"], manifest["leads"] = signal.shape[2], " ".join(settings.leads)
         self.signal = signal
-        super().__init__(Path(tempfile.gettempdir()), settings, 1.0, (), manifest, {})
+        super().__init__(Path(tempfile.gettempdir()), settings, 1000.0, (), manifest, {})
 
-    def read(self, rows: ArrayLike) -> Signals:
+    def stored(self, rows: ArrayLike) -> Signals:
+        """Return signals as they are, in steps of a millivolt."""
         rows = np.asarray(rows, dtype=np.int64)
         return Signals(self.signal[rows], self.recorded[rows], self.recorded_leads[rows])
 

@@ -509,7 +509,7 @@ def test_python_names_what_is_misspelt_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "verb: must be given; choose one of ablate, archive, compare"),
+        ((), "verb: must be given; choose one of ablate, archive, boost, compare"),
         (("pretran", "a", "b"), "verb='pretran': unknown; did you mean pretrain?"),
         (("pretrain", "only-one-path"), "out: must be given; ssl-ecg pretrain ARCHIVE OUT [name=value ...]"),
         (("pretrain", "a", "b", "--hlep"), "--hlep"),

@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATTERNS = ("*.md", "docs/**/*.md", "*/README.md", "tests/*/README.md")
 PAGES = {str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern)}
 NAMES = sorted(page for page in PAGES if not page.startswith((".", "build")))
-PROGRAMS = ("ssl-ecg", "python", "pip", "make", "torchrun", "srun")
+PROGRAMS = ("ssl-ecg", "python", "pip", "make", "torchrun", "srun", "dask")
 COMMAND = re.compile(rf"^(for |(\w+=\S* )*({'|'.join(PROGRAMS)}) )", re.MULTILINE)
 PLACEHOLDER = re.compile(r"([\w.]+=)?(NAME|\.\.\.)")
 # Programs that say what they were given, and nothing else.
@@ -132,6 +132,7 @@ CHECKS = {
     "pip": check_pip,
     "make": check_make,
     "torchrun": check_launched,
+    "dask": lambda arguments: None,  # another package's command
     "srun": check_launched,
 }
 

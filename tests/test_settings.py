@@ -68,7 +68,9 @@ KINDS = (
         ),
         (
             lambda: CompareSettings(scratch="scratsh"),
-            ["scratch='scratsh': there is no such recipe; did you mean scratch? choose one of image, pretrained"],
+            [
+                "scratch='scratsh': there is no such recipe; did you mean scratch? choose one of distilled, image, pretrained"
+            ],
         ),
         (lambda: CompareSettings(scratch="no.yaml"), ["scratch='no.yaml': there is no such recipe"]),
         (lambda: CompareSettings(scratch={"steps": 7}), ["scratch.steps=7: give both arms the same budget"]),

@@ -144,7 +144,7 @@ def test_of_a_sparse_day_ten_seconds_are_read(tmp_path: Path, heartbeat, write_w
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     archive = run(tmp_path / "in", tmp_path / "a", workers=1).archive
     assert archive.manifest["original_duration"].tolist() == [24 * 3600]
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < max(before, 700_000)  # kB
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, 700_000)  # kB
     assert time.monotonic() - begin < 20
 
 

@@ -117,7 +117,7 @@ def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, 
 
         monkeypatch.setattr(module, "run_probe", probe)
         monkeypatch.setattr(module, "run_trained", trained)
-        run(experiment, cache, arm, fraction, seed)
+        return run(experiment, cache, arm, fraction, seed)
 
     monkeypatch.setattr(module, "_run", remember)
     study.run(tmp_path, settings=small(arms=("pretrained_probe", "scratch"), fractions=(0.2, 0.5, 1.0)))

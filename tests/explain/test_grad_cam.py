@@ -38,7 +38,7 @@ def model(name: str = "xresnet1d10", **options: Any) -> Classifier:
     made = Classifier(encoder, create_task("arrhythmia", ("a", "b")))
     torch.nn.init.normal_(made.head.weight)
     with torch.no_grad():
-        for _ in range(2):
+        for _ in range(20):  # so that batch norms have statistics, and features of both signs
             made.train()(torch.randn(4, 12, 500))
     return made.eval()
 

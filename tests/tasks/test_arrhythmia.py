@@ -166,7 +166,7 @@ def test_the_options_of_the_settings_are_those_of_the_constructor() -> None:
     assert dict(made()) == {"loss": "bce", "thresholds": None, "challenge_weights": None, "tune": "f1"}
     assert all(field.description for field in made.model_fields.values())
     survival = options_of(TASKS["af_survival"])  # those of the mixin and of the class it is mixed into
-    assert set(survival.model_fields) == {"horizon_days", "bins", "encoding", "prevalent", "auxiliary"}
+    assert set(survival.model_fields) == {"horizon_days", "bins", "encoding", "prevalent", "auxiliary", "event"}
     with pytest.raises(SettingsError, match="horizon_day=7"):
         survival(horizon_day=7)
 

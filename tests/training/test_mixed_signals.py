@@ -32,6 +32,7 @@ def cut(archive: Archive, folder: Path) -> Archive:
     missing = [archive.leads.index("V1"), archive.leads.index("aVF")]
     for lead in missing:
         signal[::LACKING, lead] = 0
+    table = table.astype({"leads": object})
     table.loc[::SHORT, "recorded"] = 300
     table.loc[::LACKING, "leads"] = " ".join(name for i, name in enumerate(archive.leads) if i not in missing)
     writer = ArchiveWriter(folder, archive.settings)
