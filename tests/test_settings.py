@@ -68,9 +68,7 @@ KINDS = (
         ),
         (
             lambda: CompareSettings(scratch="scratsh"),
-            [
-                "scratch='scratsh': there is no such recipe; did you mean scratch? choose one of distilled, image, pretrained"
-            ],
+            ["scratch='scratsh': there is no such recipe; did you mean scratch? choose one of distilled, image"],
         ),
         (lambda: CompareSettings(scratch="no.yaml"), ["scratch='no.yaml': there is no such recipe"]),
         (lambda: CompareSettings(scratch={"steps": 7}), ["scratch.steps=7: give both arms the same budget"]),
