@@ -90,6 +90,6 @@ def cox_regression(covariates: ArrayLike, time: ArrayLike, event: ArrayLike) -> 
     variance = np.full(len(spread), np.nan)
     varies = np.isfinite(spread)
     inner = curvature[np.ix_(varies, varies)]
-    if np.linalg.matrix_rank(inner) == len(inner):
+    if len(inner) and np.linalg.matrix_rank(inner) == len(inner):
         variance[varies] = np.diag(np.linalg.inv(inner))
     return CoxFit(found.numpy() / spread, np.sqrt(np.where(variance > 0, variance, np.nan)) / spread)
