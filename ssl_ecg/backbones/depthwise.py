@@ -17,8 +17,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ssl_ecg.backbones.base import StepBackbone, check_kernel
-from ssl_ecg.backbones.mobilenet1d import STEM, ConvNorm, InvertedResidual
+from ssl_ecg.backbones.base import check_kernel
+from ssl_ecg.backbones.mobilenet1d import STEM, ConvNorm, InvertedResidual, StagedNetwork
 from ssl_ecg.backbones.registry import register
 from ssl_ecg.backbones.se_resnet1d import SqueezeExcitation
 
@@ -85,7 +85,7 @@ class GatedResidual(InvertedResidual):
         self.branch.insert(len(self.branch) - 1, gate)
 
 
-class DepthwiseNetwork(StepBackbone):
+class DepthwiseNetwork(StagedNetwork):
     """A stem that halves the rate, stages of depthwise blocks, and one pointwise convolution where there is a head.
 
     Args:
@@ -137,19 +137,6 @@ class DepthwiseNetwork(StepBackbone):
                 if isinstance(module, nn.Conv1d):
                     module.weight *= module.groups**0.5
         self.head = nn.Identity() if head is None else ConvNorm(inputs, scaled(head), 1, activation=activation)
-
-    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to step features [B, ceil(T / 32), D']."""
-        self.check(signal)
-        return self.head(self.stages(self.stem(signal))).transpose(1, 2)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
-        return {
-            "stem": r"^stem",
-            "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)",
-            "head": r"^head",
-        }
 
 
 def separable1d(in_leads: int = 12, width: int = 16, kernel: int = 5, pooling: str = "mean") -> DepthwiseNetwork:

@@ -70,7 +70,28 @@ class InvertedResidual(nn.Module):
         return x + self.branch(x) if self.residual else self.branch(x)
 
 
-class MobileNet1d(StepBackbone):
+class StagedNetwork(StepBackbone):
+    """A stem, stages of blocks and a head, one after the other, which halve the time five times."""
+
+    stem: nn.Module
+    stages: nn.Module
+    head: nn.Module
+
+    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
+        """Map signal [B, L, T] to step features [B, ceil(T / 32), D']."""
+        self.check(signal)
+        return self.head(self.stages(self.stem(signal))).transpose(1, 2)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
+        return {
+            "stem": r"^stem",
+            "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)",
+            "head": r"^head",
+        }
+
+
+class MobileNet1d(StagedNetwork):
     """Depthwise separable network over signals.
 
     Args:
@@ -96,19 +117,6 @@ class MobileNet1d(StepBackbone):
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         self.head = ConvNorm(inputs, scaled(HEAD), 1)
-
-    def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to step features [B, ceil(T / 32), 40 * width]."""
-        self.check(signal)
-        return self.head(self.stages(self.stem(signal))).transpose(1, 2)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
-        """Name the layer groups in the order of the data, for timm's layer-wise learning-rate decay."""
-        return {
-            "stem": r"^stem",
-            "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)",
-            "head": r"^head",
-        }
 
 
 register("mobilenet1d", MobileNet1d)
