@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_ecg.runs import write_atomically
@@ -42,6 +43,14 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+def grid_of(figure: Figure, count: int, columns: int, **shared: Any) -> list[Axes]:
+    """Return ``count`` axes, row by row, so many in a row; what is left of the last row stays empty."""
+    axes = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
+    for empty in axes[count:]:
+        empty.set_axis_off()
+    return list(axes[:count])
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ssl_ecg.evaluation import Metric
-from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, PAPER, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, PAPER, STYLE, grid_of, save_figure
 from ssl_ecg.report.figures import declared, is_difference, percent
 
 METHODS = {"probe": "Linear probe", "finetune": "Finetuned"}
@@ -92,15 +92,13 @@ def pretraining_figure(log: pd.DataFrame, path: str | Path) -> None:
     down = math.ceil(len(every) / across)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.3 * across, 0.4 + 1.75 * down), layout="constrained")
-        grid = figure.subplots(down, across, squeeze=False).ravel()
-        for axes, name in zip(grid, every, strict=False):
+        grid = grid_of(figure, len(every), across)
+        for axes, name in zip(grid, every):
             for _, run in log[log["variant"] == name].groupby("seed"):
                 axes.plot(run["epoch"], run["train_loss"], ":", color=INK, linewidth=1)
                 axes.plot(run["epoch"], run["validation_loss"], color=BLUE, linewidth=1.4)
             axes.set_title(name)
             axes.spines["bottom"].set_color(LINE)
-        for axes in grid[len(every) :]:
-            axes.set_axis_off()
         grid[0].plot([], [], color=BLUE, label="validation loss")
         grid[0].plot([], [], ":", color=INK, linewidth=1, label="training loss")
         figure.legend(loc="outside upper left", ncols=2)

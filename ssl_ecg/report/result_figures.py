@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ssl_ecg.evaluation import Metric
-from ssl_ecg.explain.style import BLUE, LINE, ORANGE, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, LINE, ORANGE, STYLE, grid_of, save_figure
 
 COLOURS = (BLUE, ORANGE, "#2c8a57", "#8a63b8", "#b3417a", "#7d8794")
 
@@ -90,10 +90,7 @@ def score_figure(scores: pd.DataFrame, path: str | Path) -> None:
     columns = min(4, len(shown))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(2.15 * columns + 0.4, 1.9 * -(-len(shown) // columns) + 0.4), layout="constrained")
-        grid = figure.subplots(-(-len(shown) // columns), columns, squeeze=False).ravel()
-        for axes in grid[len(shown) :]:
-            axes.set_axis_off()
-        for axes, name in zip(grid, shown):
+        for axes, name in zip(grid_of(figure, len(shown), columns), shown):
             axes.hist(scores[name], bins=20, range=(0, 1), color=BLUE)
             axes.set(xlim=(0, 1), title=str(name).removesuffix("_score").replace("_", " "))
         save_figure(figure, path)

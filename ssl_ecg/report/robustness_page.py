@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ssl_ecg.evaluation import Metric
-from ssl_ecg.explain.style import BLUE, LINE, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, LINE, STYLE, grid_of, save_figure
 from ssl_ecg.report.page import inline, template
 from ssl_ecg.report.result_page import PAGE
 from ssl_ecg.runs import write_atomically
@@ -33,10 +33,7 @@ def robustness_figure(table: pd.DataFrame, metric: Metric, path: str | Path) -> 
     columns = min(3, len(kinds))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.6, 2.3 * math.ceil(len(kinds) / columns) + 0.3), layout="constrained")
-        grid = figure.subplots(math.ceil(len(kinds) / columns), columns, squeeze=False, sharey=True).ravel()
-        for axes in grid[len(kinds) :]:
-            axes.set_axis_off()
-        for axes, kind in zip(grid, kinds):
+        for axes, kind in zip(grid_of(figure, len(kinds), columns, sharey=True), kinds):
             rows = rest[rest["distortion"] == kind]
             places = range(len(rows))
             axes.axhline(clean["mean"], color=LINE, linewidth=1.6)
@@ -51,7 +48,7 @@ def robustness_figure(table: pd.DataFrame, metric: Metric, path: str | Path) -> 
                 elinewidth=1.1,
             )
             levels = [f"{level:g}" if isinstance(level, float | int) else str(level) for level in rows["level"]]
-            turned = {"rotation": 30, "ha": "right"} if max(map(len, levels)) > 5 else {}
+            turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if max(map(len, levels)) > 5 else {}
             axes.set_xticks(places, levels, **turned)
             axes.set_title(f"{kind.replace('_', ' ')}, {rows['unit'].iloc[0]}", loc="left", fontsize=9.5)
         figure.supylabel(metric.label, fontsize=9.5)

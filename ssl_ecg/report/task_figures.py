@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LinearLocator, PercentFormatter
 
 from ssl_ecg.evaluation import Metric, described
-from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, STYLE, save_figure
+from ssl_ecg.explain.style import BLUE, INK, LINE, ORANGE, STYLE, grid_of, save_figure
 from ssl_ecg.report.figures import declared
 from ssl_ecg.report.survival_figures import kaplan_meier_figure, risk_calibration_figure, survival_curves_figure
 
@@ -122,10 +122,7 @@ def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
     size = 4.4 if len(shown) == 1 else 2.15
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
         figure = Figure(figsize=(size * columns + 0.4, size * rows + 0.5), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes in grid[len(shown) :]:
-            axes.set_axis_off()
-        for axes, (name, count) in zip(grid, shown.items()):
+        for axes, (name, count) in zip(grid_of(figure, len(shown), columns), shown.items()):
             points = table[table["class"] == name]
             top = min(1.0, math.ceil(10 * points[["predicted", "high"]].to_numpy(dtype=float).max()) / 10)
             axes.plot([0, top], [0, top], color=LINE, linewidth=1.6, zorder=1)
@@ -135,7 +132,7 @@ def calibration_figure(table: pd.DataFrame, path: str | Path) -> None:
             axes.set_title(f"{fill(_words(name), 22)}\n{count:,} positive")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(LinearLocator(3))
-                axis.set_major_formatter(_PERCENT)
+                axis.set_major_formatter(_percent())
         figure.supxlabel("Predicted probability, by tenth" + _of(shown, positives), fontsize=9.5)
         figure.supylabel("Share of positive records, 95 % interval", fontsize=9.5)
         save_figure(figure, path)
@@ -146,7 +143,11 @@ _CHOICES = (
     ("treat_all", "on everyone", ORANGE, "--"),
     ("treat_none", "on no one", INK, ":"),
 )
-_PERCENT = PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%")
+
+
+def _percent() -> PercentFormatter:
+    """A formatter of its own for each axis, whose limits it reads."""
+    return PercentFormatter(1, decimals=0, symbol="\N{NO-BREAK SPACE}%")
 
 
 def decision_curves_figure(table: pd.DataFrame, path: str | Path) -> None:
@@ -162,9 +163,7 @@ def decision_curves_figure(table: pd.DataFrame, path: str | Path) -> None:
     rows = math.ceil(len(shown) / columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(6.8, 2.15 * columns + 0.4), 2.2 * rows + 0.9), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-        for axes in grid[len(shown) :]:
-            axes.set_axis_off()
+        grid = grid_of(figure, len(shown), columns, sharex=True)
         for axes, name in zip(grid, shown.index):
             curve = table[table["class"] == name]
             top = max(float(curve[["net_benefit", "treat_all"]].to_numpy().max()), 1e-3)
@@ -172,7 +171,7 @@ def decision_curves_figure(table: pd.DataFrame, path: str | Path) -> None:
                 axes.plot(curve["threshold"], curve[column], dash, color=colour, label=label)
             axes.set(ylim=(-0.25 * top, 1.08 * top), xlim=(0, float(curve["threshold"].max())))
             axes.set_title(fill(_words(name), 22))
-            axes.xaxis.set_major_formatter(_PERCENT)
+            axes.xaxis.set_major_formatter(_percent())
         figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
         figure.supxlabel("Probability from which one would act" + _of(shown, most), fontsize=9.5)
         figure.supylabel("Net benefit of acting", fontsize=9.5)
@@ -200,7 +199,7 @@ def decision_curve_figure(table: pd.DataFrame, path: str | Path) -> None:
         below.set(ylim=(0, 1), ylabel="Records\nnamed", xlim=(0, float(table["threshold"].max())))
         below.set_xlabel("Risk from which one would act")
         for axis in (below.xaxis, below.yaxis):
-            axis.set_major_formatter(_PERCENT)
+            axis.set_major_formatter(_percent())
         save_figure(figure, path)
 
 
