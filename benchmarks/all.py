@@ -31,7 +31,7 @@ from ssl_ecg.signals.normalisation import normalise
 from ssl_ecg.synthetic import draw_ecgs, synthesize
 from ssl_ecg.tasks import Classifier, create_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
-from ssl_ecg.training.finetune import FinetuneModule
+from ssl_ecg.training.finetuning import FinetuneModule
 from ssl_ecg.views import Augment
 
 Row = dict[str, Any]

@@ -237,7 +237,7 @@ def test_class_that_the_test_patients_lack_is_a_warning_and_a_blank(journey: Jou
 def test_full_disk_at_the_end_of_pretraining_loses_nothing(
     journey: Journey, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    module = importlib.import_module("ssl_ecg.training.pretrain")
+    module = importlib.import_module("ssl_ecg.training.pretraining")
     command = ["pretrain", journey.archive, str(tmp_path), f"holdout={journey.labels}", *PRETRAINING]
 
     def full(*_: object) -> None:

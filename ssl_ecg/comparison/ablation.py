@@ -36,7 +36,7 @@ from ssl_ecg.runs import FolderInUseError, claim, lock, write_atomically, write_
 from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.registry import TASKS
-from ssl_ecg.training.pretrain import pretrain
+from ssl_ecg.training.pretraining import pretrain
 
 METHODS = ("probe", "finetune")
 

@@ -17,8 +17,8 @@ from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.training.engine import seed_step
-from ssl_ecg.training.finetune import finetune
 from ssl_ecg.training.finetune_settings import FinetuneSettings
+from ssl_ecg.training.finetuning import finetune
 from ssl_ecg.training.frozen import Features, extract_features, predict_scores
 
 Arm = Literal[

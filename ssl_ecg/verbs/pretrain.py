@@ -19,7 +19,7 @@ from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import PretrainSettings
 from ssl_ecg.training import pretrain as run
 from ssl_ecg.training.monitor import Watched
-from ssl_ecg.training.pretrain import kept_split
+from ssl_ecg.training.pretraining import kept_split
 from ssl_ecg.verbs._given import ArchiveLike, Table, opened
 from ssl_ecg.verbs._learning import LabelSettings
 from ssl_ecg.verbs.verb import console, verb

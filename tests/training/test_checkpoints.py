@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ import torch
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import load_encoder
 from ssl_ecg.runs import Run, previous_of
-from ssl_ecg.training import PretrainSettings, pretrain
+from ssl_ecg.training import PretrainSettings, pretrain, pretraining
 from ssl_ecg.training.checkpoints import read_state, write_state
-from ssl_ecg.training.pretrain import PretrainModule
+from ssl_ecg.training.pretraining import PretrainModule
 from ssl_ecg.training.stops import NOT_FINITE, told_of_memory
-
-training = sys.modules["ssl_ecg.training.pretrain"]  # the package's attribute of this name is the function
 
 
 def states(folder: Path) -> Path:
@@ -86,7 +83,7 @@ def test_a_checkpoint_that_somebody_sent_runs_no_code(
         raise InterruptedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_encoder", stop)
+        patch.setattr(pretraining, "save_encoder", stop)
         with pytest.raises(InterruptedError):
             pretrain(tiny_archive, tmp_path / "out", tiny_pretraining, progress=False)
     run = Run(tmp_path / "out")
@@ -112,7 +109,7 @@ def test_a_damaged_checkpoint_costs_one_epoch(
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_encoder", stop)
+        patch.setattr(pretraining, "save_encoder", stop)
         with pytest.raises(InterruptedError):
             pretrain(tiny_archive, out, settings, progress=False)
     Run(out).last.write_bytes(b"")

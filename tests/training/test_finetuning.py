@@ -28,7 +28,7 @@ from ssl_ecg.tasks import (
 )
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
-from ssl_ecg.training.finetune import FinetuneModule, layer_groups
+from ssl_ecg.training.finetuning import FinetuneModule, layer_groups
 from ssl_ecg.training.frozen import start_as_probe
 from ssl_ecg.views import semantic_views
 

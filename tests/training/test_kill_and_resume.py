@@ -17,12 +17,11 @@ import torch
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import load_encoder
-from ssl_ecg.training import PretrainSettings, pretrain
-from ssl_ecg.training.pretrain import PretrainModule, split_patients
+from ssl_ecg.training import PretrainSettings, pretrain, pretraining
+from ssl_ecg.training.pretraining import PretrainModule, split_patients
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-training = sys.modules["ssl_ecg.training.pretrain"]  # the package's attribute of this name is the function
 
 # A process that kills itself as a power cut would, at the n-th call of a method.
 KILLED = """
@@ -104,7 +103,8 @@ def killed(
     """What a kill in the middle of the fourth epoch left, three of them being whole."""
     out = tmp_path_factory.mktemp("killed") / "encoder"
     step = 3 * steps_per_epoch + 2
-    run_until_killed(tiny_archive, out, settings, "ssl_ecg.training.pretrain", "PretrainModule", "training_step", step)
+    at = ("ssl_ecg.training.pretraining", "PretrainModule", "training_step", step)
+    run_until_killed(tiny_archive, out, settings, *at)
     return out
 
 
@@ -215,7 +215,7 @@ def test_a_run_that_ended_but_was_not_saved_is_only_saved(
     epochs_trained: set[int],
 ) -> None:
     out = tmp_path / "out"
-    with stopped_at(training, "save_encoder", 1, monkeypatch):
+    with stopped_at(pretraining, "save_encoder", 1, monkeypatch):
         pretrain(tiny_archive, out, settings, progress=False)
     epochs_trained.clear()
     pretrain(tiny_archive, out, settings, progress=False)
@@ -233,7 +233,7 @@ def test_a_run_that_stopped_early_but_was_not_saved_stays_stopped(
     settings = settings.replace(epochs=60, patience=2, learning_rate=0.5)
     pretrain(tiny_archive, tmp_path / "straight", settings, progress=False)
     out = tmp_path / "out"
-    with stopped_at(training, "save_encoder", 1, monkeypatch):
+    with stopped_at(pretraining, "save_encoder", 1, monkeypatch):
         pretrain(tiny_archive, out, settings, progress=False)
     epochs_trained.clear()
     pretrain(tiny_archive, out, settings, progress=False)
@@ -277,7 +277,7 @@ def test_a_moving_average_target_survives_a_kill(
     # A momentum at which the target is some steps behind: to start from the network again would be another run.
     byol = settings.replace(objective={"name": "byol", **options, "momentum": 0.8}, epochs=2)
     step = steps_per_epoch + 2
-    killed_at = ("ssl_ecg.training.pretrain", "PretrainModule", "training_step", step)
+    killed_at = ("ssl_ecg.training.pretraining", "PretrainModule", "training_step", step)
     run_until_killed(tiny_archive, tmp_path / "killed", byol, *killed_at)
     assert len(table(tmp_path / "killed")) == 1
     pretrain(tiny_archive, tmp_path / "killed", byol, progress=False)

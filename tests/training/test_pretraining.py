@@ -19,7 +19,7 @@ from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.runs import FolderInUseError, Run, lock
 from ssl_ecg.training import PretrainSettings, patient_hash, pretrain
 from ssl_ecg.training.checkpoints import read_state
-from ssl_ecg.training.pretrain import PretrainData, split_patients
+from ssl_ecg.training.pretraining import PretrainData, split_patients
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_weights_are_those_of_the_epoch_to_keep(
     keep: str,
     epoch: int,
 ) -> None:
-    from ssl_ecg.training.pretrain import PretrainModule
+    from ssl_ecg.training.pretraining import PretrainModule
 
     # A validation loss with its minimum at epoch 1, and the weights as they were at each.
     kept: list[dict[str, torch.Tensor]] = []
@@ -316,7 +316,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     monkeypatch: pytest.MonkeyPatch,
     broken_epoch: int,
 ) -> None:
-    from ssl_ecg.training.pretrain import PretrainModule
+    from ssl_ecg.training.pretraining import PretrainModule
 
     original = PretrainModule.training_step
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from torch import nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.tasks import Classifier
-from ssl_ecg.training import PretrainSettings, finetune
-from ssl_ecg.training.finetune import FinetuneModule
-from ssl_ecg.training.pretrain import PretrainData, PretrainModule
+from ssl_ecg.training import PretrainSettings, finetune, finetuning
+from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.pretraining import PretrainData, PretrainModule
 
 
 def optimisation(settings: PretrainSettings, epochs: int, per_epoch: int) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def test_finetuning_validates_on_every_record_in_order(
         step(self, batch, index)
 
     monkeypatch.setattr(FinetuneModule, "validation_step", watch)
-    monkeypatch.setattr(sys.modules["ssl_ecg.training.finetune"], "EVALUATION_BATCH", 16)
+    monkeypatch.setattr(finetuning, "EVALUATION_BATCH", 16)
     rows = labelled.validation[0]
     found = finetune(
         labelled.encoder, labelled.task, labelled.archive, labelled.train, labelled.validation, tiny_finetuning

@@ -10,7 +10,7 @@ import torch
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.training import PretrainSettings, pretrain
-from ssl_ecg.training.pretrain import PretrainModule
+from ssl_ecg.training.pretraining import PretrainModule
 
 pytestmark = pytest.mark.slow
 

@@ -18,8 +18,8 @@ from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks import Classifier, WindowSettings
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 from ssl_ecg.training.batches import ArchiveBatches, in_millivolts, normalised
-from ssl_ecg.training.finetune import FinetuneModule
-from ssl_ecg.training.pretrain import PretrainModule
+from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.pretraining import PretrainModule
 
 pytestmark = pytest.mark.slow
 
