@@ -145,7 +145,10 @@ class ArchiveWriter:
             self.committed = list(archive.parts)
             self._parts_before = len(self.committed)
             self._sums, self._known = manifest_sums(archive.info), bool(archive.patient_known.all())
-            self._remember(archive.manifest)
+            self._take_types(archive.manifest)
+            manifest = archive.manifest[["record_id", "source", "content"]]
+            del archive  # the other columns take more memory than these
+            self.known.add(manifest)
             self.finished = len(self.known)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self.journal.exists() and (self.journal / "head.json").exists():
@@ -185,6 +188,9 @@ class ArchiveWriter:
 
     def _remember(self, manifest: pd.DataFrame) -> None:
         self.known.add(manifest)
+        self._take_types(manifest)
+
+    def _take_types(self, manifest: pd.DataFrame) -> None:
         self._types.update({str(name): dtype for name, dtype in manifest.dtypes.items()})
 
     def require_types(self, table: pd.DataFrame) -> None:
