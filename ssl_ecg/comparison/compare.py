@@ -37,7 +37,7 @@ from ssl_ecg.comparison.arms import (
     run_trained,
     undetermined,
 )
-from ssl_ecg.comparison.blend import WEIGHTS, blend
+from ssl_ecg.comparison.blend import WEIGHTS, blend, blended_model
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.external import External
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
@@ -157,7 +157,7 @@ def compare(
     """Run every arm at every label fraction with every seed in every round, and write what came out.
 
     Writes into ``out``: ``results.csv`` (one row per run), ``summary.csv`` (means, intervals, paired differences),
-    ``per_class.csv``, ``curves.csv``, ``comparison.json``, ``models/``: of each arm that is one model the one with the
+    ``per_class.csv``, ``curves.csv``, ``comparison.json``, ``models/``: of each arm that has models the one with the
     best validation score at the largest fraction, and ``runs/``: one folder per finished run, which a second call does
     not run again.
 
@@ -254,7 +254,8 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder = experiment.folder(arm, fraction, seed)
-    if fraction == max(experiment.settings.fractions) and arm not in (*BLENDS, EXTERNAL):
+    of_one_model = outcome.model is not None or outcome.probe is not None
+    if fraction == max(experiment.settings.fractions) and of_one_model:
         write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result)
     write_run(folder, outcome, result)
     return outcome
@@ -264,22 +265,25 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
     """Blend two finished runs; the second network of an ensemble is trained here, with the same labels."""
     names = members(arm, experiment.settings.arms)
     weights: tuple[float, ...] = WEIGHTS
-    parts = [_read_scores(experiment.folder(name, fraction, seed)) for name in dict.fromkeys(names)]
+    folders = [experiment.folder(name, fraction, seed) for name in dict.fromkeys(names)]
+    parts = [_read_scores(folder) for folder in folders]
+    second: Outcome | None = None
     if len(parts) < len(names):
         weights = (0.5,)
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
         second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
-    targets = experiment.labels.targets[splits.validation]
+    task, targets = experiment.task, experiment.labels.targets
     validation, test = zip(*parts)
-    found, score, weight = blend(validation, test, targets, experiment.task, weights)
+    combination, score = blend(validation, targets[splits.validation], task, weights)
     return Outcome(
-        scores=found[1],
-        validation_scores=found[0],
+        scores=combination.scores(test, task),
+        validation_scores=combination.scores(validation, task),
         validation=score,
-        chosen={"weight": weight},
+        chosen={"weight": float(combination.weight[1])},
         curve=[],
-        undetermined=undetermined(experiment.task, experiment.labels.targets[splits.train]),
+        undetermined=undetermined(task, targets[splits.train]),
+        model=blended_model([folder / MODEL for folder in folders], second, combination),
     )
 
 
