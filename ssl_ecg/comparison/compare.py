@@ -25,6 +25,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.comparison.arms import (
     BLENDS,
+    BOOSTED,
     EXTERNAL,
     SYNTHETIC,
     TRAINED,
@@ -33,6 +34,7 @@ from ssl_ecg.comparison.arms import (
     candidate_settings,
     members,
     random_encoder,
+    run_boosted,
     run_probe,
     run_trained,
     undetermined,
@@ -60,6 +62,7 @@ PAIRS = (
     ("pretrained_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
+    ("pretrained_probe", "pretrained_boost"),
     ("pretrained_blend", "scratch"),
     ("pretrained_blend", "scratch_ensemble"),
     ("pretrained_blend", "pretrained_finetune"),
@@ -243,8 +246,8 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     elif arm in TRAINED:
         outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
-        features = cache.get(name, encoder)
-        outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task)
+        features, learn = cache.get(name, encoder), run_boosted if arm == BOOSTED else run_probe
+        outcome = learn(features, labels.targets, splits.train, splits.validation, splits.test, task)
     result = {
         "arm": arm,
         "fraction": fraction,
