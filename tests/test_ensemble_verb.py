@@ -95,6 +95,7 @@ def test_folds_become_one_model(archive: Archive, members: Path, tmp_path: Path,
     assert bundle.outputs[0].threshold == model.task.thresholds[0]
 
 
+@pytest.mark.worst_errors
 def test_any_names_what_a_member_names(archive: Archive, members: Path, tmp_path: Path) -> None:
     given = [members / "one", load_model(members / "two")]
     whole = ssl_ecg.ensemble(given, archive, archive.folder / "folds.csv", tmp_path / "out", rule="any").model

@@ -191,6 +191,13 @@ class EnsembleHead(nn.Module):
         mean = (scores * self.weight[:, None]).sum(1, keepdim=True)
         return ((scores - mean).square() * self.weight[:, None]).sum(1).sqrt()
 
+    def shares(self, features: Tensor, output: int | None) -> Tensor:
+        """Return how much each member has to say, [B, M]: its weight; of "any" and one output all has the highest."""
+        if self.rule == "mean" or output is None:
+            return self.weight.expand(len(features), -1)
+        scores = self._joined(features)[1][..., output]
+        return nn.functional.one_hot(scores.argmax(1), len(self.widths)).to(features.dtype)
+
     def _joined(self, features: Tensor) -> tuple[Tensor, Tensor]:
         parts = zip(self.heads, features.split(self.widths, 1))
         logits = torch.stack([head(part) for head, part in parts], 1)

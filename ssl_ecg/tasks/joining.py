@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ssl_ecg.backbones.joined import joined_encoder
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.backbones.joined import Joined, joined_encoder
 from ssl_ecg.tasks.classifier import Classifier
 from ssl_ecg.tasks.ensemble import Combination, EnsembleHead
 from ssl_ecg.tasks.registry import create_task
@@ -46,6 +47,22 @@ def check_alike(models: Sequence[Classifier]) -> None:
 def _meaning(task: Task) -> dict[str, object]:
     """Return the options that say what scores are, and not how they were learned."""
     return {name: value for name, value in task.options.items() if name in ("horizon_days", "bins", "encoding")}
+
+
+def members_of(model: Classifier) -> list[Classifier]:
+    """Return the models that an ensemble is made of, without their decisions, in its mode."""
+    backbone, head = model.encoder.backbone, model.head
+    assert isinstance(backbone, Joined)
+    assert isinstance(head, EnsembleHead)
+    found = []
+    made = zip(model.encoder.options["members"], backbone.members, head.members, head.heads)
+    for about, network, kind, own in made:
+        encoder = Encoder(about["name"], about["options"], model.encoder.signal)
+        one = Classifier(encoder, model.task, model.windows, kind)
+        encoder.backbone.load_state_dict(network.state_dict())
+        one.head.load_state_dict(own.state_dict())
+        found.append(one.train(model.training))
+    return found
 
 
 def join(models: Sequence[Classifier], combination: Combination) -> Classifier:

@@ -13,6 +13,7 @@ from torch import nn
 
 from ssl_ecg.backbones import Encoder, list_backbones, load_encoder
 from ssl_ecg.deploy.program import export_onnx, export_program, largest_difference, run_onnx
+from ssl_ecg.explain import grad_cam
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import Classifier, WindowSettings, create_task, fit_combination, join, load_model, save_classifier
 from ssl_ecg.tasks.ensemble import Combination
@@ -114,6 +115,24 @@ def test_the_folder_of_an_ensemble_is_one_model(rule: str, tmp_path: Path) -> No
         features = torch.cat([model.encoder(*signals) for model in models], 1)
         torch.testing.assert_close(load_encoder(tmp_path / "model")(*signals), features)
     assert largest_difference(loaded, run_onnx(export_onnx(loaded, export_program(loaded)))) <= 1e-5
+
+
+@pytest.mark.parametrize("rule", ["mean", "any"])
+def test_the_map_of_an_ensemble_is_that_of_its_members(rule: str) -> None:
+    models, signals, weight = [member(0), member(1, backbone="lead_wise")], ecgs(), np.array([0.25, 0.75])
+    opinions = logits_of(models, signals)[..., 1]
+    shift = np.array([[0.0, 0], [0, np.median(opinions[0] - opinions[1])]])
+    whole = join(models, Combination(rule, weight, np.ones((2, 2)), shift, np.zeros(2)))
+    signal, recorded, leads = signals
+    maps = [grad_cam(model, signal, "b", None, False, recorded, leads).numpy() for model in models]
+    maps = [one / np.maximum(one.mean(1, keepdims=True), 1e-12) for one in maps]
+    wanted = 0.25 * maps[0] + 0.75 * maps[1]
+    if rule == "any":
+        first = opinions[0] > opinions[1] + shift[1, 1]
+        assert set(first.tolist()) == {False, True}
+        wanted = np.where(first[:, None], *maps)
+    found = grad_cam(whole, signal, "b", None, False, recorded, leads).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_survival_curves_are_averaged_in_the_folder_too() -> None:
