@@ -45,13 +45,13 @@ demo: venv
 cases: venv
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/cases/table.py $(CASES)
 
-# Two processes on two cores, so one thread each.
+# Two processes on two cores, so one thread each. Bytecode is kept, since many tests start processes of their own.
 test: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 # Without what takes seconds, or starts and kills processes.
 test-fast: venv
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not process"
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not process"
 
 # The same with the lowest versions that pyproject.toml allows, in an environment of its own.
 test-lowest: $(LOWEST)/installed

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_ecg.objectives.momentum import check_momentum, momentum_at
+from ssl_ecg.objectives.pieces import in_pieces
 from ssl_ecg.objectives.registry import register
 from ssl_ecg.objectives.siamese import Siamese, alignment, projector
 
@@ -68,11 +69,12 @@ class BYOL(Siamese):
             update_momentum(self.online, self.target, momentum_at(self.momentum, self.momentum_end, batch))
         views = self.views(batch)
         shape, there = views.recorded.shape, views.there[..., None]  # what shows nothing costs nothing
-        features = self.network(*views.inputs)  # [V * R, D]
+        features = in_pieces(self.network, views.inputs, self.micro_batch)  # [V * R, D]
         embeddings = self.projector(features)
         predictions = self.predictor(embeddings).unflatten(0, shape).float() * there  # [V, R, E]
         with torch.no_grad():
-            targets = self.target["projector"](self.target["network"](*views.inputs)).unflatten(0, shape).float()
+            seen = in_pieces(self.target["network"], views.inputs, self.micro_batch)
+            targets = self.target["projector"](seen).unflatten(0, shape).float()
         with torch.autocast(predictions.device.type, enabled=False):
             compare = NegativeCosineSimilarity()
             losses = [compare(predictions[i], targets[j]) for i, j in permutations(range(len(targets)), 2)]

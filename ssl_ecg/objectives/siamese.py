@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from ssl_ecg.objectives.pieces import in_pieces
 from ssl_ecg.views import Augment, adjacent_segments
 
 Leads = Literal["joint", "single"]
@@ -145,6 +146,7 @@ class Siamese(nn.Module):
             if size < 1:
                 raise ValueError(f"{name}={size}: must be at least 1")
         self.backbone = backbone
+        self.micro_batch: int | None = None  # views that the network sees at once; the engine sets it
         self.leads, self.segments = leads, segments
         self.projector = projector(self.network.width, projector_width, embedding, projector_layers)
         self.augment = Augment(augment or {}, sampling_rate, backbone.leads)
@@ -190,7 +192,7 @@ class Siamese(nn.Module):
             which the engine watches for collapse.
         """
         views = self.views(batch)
-        features = self.network(*views.inputs)  # [V * R, D]
+        features = in_pieces(self.network, views.inputs, self.micro_batch)  # [V * R, D]
         embeddings = self.projector(features).unflatten(0, views.recorded.shape)  # [V, R, E]
         # A view of nothing is 0: it has no direction, so it attracts nobody.
         embeddings = embeddings * views.there[..., None]

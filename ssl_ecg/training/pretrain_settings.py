@@ -30,6 +30,10 @@ class PretrainSettings(Settings):
     """at most; early stopping may end before"""
     batch_size: Annotated[int, Ge(2)] = 128
     """ECGs of a step, over all processes; at least 2, since ECGs are told apart"""
+    micro_batch: Annotated[int, Ge(2)] | None = None
+    """views of ECGs, two for each with most objectives, that the network sees at once; null: all of a step. Fewer need
+    less memory and a third more time, since they are computed twice; the loss is that of the whole batch, while batch
+    norms see these views alone. For objectives that compare views"""
     per_patient: Annotated[int, Ge(1)] = 1
     """ECGs of a patient that come together in a batch, where the patient has as many; 1 draws ECGs whoever they are of.
     Objectives that know patients learn from visits that meet"""

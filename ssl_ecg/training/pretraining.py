@@ -21,6 +21,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
+from ssl_ecg.objectives.siamese import Siamese
 from ssl_ecg.runs import Run, goes_on, locked, patient_hash, site
 from ssl_ecg.training.batches import (
     ArchiveBatches,
@@ -146,6 +147,21 @@ def kept_split(out: str | Path) -> dict[str, Any] | None:
     return None
 
 
+def see_at_once(objective: nn.Module, micro_batch: int) -> None:
+    """Have an objective, or its parts, show the network so many views at once.
+
+    Raises:
+        ValueError: it compares no views.
+    """
+    comparing = [part for part in objective.modules() if isinstance(part, Siamese)]
+    if not comparing:
+        raise ValueError(
+            f"micro_batch={micro_batch}: the objective compares no views; set it to null, lower batch_size"
+        )
+    for part in comparing:
+        part.micro_batch = micro_batch
+
+
 def _is_first() -> bool:
     """Tell whether this process writes and locks, of several that share a run; known before there is a trainer."""
     return getattr(rank_zero_only, "rank", 0) == 0
@@ -217,6 +233,8 @@ def pretrain(
     if earlier is not None:
         encoder.backbone.load_state_dict(earlier.backbone.state_dict())
     objective = create_objective(learned.name, encoder.backbone, archive.sampling_rate, **learned.options)
+    if settings.micro_batch is not None:
+        see_at_once(objective, settings.micro_batch)
     data = PretrainData(archive, train_rows, validation_rows, settings)
     table = EpochTable(out / "pretraining.csv")
     best = EpochCheckpoint(run.checkpoints, "best", monitor="validation_loss")

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ssl_ecg.backbones import create_backbone
 from ssl_ecg.objectives import create_objective, list_objectives, patient_contrastive_loss
+from ssl_ecg.objectives.pieces import in_pieces
 from ssl_ecg.objectives.siamese import gather_rows, mean_over_pairs
 
 # Name of a case to objective, its options, and its views of a recording of 3 leads.
@@ -378,3 +379,50 @@ def test_a_single_record_in_each_process_trains(case: str, two_processes: list[d
         assert loss.isfinite()
         assert finite
         assert abs(float(loss)) > 1e-6  # there is another record to be told apart from
+
+
+@pytest.mark.parametrize("case", ["cmsc", "cmlc", "vicreg", "byol"])
+def test_pieces_have_the_loss_and_gradients_of_the_whole(case: str) -> None:
+    whole, pieces = opened(small(case)), opened(small(case))
+    pieces.micro_batch = 5
+    losses = [each(batch())["loss"] for each in (whole, pieces)]
+    torch.testing.assert_close(*losses)
+    for loss in losses:
+        loss.backward()
+    for name, gradient in gradients(whole).items():
+        torch.testing.assert_close(gradients(pieces)[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_pieces_are_computed_twice_and_counted_once() -> None:
+    network = nn.Sequential(
+        nn.Conv1d(3, 4, 5), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    )
+    signal, norm, calls = batch(16)["signal"], network[1], []
+    network[0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    torch.manual_seed(0)
+    kept = in_pieces(network, (signal,), 8)
+    mean, weights = norm.running_mean.clone(), torch.randn(16, 4)
+    (kept * weights).sum().backward()
+    gradient = network[0].weight.grad.clone()
+    assert len(calls) == 4
+    torch.testing.assert_close(norm.running_mean, mean)
+    assert norm.num_batches_tracked == 2
+    assert norm.track_running_stats
+
+    network.zero_grad()
+    torch.manual_seed(0)
+    plain = torch.cat([network(piece) for piece in signal.split(8)])
+    torch.testing.assert_close(plain, kept)  # with the same dropout
+    (plain * weights).sum().backward()
+    torch.testing.assert_close(network[0].weight.grad, gradient)
+
+
+def test_pieces_need_less_memory() -> None:
+    def kept(rows: int | None) -> int:
+        network, held = create_backbone("xresnet1d10", width=8), []
+        count = lambda tensor: held.append(tensor.nbytes) or tensor  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            in_pieces(network, (torch.randn(16, 12, 500),), rows)
+        return sum(held)
+
+    assert kept(4) < kept(None) / 8  # the signals themselves are what is left

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from ssl_ecg.archive import Archive, open_archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import Task, WindowSettings, create_task
-from ssl_ecg.training import FinetuneSettings, PretrainSettings
+from ssl_ecg.training import Finetuned, FinetuneSettings, PretrainSettings, finetune
+from ssl_ecg.training.finetuning import FinetuneModule
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -66,6 +70,32 @@ class Labelled:
     train: tuple[np.ndarray, np.ndarray]
     validation: tuple[np.ndarray, np.ndarray]
     test: tuple[np.ndarray, np.ndarray]
+
+    def finetune(self, settings: FinetuneSettings, encoder: Encoder | None = None, **parts: Any) -> Finetuned:
+        """Train, with other records where ``train`` or ``validation`` are given."""
+        parts = {"train": self.train, "validation": self.validation, **parts}
+        start = encoder or self.encoder
+        return finetune(start, self.task, self.archive, parts["train"], parts["validation"], settings)
+
+
+@pytest.fixture
+def at_every_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[FinetuneModule, dict[str, Tensor]], Any]], list[Any]]:
+    """A function that notes what another one says of the module and the batch at each training step."""
+
+    def watch(look: Callable[[FinetuneModule, dict[str, Tensor]], Any]) -> list[Any]:
+        seen: list[Any] = []
+        original = FinetuneModule.training_step
+
+        def step(self: FinetuneModule, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+            seen.append(look(self, batch))
+            return original(self, batch, batch_index)
+
+        monkeypatch.setattr(FinetuneModule, "training_step", step)
+        return seen
+
+    return watch
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,22 +12,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.backbones import Backbone, Encoder
+from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import (
     Classifier,
-    LinearProbe,
-    WindowSettings,
     create_task,
-    load_model,
     read_task,
-    save_classifier,
-    supervised_contrastive_loss,
 )
-from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
-from ssl_ecg.training.finetuning import FinetuneModule, layer_groups
-from ssl_ecg.training.frozen import start_as_probe
-from ssl_ecg.views import semantic_views
+from ssl_ecg.training.finetuning import layer_groups
 
 pytestmark = pytest.mark.slow
 
@@ -38,35 +27,8 @@ if TYPE_CHECKING:
     from conftest import Labelled
 
 
-def run(labelled: Labelled, settings: FinetuneSettings, encoder: Encoder | None = None, **parts: Any) -> Any:
-    parts = {"train": labelled.train, "validation": labelled.validation, **parts}
-    return finetune(
-        encoder or labelled.encoder, labelled.task, labelled.archive, parts["train"], parts["validation"], settings
-    )
-
-
 def norms(model: nn.Module) -> list[nn.BatchNorm1d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
-
-
-@pytest.fixture
-def at_every_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[Callable[[FinetuneModule, dict[str, Tensor]], Any]], list[Any]]:
-    """A function that notes what another one says of the module and the batch at each training step."""
-
-    def watch(look: Callable[[FinetuneModule, dict[str, Tensor]], Any]) -> list[Any]:
-        seen: list[Any] = []
-        original = FinetuneModule.training_step
-
-        def step(self: FinetuneModule, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-            seen.append(look(self, batch))
-            return original(self, batch, batch_index)
-
-        monkeypatch.setattr(FinetuneModule, "training_step", step)
-        return seen
-
-    return watch
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -75,7 +37,7 @@ def test_batch_norms_train_unless_they_are_frozen(
 ) -> None:
     # The encoder comes in eval mode, in which batch norms would neither use nor follow the batch.
     modes = at_every_step(lambda module, _: {norm.training for norm in norms(module.model)} | {module.model.training})
-    finished = run(labelled, tiny_finetuning.replace(freeze_norm=frozen, head="zero", learning_rate=0.01))
+    finished = labelled.finetune(tiny_finetuning.replace(freeze_norm=frozen, head="zero", learning_rate=0.01))
     assert len(modes) == 8
     # The model as a whole trains in every step, also after a validation.
     assert all(mode == ({False, True} if frozen else {True}) for mode in modes)
@@ -91,99 +53,9 @@ def test_batch_norms_train_unless_they_are_frozen(
         )
 
 
-def test_records_with_common_labels_attract_each_other_where_wanted(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings
-) -> None:
-    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
-    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
-    read = labelled.archive.read(rows.numpy())._asdict()
-    batch = {**{name: torch.from_numpy(part) for name, part in read.items()}, "targets": targets}
-    without, with_it = (
-        FinetuneModule(model, tiny_finetuning.replace(supervised_contrastive=weight)).training_step(batch, 0)
-        for weight in (0.0, 0.3)
-    )
-    features = labelled.encoder(batch["signal"], batch["recorded"], batch["leads"])
-    attraction = supervised_contrastive_loss(features, targets)
-    assert float(attraction.detach()) > 0.5
-    torch.testing.assert_close(with_it, without + 0.3 * attraction)
-
-
-def test_semantic_views_of_a_record_and_of_those_with_common_labels_attract_each_other(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    views: list[Tensor] = []
-
-    def spy(*given: Any) -> Tensor:
-        views.append(semantic_views(*given))
-        return views[-1]
-
-    monkeypatch.setattr(sys.modules[FinetuneModule.__module__], "semantic_views", spy)
-    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task)
-    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
-    targets = targets.clone()
-    targets[0, 1] = np.nan
-    slow = ((targets[:, 1] == 1) | targets[:, 1].isnan()).numpy()
-    batch = {
-        **{name: torch.from_numpy(part) for name, part in labelled.archive.read(rows.numpy())._asdict().items()},
-        "targets": targets,
-    }
-    settings = tiny_finetuning.replace(
-        supervised_contrastive=0.3, semantic_views=True, keep_order=("sinus_bradycardia",)
-    )
-    loss = FinetuneModule(model, settings).training_step(batch, 0)
-    signal, recorded, leads = model.encoder.prepare(batch["signal"], batch["recorded"], batch["leads"])
-    moved = (views[0][0] - signal).abs().amax((1, 2)) > 0
-    assert not moved[slow].any()
-    assert moved[~slow].any()
-    features = torch.stack([model.features(view, recorded, leads) for view in views[0]])
-    expected = model.task.loss(model.head(model.features(signal, recorded, leads)), targets)
-    torch.testing.assert_close(loss, expected + 0.3 * supervised_contrastive_loss(features, targets))
-    finished = run(labelled, settings.replace(crop=2.5, augment={"gaussian_noise": 0.1}))
-    assert np.isfinite([row["validation_loss"] for row in finished.curve]).all()
-    with pytest.raises(ValueError, match=r"keep_order=\['flutter'\]: are no classes; choose of sinus_rhythm"):
-        run(labelled, settings.replace(keep_order=("flutter",)))
-
-
-@pytest.mark.parametrize("windows", [WindowSettings(), WindowSettings(seconds=2.5, over="features")])
-def test_attention_is_pulled_to_the_true_classes_where_wanted(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings, windows: WindowSettings
-) -> None:
-    model = Classifier(copy.deepcopy(labelled.encoder), labelled.task, windows)
-    nn.init.normal_(model.head.weight)
-    rows, targets = (torch.from_numpy(part[:16]) for part in labelled.train)
-    read = labelled.archive.read(rows.numpy())._asdict()
-    batch = {**{name: torch.from_numpy(part) for name, part in read.items()}, "targets": targets}
-    without, with_it = (
-        FinetuneModule(model, tiny_finetuning.replace(windows=windows, attention=weight)).training_step(batch, 0)
-        for weight in (0.0, 0.3)
-    )
-    starts = (0, 125, 250) if windows.of_features else (0,)
-    signal = labelled.encoder.prepare(batch["signal"]).signal
-    crops = [signal[..., start : start + (250 if windows.of_features else 500)] for start in starts]
-    steps = torch.cat([labelled.encoder.backbone.forward_features(crop) for crop in crops], dim=1)
-    apart = attention_loss(steps, model.head, targets)
-    assert float(apart.detach()) > 0.01
-    torch.testing.assert_close(with_it, without + 0.3 * apart)
-
-
-def test_attention_needs_steps_that_are_pooled_and_nothing_else(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings
-) -> None:
-    class Scaled(Backbone):
-        def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-            return signal.transpose(1, 2)
-
-        def forward(self, *signals: Tensor | None) -> Tensor:
-            return 2 * super().forward(*signals)
-
-    encoder = Encoder(Scaled(12, 12), {}, labelled.archive.settings)
-    with pytest.raises(ValueError, match=r"attention=0.1: backbone '.*Scaled'"):
-        run(labelled, tiny_finetuning.replace(attention=0.1), encoder)
-
-
 def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     before = copy.deepcopy(labelled.encoder.state_dict())
-    finished = run(labelled, tiny_finetuning.replace(freeze_norm=False, learning_rate=0.01))
+    finished = labelled.finetune(tiny_finetuning.replace(freeze_norm=False, learning_rate=0.01))
     assert all(torch.equal(value, before[name]) for name, value in labelled.encoder.state_dict().items())
     assert not labelled.encoder.training
     assert not any(module.training for module in finished.model.modules())
@@ -191,71 +63,8 @@ def test_the_given_encoder_is_not_touched(labelled: Labelled, tiny_finetuning: F
 
 def test_nothing_is_written_into_the_archive(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     before = {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")}
-    run(labelled, tiny_finetuning.replace(steps=2, evaluations=1))
+    labelled.finetune(tiny_finetuning.replace(steps=2, evaluations=1))
     assert {path: path.stat().st_mtime_ns for path in labelled.archive.folder.rglob("*")} == before
-
-
-def test_the_first_evaluation_is_the_linear_probe(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(labelled, tiny_finetuning.replace(steps=2, evaluations=1)).curve
-    (train_rows, train), (rows, targets) = labelled.train, labelled.validation
-    train_x, x = (extract_features(labelled.encoder, labelled.archive, r) for r in (train_rows, rows))
-    probe = LinearProbe(labelled.task).fit(train_x, train, x, targets)
-    expected = labelled.task.evaluate(targets, probe.scores(x))
-    assert curve[0]["step"] == 0
-    assert np.isnan(curve[0]["train_loss"])
-    assert curve[0]["validation_macro_auroc"] == pytest.approx(probe.validation_score, abs=1e-6)
-    for name, value in expected.items():
-        assert curve[0][f"validation_{name}"] == pytest.approx(value, abs=1e-6)
-    loss = nn.BCELoss()(torch.from_numpy(probe.scores(x)), torch.from_numpy(targets).double())
-    assert curve[0]["validation_loss"] == pytest.approx(float(loss), rel=1e-4)
-
-
-def test_a_zero_head_starts_from_nothing(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(labelled, tiny_finetuning.replace(head="zero", steps=2, evaluations=1)).curve
-    assert curve[0]["validation_macro_auroc"] == 0.5
-    assert curve[0]["validation_loss"] == pytest.approx(np.log(2))
-
-
-def test_nothing_is_computed_of_validation_before_the_first_step(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passes: list[float] = []
-    original = FinetuneModule.validation_step
-
-    def counted(module: FinetuneModule, *given: object) -> None:
-        passes.append(module.global_step)
-        original(module, *given)
-
-    monkeypatch.setattr(FinetuneModule, "validation_step", counted)
-    for head in ("probe", "zero", "hidden"):
-        curve = run(labelled, tiny_finetuning.replace(head=head, freeze_norm=False, steps=2, evaluations=1)).curve
-        assert [row["step"] for row in curve] == [0, 2]
-    assert passes == [2, 2, 2]
-    # A head of one's own that starts otherwise has to be asked.
-    task = create_task("arrhythmia", labelled.task.classes)
-    task.head = lambda width: nn.Linear(width, 2)  # type: ignore[method-assign]
-    torch.manual_seed(0)
-    settings = tiny_finetuning.replace(head="zero", steps=2, evaluations=1)
-    curve = finetune(labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, settings).curve
-    assert passes[3:] == [0, 2]
-    assert curve[0]["validation_macro_auroc"] != 0.5
-
-
-def test_a_probe_starts_from_features_that_are_kept(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    asked: list[list[int]] = []
-
-    def frozen(rows: np.ndarray) -> np.ndarray:
-        asked.append(rows.tolist())
-        return extract_features(labelled.encoder, labelled.archive, rows)
-
-    settings = tiny_finetuning.replace(steps=2, evaluations=1)
-    parts = (labelled.encoder, labelled.task, labelled.archive, labelled.train, labelled.validation)
-    finished = finetune(*parts, settings, frozen=frozen)
-    assert asked == [labelled.train[0].tolist(), labelled.validation[0].tolist()]
-    assert finished.curve[0] == pytest.approx(run(labelled, settings).curve[0], rel=1e-6, nan_ok=True)
-    for other in (settings.replace(head="zero"), settings.replace(windows={"seconds": 2.5, "over": "features"})):
-        finetune(*parts, other, frozen=frozen)
-    assert len(asked) == 2
 
 
 def test_evaluations_take_at_most_a_fifth_of_the_time() -> None:
@@ -276,17 +85,8 @@ def test_many_validation_records_are_scored_less_often(labelled: Labelled, tiny_
     settings = tiny_finetuning.replace(head="zero", steps=12, batch_size=16, crop=2.5, evaluations=None)
     # 12 steps of 16 records of 250 samples; as many validation records as allow six evaluations but not seven.
     many = np.arange(round(0.75 * 12 * 16 * 250 / 500 / 6)) % len(rows)
-    curve = run(labelled, settings, validation=(rows[many], targets[many])).curve
+    curve = labelled.finetune(settings, validation=(rows[many], targets[many])).curve
     assert [row["step"] for row in curve] == [0, 2, 4, 6, 8, 10, 12]
-
-
-def test_probe_start_needs_a_linear_head(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    task = create_task("arrhythmia", labelled.task.classes)
-    task.head = lambda width: nn.Sequential(nn.Linear(width, 4), nn.ReLU(), nn.Linear(4, 2))  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match=r"head='probe'.*choose head='zero'"):
-        finetune(
-            labelled.encoder, task, labelled.archive, labelled.train, labelled.validation, tiny_finetuning.replace()
-        )
 
 
 def test_learning_rates_fall_towards_the_input(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
@@ -339,34 +139,13 @@ def test_epochs_pass_over_all_records_and_the_schedule_lasts_as_long(
         lambda module, batch: (batch["row"].tolist(), module.trainer.optimizers[0].param_groups[-1]["lr"])
     )
     settings = tiny_finetuning.replace(epochs=3, schedule="onecycle", warmup=0.34, evaluations=3, head="zero")
-    finished = run(labelled, settings, train=(rows, targets))
+    finished = labelled.finetune(settings, train=(rows, targets))
     assert [row["step"] for row in finished.curve] == [0, 2, 4, 6]
     passes = [sorted(seen[i][0] + seen[i + 1][0]) for i in (0, 2, 4)]
     assert passes == [sorted(rows.tolist())] * 3
     assert int(np.argmax([rate for _, rate in seen])) == 1
     assert seen[1][1] == pytest.approx(settings.learning_rate)
     assert seen[5][1] < 1e-3 * settings.learning_rate
-
-
-def test_training_begins_where_the_probe_is(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings = FinetuneSettings(
-        steps=2, evaluations=2, batch_size=64, crop=None, learning_rate=1e-9, precision="32-true"
-    )
-    apart = {}
-    for frozen in (None, False):
-        first = run(labelled, settings.replace(freeze_norm=frozen)).curve[:2]
-        probe = Classifier(copy.deepcopy(labelled.encoder), labelled.task).eval()
-        start_as_probe(probe, labelled.archive, labelled.train, labelled.validation)
-        with torch.inference_mode():
-            signals = map(torch.from_numpy, labelled.archive.read(labelled.train[0]))
-            evaluated = float(labelled.task.loss(probe(*signals), torch.from_numpy(labelled.train[1])))
-        apart[frozen] = abs(first[1]["train_loss"] - evaluated)
-    assert apart[None] < 0.1 * evaluated
-    assert apart[False] > 3 * apart[None]
-    assert "finetuning never beat the probe on validation" in caplog.text
-    assert not settings.replace(head="zero").norms_kept
 
 
 def test_the_test_set_cannot_be_seen(
@@ -381,15 +160,15 @@ def test_the_test_set_cannot_be_seen(
         return original(self, rows)
 
     monkeypatch.setattr(Archive, "stored", spy)
-    run(labelled, tiny_finetuning.replace(steps=2, evaluations=1))
+    labelled.finetune(tiny_finetuning.replace(steps=2, evaluations=1))
     assert read == {*labelled.train[0].tolist(), *labelled.validation[0].tolist()}
 
 
 def test_the_same_seed_gives_the_same_model(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     settings = tiny_finetuning.replace(crop=2.5, augment={"gaussian_noise": 0.2}, freeze_norm=False, head="zero")
-    one = run(labelled, settings)
+    one = labelled.finetune(settings)
     torch.manual_seed(987)
-    again, other = run(labelled, settings), run(labelled, settings.replace(seed=1))
+    again, other = labelled.finetune(settings), labelled.finetune(settings.replace(seed=1))
     weights, others = one.model.state_dict(), other.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in again.model.state_dict().items())
     assert again.curve[1:] == one.curve[1:]
@@ -409,7 +188,7 @@ def test_training_sees_crops_and_augmented_signals_and_validation_whole_ones(
 
     encoder.backbone.register_forward_pre_hook(look)
     settings = tiny_finetuning.replace(crop=2.5, augment={"lead_masking": 0.5}, freeze_norm=False)
-    run(labelled, settings, encoder)
+    labelled.finetune(settings, encoder)
     assert shapes == {True: {250}, False: {500}}
     assert all(masked)
 
@@ -419,7 +198,7 @@ def test_unknown_labels_are_left_out(labelled: Labelled, tiny_finetuning: Finetu
     blank = targets.copy()
     blank[::3, 0] = np.nan
     blank[1::3, 1] = np.nan
-    finished = run(labelled, tiny_finetuning, train=(rows, blank))
+    finished = labelled.finetune(tiny_finetuning, train=(rows, blank))
     assert all(np.isfinite(row["validation_loss"]) for row in finished.curve)
     assert all(np.isfinite(row["train_loss"]) for row in finished.curve[1:])
 
@@ -429,7 +208,7 @@ def test_a_handful_of_records_is_learned_by_heart(labelled: Labelled, tiny_finet
     chosen = np.concatenate([np.flatnonzero(slow)[:4], np.flatnonzero(~slow)[:4]])
     handful = labelled.train[0][chosen], labelled.train[1][chosen]
     settings = tiny_finetuning.replace(head="zero", steps=60, evaluations=2, learning_rate=0.01, freeze_norm=False)
-    finished = run(labelled, settings, train=handful, validation=handful)
+    finished = labelled.finetune(settings, train=handful, validation=handful)
     assert finished.curve[-1]["train_loss"] < 0.1
     assert finished.best["validation_macro_auroc"] == 1
 
@@ -446,7 +225,7 @@ def test_slow_rhythms_are_learned_above_chance_on_unseen_patients(
         crop=4.0,
         freeze_norm=False,
     )
-    finished = run(labelled, settings)
+    finished = labelled.finetune(settings)
     rows, targets = labelled.test
     scores = predict_scores(finished.model, labelled.archive, rows)
     assert scores.shape == targets.shape
@@ -459,7 +238,7 @@ def test_slow_rhythms_are_learned_above_chance_on_unseen_patients(
 
 def test_fewer_records_than_a_batch_are_enough(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     few = labelled.train[0][:5], labelled.train[1][:5]
-    finished = run(labelled, tiny_finetuning.replace(head="zero", steps=3, evaluations=3), train=few)
+    finished = labelled.finetune(tiny_finetuning.replace(head="zero", steps=3, evaluations=3), train=few)
     assert [row["step"] for row in finished.curve] == [0, 1, 2, 3]
 
 
@@ -479,7 +258,7 @@ def test_features_do_not_depend_on_the_batch_size(labelled: Labelled) -> None:
 def test_data_prepared_otherwise_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     other = Encoder("xresnet1d10", {"width": 8}, labelled.archive.settings.replace(normalise="none"))
     with pytest.raises(ValueError, match="normalise: none against lead"):
-        run(labelled, tiny_finetuning, other)
+        labelled.finetune(tiny_finetuning, other)
     with pytest.raises(ValueError, match="normalise: none against lead"):
         extract_features(other, labelled.archive, labelled.test[0])
 
@@ -487,7 +266,7 @@ def test_data_prepared_otherwise_is_refused(labelled: Labelled, tiny_finetuning:
 def test_no_record_to_train_on_is_refused(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
     none = labelled.train[0][:0], labelled.train[1][:0]
     with pytest.raises(ValueError, match=r"no (record|example)"):
-        run(labelled, tiny_finetuning.replace(head="zero"), train=none)
+        labelled.finetune(tiny_finetuning.replace(head="zero"), train=none)
 
 
 @pytest.mark.parametrize(
@@ -532,7 +311,7 @@ def test_records_that_teach_nothing_are_never_drawn(
 ) -> None:
     silent = set(followed.train[0][~followed.task.informative(followed.train[1])].tolist())
     drawn = at_every_step(lambda _, batch: set(batch["row"].tolist()))
-    run(followed, tiny_finetuning.replace(steps=24))  # several epochs, each of which leaves an incomplete batch out
+    followed.finetune(tiny_finetuning.replace(steps=24))  # several epochs, each of which leaves an incomplete batch out
     assert silent
     assert set.union(*drawn) == set(followed.train[0].tolist()) - silent
 
@@ -541,16 +320,16 @@ def test_one_record_of_each_patient_comes_in_a_batch_where_wanted(
     followed: Labelled, tiny_finetuning: FinetuneSettings, at_every_step: Any
 ) -> None:
     patients = at_every_step(lambda _, batch: batch["patient"].tolist())
-    run(followed, tiny_finetuning)
+    followed.finetune(tiny_finetuning)
     assert any(len(set(batch)) < len(batch) for batch in patients)
     patients.clear()
-    run(followed, tiny_finetuning.replace(one_per_patient=True))
+    followed.finetune(tiny_finetuning.replace(one_per_patient=True))
     assert len(patients) == 8
     assert all(len(set(batch)) == len(batch) for batch in patients)
 
 
 def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    curve = run(followed, tiny_finetuning.replace(steps=2, evaluations=1)).curve
+    curve = followed.finetune(tiny_finetuning.replace(steps=2, evaluations=1)).curve
     (train_rows, train), (rows, targets) = followed.train, followed.validation
     train_x, x = (extract_features(followed.encoder, followed.archive, r) for r in (train_rows, rows))
     probe = followed.task.fit_probe(train_x, train, x, targets)
@@ -559,7 +338,7 @@ def test_survival_starts_as_its_probe(followed: Labelled, tiny_finetuning: Finet
 
 
 def test_a_hidden_layer_is_trained_where_wanted(labelled: Labelled, tiny_finetuning: FinetuneSettings) -> None:
-    finished = run(labelled, tiny_finetuning.replace(head="hidden", steps=60, evaluations=3, learning_rate=0.01))
+    finished = labelled.finetune(tiny_finetuning.replace(head="hidden", steps=60, evaluations=3, learning_rate=0.01))
     assert finished.curve[0]["validation_macro_auroc"] == 0.5  # the last layer starts at zero
     assert finished.best["validation_macro_auroc"] > 0.7
     assert [type(layer).__name__ for layer in finished.model.head][-1] == "Linear"
@@ -572,18 +351,3 @@ def test_a_hidden_layer_is_trained_where_wanted(labelled: Labelled, tiny_finetun
 )
 def test_the_budget_grows_with_the_labels(given: dict, batches: int, steps: int) -> None:
     assert FinetuneSettings(**given).steps_of(batches) == steps
-
-
-def test_attention_over_steps_starts_as_the_probe_and_is_kept(
-    labelled: Labelled, tiny_finetuning: FinetuneSettings, tmp_path: Path
-) -> None:
-    plain = run(labelled, tiny_finetuning)
-    finished = run(labelled, tiny_finetuning.replace(attention_heads=4))
-    name = f"validation_{labelled.task.selection}"
-    assert finished.curve[0][name] == pytest.approx(plain.curve[0][name], abs=1e-4)
-    assert finished.model.encoder.name == "attention_pooled"
-    if finished.best["step"]:
-        assert finished.model.encoder.backbone.attention.score.weight.abs().max() > 0
-    again = load_model(save_classifier(finished.model, tmp_path, "# A card\n"))
-    signals = tuple(map(torch.from_numpy, labelled.archive.read(labelled.test[0][:4])))
-    torch.testing.assert_close(again.scores(*signals), finished.model.scores(*signals))

@@ -113,6 +113,23 @@ def test_crops_are_what_the_objective_sees(
         run(tiny_archive, tmp_path / "long", tiny_pretraining.replace(crop=7.0))
 
 
+def test_the_network_sees_so_many_views_at_once(
+    tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ssl_ecg.backbones.xresnet1d import XResNet1d
+
+    seen: list[int] = []
+    forward = XResNet1d.forward
+    monkeypatch.setattr(XResNet1d, "forward", lambda self, x, *rest: (seen.append(len(x)), forward(self, x, *rest))[1])
+    settings = tiny_pretraining.replace(epochs=1, micro_batch=12)
+    run(tiny_archive, tmp_path / "out", settings)
+    assert {12, 8} <= set(seen)  # 32 views of 16 ECGs: 12, 12, 8
+    assert max(seen) == 12
+    masked = tiny_pretraining.replace(objective="mae", backbone={"name": "vit1d", "width": 24, "depth": 1, "heads": 3})
+    with pytest.raises(ValueError, match=r"micro_batch=12: the objective compares no views"):
+        run(tiny_archive, tmp_path / "masked", masked.replace(micro_batch=12))
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     finished: Path, tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path
 ) -> None:
@@ -351,6 +368,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         {"seed": -1},
         {"patience": 0},
         {"per_patient": 0},
+        {"micro_batch": 1},
         {"crop": 0.0},
         {"validation": 0.5},
         {"resume": "ja"},
