@@ -39,9 +39,10 @@ class Registry(Generic[T]):
         self._things: dict[str, T] = {}
         self._installed: dict[str, EntryPoint] | None = None
         self._broken: set[str] = set()
+        self._unlisted: set[str] = set()
 
-    def register(self, name: str, thing: T) -> None:
-        """Make a thing available by name.
+    def register(self, name: str, thing: T, listed: bool = True) -> None:
+        """Make a thing available by name; one that is not ``listed`` is part of what was made, and nobody's choice.
 
         Raises:
             ValueError: the name is taken.
@@ -49,6 +50,8 @@ class Registry(Generic[T]):
         if self._things.get(name, thing) is not thing:
             raise ValueError(f"name={name!r}: a {self.kind} of this name exists already; choose another name")
         self._things[name] = thing
+        if not listed:
+            self._unlisted.add(name)
 
     def offer(self, name: str, target: str) -> None:
         """Make a thing available by name that is imported when it is asked for, such as ``"my.module:thing"``."""
@@ -56,7 +59,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """Return all names, sorted."""
-        return sorted({*self._things, *self._entry_points()})
+        return sorted({*self._things, *self._entry_points()} - self._unlisted)
 
     def __contains__(self, name: object) -> bool:
         return name in self._things or name in self._entry_points()

@@ -41,6 +41,7 @@ PATHS = {
     "review_labels": DATA,
     "boost": DATA,
     "finetune": DATA,
+    "ensemble": ("a,b", "archive", "labels.csv", "out"),
     "evaluate": ("model", "archive", "labels.csv", "out"),
     "compare": DATA,
     "ablate": ("archive", "labels.csv", "out"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -38,6 +39,22 @@ def paths(archive: Archive, out: Path) -> list[str]:
 
 def random_network(archive: Archive, seed: int) -> Encoder:
     return random_encoder(Encoder("xresnet1d10", {"width": 4}, archive.settings), seed)
+
+
+@pytest.mark.parametrize("verb", ["probe", "finetune"])
+def test_a_temperature_is_kept_in_the_weights(archive: Archive, tmp_path: Path, verb: str) -> None:
+    words = SHORT if verb == "finetune" else ()
+    assert main([verb, "none", *paths(archive, tmp_path / "a"), *NETWORK, *words, "temperature=label"]) == 0
+    assert main([verb, "none", *paths(archive, tmp_path / "b"), *NETWORK, *words]) == 0
+    table, model = pd.read_csv(tmp_path / "a" / "temperature.csv"), load_model(tmp_path / "a")
+    before = load_model(tmp_path / "b")
+    signals = archive.read(np.arange(len(archive)))
+    odds = [1 / (1 / each.predict(*signals).astype(float) - 1) for each in (model, before)]
+    np.testing.assert_allclose(np.log(odds[0]), np.log(odds[1]) / table["temperature"].to_numpy(), atol=1e-4)
+    tested = pd.read_csv(tmp_path / "a" / "predictions.csv")
+    found = model.predict(*archive.read(archive.rows(tested["record_id"].astype(str).tolist())))
+    np.testing.assert_allclose(tested[[f"{name}_score" for name in model.task.classes]], found, atol=1e-5)
+    assert not (tmp_path / "b" / "temperature.csv").exists()
 
 
 def test_a_baseline_needs_no_encoder_and_trains_as_from_scratch(archive: Archive, tmp_path: Path) -> None:

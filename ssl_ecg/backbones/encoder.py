@@ -110,18 +110,21 @@ class Encoder(nn.Module):
         """Length T of a record."""
         return self.signal.samples
 
+    def differences(self, signal: SignalSettings) -> list[str]:
+        """Return in which settings signals were prepared otherwise, with both sides."""
+        return [
+            f"{name}: {getattr(self.signal, name)} against {getattr(signal, name)}"
+            for name in MUST_AGREE
+            if getattr(self.signal, name) != getattr(signal, name)
+        ]
+
     def check(self, signal: SignalSettings) -> None:
         """Refuse data that was prepared otherwise.
 
         Raises:
             ValueError: with both sides of every setting that differs.
         """
-        differences = [
-            f"{name}: {getattr(self.signal, name)} against {getattr(signal, name)}"
-            for name in MUST_AGREE
-            if getattr(self.signal, name) != getattr(signal, name)
-        ]
-        if differences:
+        if differences := self.differences(signal):
             raise ValueError(
                 "the encoder and the data disagree (encoder against data): "
                 + "; ".join(differences)

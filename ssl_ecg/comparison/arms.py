@@ -16,6 +16,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
+from ssl_ecg.tasks.boosted import Boosted
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -25,6 +26,7 @@ Arm = Literal[
     "random_probe",
     "synthetic_probe",
     "pretrained_probe",
+    "pretrained_boost",
     "scratch",
     "scratch_ensemble",
     "synthetic_finetune",
@@ -34,7 +36,9 @@ Arm = Literal[
 ARMS: tuple[Arm, ...] = ("random_probe", "synthetic_probe", "pretrained_probe", "scratch", "pretrained_finetune")
 EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
 """arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
-PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", EXTERNAL_PROBE})
+BOOSTED = "pretrained_boost"
+"""trees on frozen features: deep features, classical model"""
+PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
 SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""
@@ -141,6 +145,34 @@ def run_probe(
         curve=[],
         undetermined=undetermined(task, targets[train]),
         probe=probe,
+    )
+
+
+def run_boosted(
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    train: Rows,
+    validation: Rows,
+    test: Rows,
+    task: Task,
+) -> Outcome:
+    """Fit gradient-boosted trees in place of the probe of ``run_probe``; validation chooses how many of each class.
+
+    Raises:
+        ValueError: a task without labels.
+    """
+    if not task.of_labels:
+        raise ValueError(f"arms: {BOOSTED} classifies, and task {task.name!r} has no labels; leave it out")
+    boosted = Boosted()
+    boosted.fit(features[train], targets[train], features[validation], targets[validation])
+    scores, validated = (boosted.scores(features[part]).astype(np.float32) for part in (test, validation))
+    return Outcome(
+        scores=scores,
+        validation_scores=validated,
+        validation=task.evaluate(targets[validation], validated)[task.selection.name],
+        chosen={"trees": boosted.chosen},
+        curve=[],
+        undetermined=undetermined(task, targets[train]),
     )
 
 

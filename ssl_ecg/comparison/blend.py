@@ -6,87 +6,88 @@ that their mean can beat both. It must be measured against an ensemble of two ne
 
 from __future__ import annotations
 
+import copy
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
-from ssl_ecg.tasks import Task
+from ssl_ecg.archive import Archive
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.comparison.arms import Labelled, Outcome
+from ssl_ecg.tasks import Classifier, Task, fit_combination, join, load_model
+from ssl_ecg.tasks.ensemble import Combination
+from ssl_ecg.training.frozen import predict_scores, start_as_probe
 
 WEIGHTS = (0.5, 1.0, 0.0)
 """of the second model, in the order in which equals are preferred"""
-_CLIP = 1e-6
+
+logger = logging.getLogger(__name__)
 
 Scores = NDArray[np.float32]
 
 
 def blend(
-    validation: tuple[Scores, Scores],
-    test: tuple[Scores, Scores],
+    validation: Sequence[Scores],
     targets: NDArray[np.float32],
     task: Task,
     weights: Sequence[float] = WEIGHTS,
-) -> tuple[tuple[Scores, Scores], float, float]:
-    """Return a blend's scores of validation and test, its validation score, and the weight of the second model.
-
-    Of labels, logits are standardised per class on validation, averaged, and turned back into probabilities by a
-    logistic regression on validation (Platt 1999). Other scores, such as survival curves, are averaged as they are.
+) -> tuple[Combination, float]:
+    """Return how two models are joined, and the validation score of that.
 
     Args:
         validation: scores [m, S] of either model.
-        test: scores [n, S] of either.
         targets: of validation [m, C], NaN where unknown.
         task: judges them.
-        weights: to choose from; a single one is taken.
+        weights: of the second model, to choose from; a single one is taken.
     """
-    tried = [_mix(validation, test, targets, task, weight) for weight in weights]
-    scores = [task.evaluate(targets, found[0])[task.selection.name] for found in tried]
-    best = 0
-    for place, score in enumerate(scores):
-        if task.selection.better(score, scores[best]):
-            best = place
-    return tried[best], scores[best], weights[best]
+    tried = []
+    for weight in weights:
+        found = fit_combination(task, validation, targets, (1 - weight, weight))
+        tried.append((found, task.evaluate(targets, found.scores(validation, task))[task.selection.name]))
+    return task.selection.best(tried, key=lambda one: one[1])
 
 
-def _mix(
-    validation: tuple[Scores, Scores],
-    test: tuple[Scores, Scores],
-    targets: NDArray[np.float32],
-    task: Task,
-    weight: float,
-) -> tuple[Scores, Scores]:
-    """Return blended scores of validation and test."""
-    shares = (1 - weight, weight)
-    if not task.of_labels:
-        mixed = [shares[0] * one + shares[1] * other for one, other in (validation, test)]
-        return mixed[0], mixed[1]
-    blended = [np.zeros(part[0].shape) for part in (validation, test)]
-    for model, share in enumerate(shares):
-        logits = _logit(validation[model])
-        mean, deviation = logits.mean(0), np.maximum(logits.std(0), _CLIP)
-        for total, part in zip(blended, (validation, test)):
-            total += share * (_logit(part[model]) - mean) / deviation
-    return _calibrated(blended[0], blended[1], targets)
+def blended_model(folders: Sequence[Path], second: Outcome | None, combination: Combination) -> Classifier | None:
+    """Return a blend as one model; None where its members left none, or cannot be one.
+
+    Args:
+        folders: of the members' models.
+        second: the member that has no folder.
+        combination: of the members.
+    """
+    if not all(folder.is_dir() for folder in folders):
+        return None
+    try:
+        models = [load_model(folder) for folder in folders]
+        return join(
+            [*models, *([second.model] if second is not None and second.model is not None else [])], combination
+        )
+    except ValueError as error:  # a network of one's own, or windows of one member alone
+        logger.info("the blend is kept as scores and as no model: %s", error)
+        return None
 
 
-def _logit(scores: Scores) -> NDArray[np.float64]:
-    p = np.clip(scores.astype(np.float64), _CLIP, 1 - _CLIP)
-    return np.log(p / (1 - p))
+def with_probe(
+    model: Classifier, encoder: Encoder, archive: Archive, train: Labelled, validation: Labelled
+) -> tuple[Classifier, dict[str, float]]:
+    """Join a finetuned network and the linear probe on the encoder that it started from.
 
+    Args:
+        model: the network.
+        encoder: where it started.
+        archive: signals.
+        train: archive rows [n] and targets [n, C] that the network learned from.
+        validation: the same of those that choose the weight.
 
-def _calibrated(
-    validation: NDArray[np.float64], test: NDArray[np.float64], targets: NDArray[np.float32]
-) -> tuple[Scores, Scores]:
-    """Map each class's blended logits to probabilities; the order of records stays, so that ranking metrics do too."""
-    found = np.empty_like(validation, np.float32), np.empty_like(test, np.float32)
-    for c in range(validation.shape[1]):
-        known = ~np.isnan(targets[:, c])
-        x, y = validation[known, c][:, None], targets[known, c]
-        slope, bias = 1.0, 0.0
-        if 0 < y.sum() < len(y):
-            fitted = LogisticRegression().fit(x, y)
-            slope, bias = max(float(fitted.coef_[0, 0]), 1e-3), float(fitted.intercept_[0])
-        for part, logits in zip(found, (validation, test)):
-            part[:, c] = 1 / (1 + np.exp(-(slope * logits[:, c] + bias)))
-    return found
+    Returns:
+        The blend without decisions; its validation score and the network's weight.
+    """
+    probe = Classifier(copy.deepcopy(encoder), model.task, model.windows).eval()
+    start_as_probe(probe, archive, train, validation)
+    scores = [predict_scores(each, archive, validation[0]) for each in (probe, model)]
+    combination, score = blend(scores, validation[1], model.task)
+    chosen = {f"validation_{model.task.selection}": score, "blend_weight": float(combination.weight[1])}
+    return join((probe, model), combination), chosen

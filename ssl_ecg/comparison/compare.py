@@ -25,6 +25,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder, load_encoder
 from ssl_ecg.comparison.arms import (
     BLENDS,
+    BOOSTED,
     EXTERNAL,
     SYNTHETIC,
     TRAINED,
@@ -33,11 +34,12 @@ from ssl_ecg.comparison.arms import (
     candidate_settings,
     members,
     random_encoder,
+    run_boosted,
     run_probe,
     run_trained,
     undetermined,
 )
-from ssl_ecg.comparison.blend import WEIGHTS, blend
+from ssl_ecg.comparison.blend import WEIGHTS, blend, blended_model
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.external import External
 from ssl_ecg.comparison.folder import data_identity, declaration, result_of, write_run
@@ -60,6 +62,7 @@ PAIRS = (
     ("pretrained_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
+    ("pretrained_probe", "pretrained_boost"),
     ("pretrained_blend", "scratch"),
     ("pretrained_blend", "scratch_ensemble"),
     ("pretrained_blend", "pretrained_finetune"),
@@ -157,7 +160,7 @@ def compare(
     """Run every arm at every label fraction with every seed in every round, and write what came out.
 
     Writes into ``out``: ``results.csv`` (one row per run), ``summary.csv`` (means, intervals, paired differences),
-    ``per_class.csv``, ``curves.csv``, ``comparison.json``, ``models/``: of each arm that is one model the one with the
+    ``per_class.csv``, ``curves.csv``, ``comparison.json``, ``models/``: of each arm that has models the one with the
     best validation score at the largest fraction, and ``runs/``: one folder per finished run, which a second call does
     not run again.
 
@@ -243,8 +246,8 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
     elif arm in TRAINED:
         outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
-        features = cache.get(name, encoder)
-        outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task)
+        features, learn = cache.get(name, encoder), run_boosted if arm == BOOSTED else run_probe
+        outcome = learn(features, labels.targets, splits.train, splits.validation, splits.test, task)
     result = {
         "arm": arm,
         "fraction": fraction,
@@ -254,7 +257,8 @@ def _run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float,
         "seconds": round(time.perf_counter() - started, 1),
     }
     folder = experiment.folder(arm, fraction, seed)
-    if fraction == max(experiment.settings.fractions) and arm not in (*BLENDS, EXTERNAL):
+    of_one_model = outcome.model is not None or outcome.probe is not None
+    if fraction == max(experiment.settings.fractions) and of_one_model:
         write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result)
     write_run(folder, outcome, result)
     return outcome
@@ -264,22 +268,25 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
     """Blend two finished runs; the second network of an ensemble is trained here, with the same labels."""
     names = members(arm, experiment.settings.arms)
     weights: tuple[float, ...] = WEIGHTS
-    parts = [_read_scores(experiment.folder(name, fraction, seed)) for name in dict.fromkeys(names)]
+    folders = [experiment.folder(name, fraction, seed) for name in dict.fromkeys(names)]
+    parts = [_read_scores(folder) for folder in folders]
+    second: Outcome | None = None
     if len(parts) < len(names):
         weights = (0.5,)
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
         second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
-    targets = experiment.labels.targets[splits.validation]
+    task, targets = experiment.task, experiment.labels.targets
     validation, test = zip(*parts)
-    found, score, weight = blend(validation, test, targets, experiment.task, weights)
+    combination, score = blend(validation, targets[splits.validation], task, weights)
     return Outcome(
-        scores=found[1],
-        validation_scores=found[0],
+        scores=combination.scores(test, task),
+        validation_scores=combination.scores(validation, task),
         validation=score,
-        chosen={"weight": weight},
+        chosen={"weight": float(combination.weight[1])},
         curve=[],
-        undetermined=undetermined(experiment.task, experiment.labels.targets[splits.train]),
+        undetermined=undetermined(task, targets[splits.train]),
+        model=blended_model([folder / MODEL for folder in folders], second, combination),
     )
 
 

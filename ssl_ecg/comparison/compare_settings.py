@@ -25,7 +25,8 @@ class CompareSettings(Settings):
     arms: tuple[Arm, ...] = ARMS
     """what is compared: linear probes of frozen features; networks trained from random and from pretrained weights; the
     same two of the encoder of simulated hearts that ships (``synthetic``), where it reads signals such as the
-    archive's; and means of two models, of which ``scratch_ensemble`` is what ``pretrained_blend`` must beat"""
+    archive's; trees on the encoder's features (``pretrained_boost``); and means of two models, of which
+    ``scratch_ensemble`` is what ``pretrained_blend`` must beat"""
     external: str | None = None
     """what somebody else made, as a further arm: an encoder folder, of which linear probes are fitted, or a function
     ``module:function`` that needs no labels: it gives scores [n, classes] of signals [n, leads, samples] in millivolts,

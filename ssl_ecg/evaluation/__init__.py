@@ -1,6 +1,13 @@
 """Arrays in, numbers out: metrics, patient-level bootstrap intervals. Knows no network."""
 
-from ssl_ecg.evaluation.calibration import BRIER, brier_per_class, brier_scores, calibration_error, reliability
+from ssl_ecg.evaluation.calibration import (
+    BRIER,
+    brier_per_class,
+    brier_scores,
+    calibration_error,
+    coverage,
+    reliability,
+)
 from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
 from ssl_ecg.evaluation.cox import cox_regression
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at, decision_curves
@@ -101,6 +108,7 @@ __all__ = [
     "challenge_metric",
     "challenge_metrics",
     "concordance_index",
+    "coverage",
     "cox_regression",
     "decision_curve",
     "decision_curve_at",

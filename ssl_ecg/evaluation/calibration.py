@@ -81,6 +81,37 @@ def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) ->
     return errors
 
 
+def coverage(
+    labels: ArrayLike, scores: ArrayLike, level: float = 0.9
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How often the answer is right that probabilities of each class give, and how often there is one.
+
+    The answer is the smallest set of outcomes to which at least ``level`` of the probability belongs: present, absent,
+    or both where neither is that probable. Where probabilities are right, ``level`` of the answers are, or more.
+
+    Args:
+        labels: [n, C], 1, 0 or NaN (unknown).
+        scores: [n, C], probabilities.
+        level: above .5 and below 1.
+
+    Returns:
+        The share of the known records whose label is in the answer, and the share whose answer is one outcome, [C];
+        NaN where no label is known.
+
+    Raises:
+        ValueError: Shapes differ, labels are not 0, 1 or NaN, a score is not between 0 and 1, or another level.
+    """
+    label, score = _probabilities(labels, scores)
+    if not 0.5 < level < 1:
+        raise ValueError(f"level={level}: must be above .5 and below 1")
+    known = ~np.isnan(label)
+    sure = (np.maximum(score, 1 - score) >= level) & known
+    wrong = sure & ((score > 0.5) != (label == 1))
+    count = known.sum(axis=0).astype(np.float64)
+    count[count == 0] = np.nan
+    return 1 - wrong.sum(axis=0) / count, sure.sum(axis=0) / count
+
+
 def brier_per_class(labels: ArrayLike, scores: ArrayLike) -> NDArray[np.float64]:
     """Brier score of each class: mean squared difference of probability and label (Brier 1950); lower is better.
 

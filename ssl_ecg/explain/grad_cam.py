@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ssl_ecg.explain.step_times import steps_to_samples
 from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks.classifier import Classifier
+from ssl_ecg.tasks.ensemble import EnsembleHead
+from ssl_ecg.tasks.joining import members_of
 
 
 class _FromSteps(nn.Module):
@@ -47,8 +49,9 @@ def grad_cam(
         signal: [B, L, T], millivolts.
         target: number of the logit, or name of the class; None: the sum of all logits of the task, such as those of
             the hazards of all intervals.
-        layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features. Networks
-            of large stride, such as 32 samples, need an earlier layer to tell a P wave from its QRS complex.
+        layer: a module of the model whose output is [B, channels, steps]; None: the backbone's step features, of an
+            ensemble those of its members, whose maps are averaged. Networks of large stride, such as 32 samples, need
+            an earlier layer to tell a P wave from its QRS complex.
         by_lead: whether to keep leads apart, where steps are of one lead (``lead_wise``, ``vit1d_lead``,
             ``ecg_image``); for other networks all leads then have the same map.
         recorded: int64 [B], samples of each record that were recorded; None: all T.
@@ -69,6 +72,8 @@ def grad_cam(
     if model.training:
         raise ValueError("model is in training mode, in which a map depends on chance: call model.eval() first")
     output = _output(model, target)
+    if isinstance(model.head, EnsembleHead) and layer is None:
+        return _of_members(model, signal, output, by_lead, recorded, leads)
     from_steps = _FromSteps(model).eval()
     whole = from_steps if layer is None else model
 
@@ -84,6 +89,24 @@ def grad_cam(
     # Where steps are of all leads together, so is the map.
     heat = heat * recorded_mask(signal, recorded, leads if heat.shape[1] > 1 else None)
     return heat.expand_as(signal) if by_lead else heat.mean(1)
+
+
+def _of_members(
+    model: Classifier, signal: Tensor, output: int | None, by_lead: bool, recorded: Tensor | None, leads: Tensor | None
+) -> Tensor:
+    """Return the mean of the maps of an ensemble's members, each by what it has to say.
+
+    Features of different networks have no common scale, so each map is brought to a mean of 1 first.
+    """
+    assert isinstance(model.head, EnsembleHead)
+    with torch.no_grad():
+        shares = model.head.shares(model.encoder(signal, recorded, leads), output)
+    total = torch.zeros(())
+    for member, share in zip(members_of(model), shares.T):
+        heat = grad_cam(member.to(signal.device), signal, output, None, by_lead, recorded, leads)
+        shape = (-1, *[1] * (heat.ndim - 1))
+        total = total + share.view(shape) * heat / heat.flatten(1).mean(1).clamp(min=1e-12).view(shape)
+    return total
 
 
 def task_logits(model: Classifier, logits: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
     "synthetic_probe": ArmStyle("Simulated hearts, linear probe", "#5aa469", "--", "o"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
+    "pretrained_boost": ArmStyle("Pretrained encoder, boosted trees", "#7db7d9", ":", "v"),
     "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
     "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
     "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),

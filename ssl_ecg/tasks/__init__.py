@@ -4,6 +4,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ssl_ecg.tasks.classifier import Classifier, load_model, save_classifier
+from ssl_ecg.tasks.ensemble import fit_combination
+from ssl_ecg.tasks.joining import join
 from ssl_ecg.tasks.linear_probe import LinearProbe
 from ssl_ecg.tasks.probe import Probe
 from ssl_ecg.tasks.registry import create_task, list_tasks, read_task, register
@@ -28,6 +30,8 @@ __all__ = [
     "create_task",
     "discrete_survival_nll",
     "encode_survival",
+    "fit_combination",
+    "join",
     "list_tasks",
     "load_model",
     "read_task",

@@ -37,6 +37,7 @@ from ssl_ecg.evaluation import (
     reliability,
 )
 from ssl_ecg.evaluation.challenge import NORMAL
+from ssl_ecg.evaluation.recalibration import CLIP
 from ssl_ecg.tasks.losses import asymmetric, bce, challenge, focal, positive_weight, sign
 from ssl_ecg.tasks.registry import register
 from ssl_ecg.tasks.thresholds import Thresholds
@@ -129,6 +130,10 @@ class Arrhythmia(Thresholds):
     def scores(self, logits: Tensor) -> Tensor:
         """Return probabilities [B, C], of at least float32."""
         return torch.sigmoid(logits if logits.dtype == torch.float64 else logits.float())
+
+    def logits(self, scores: Tensor) -> Tensor:
+        """Return the logits of probabilities [B, C]."""
+        return torch.logit(scores, CLIP)
 
     def for_training(self, targets: NDArray[Any]) -> Self:
         """Return the task with the weights of its loss, where that has any."""

@@ -10,7 +10,7 @@ and, where it was fitted, ``typicality.safetensors``: which records are unlike t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
+from ssl_ecg.backbones.joined import Joined
 from ssl_ecg.backbones.untrusted import check_shapes, finite_weights, read_json, shapes_of
 from ssl_ecg.runs import whole_folder, write_atomically, write_json
 from ssl_ecg.signals import Signals
+from ssl_ecg.tasks.ensemble import EnsembleHead
 from ssl_ecg.tasks.heads import Head, make_head
 from ssl_ecg.tasks.registry import create_task
 from ssl_ecg.tasks.task import Task
@@ -40,22 +42,32 @@ class Classifier(nn.Module):
         encoder: features [B, D].
         task: gives the head.
         windows: how records are cut for their scores; by default not at all.
-        head: "linear", or "hidden" with a layer before the task's, see ``make_head``.
+        head: "linear", or "hidden" with a layer before the task's, see ``make_head``; of an ensemble the arguments
+            ``members`` and ``rule`` of its ``EnsembleHead``.
 
     Raises:
-        ValueError: an unknown head, windows that do not fit the encoder's records, or the highest of scores that are
+        ValueError: an unknown head, a head or windows that do not fit the encoder, or the highest of scores that are
             not of classes.
     """
 
     def __init__(
-        self, encoder: Encoder, task: Task, windows: WindowSettings | None = None, head: Head = "linear"
+        self,
+        encoder: Encoder,
+        task: Task,
+        windows: WindowSettings | None = None,
+        head: Head | Mapping[str, Any] = "linear",
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.task = task
         self.windows = windows = windows or WindowSettings()
         self.kind_of_head = head
-        self.head = make_head(head, task, encoder.width)
+        if isinstance(head, Mapping):
+            if not isinstance(encoder.backbone, Joined) or set(head) != {"members", "rule"}:
+                raise ValueError(f"head={dict(head)}: must be members and rule, of joined networks")
+            self.head: nn.Module = EnsembleHead(task, encoder.backbone.widths, **head)
+        else:
+            self.head = make_head(head, task, encoder.width)
         self.typicality: Typicality | None = None
         windows.cut(torch.empty(0, 0, encoder.samples), torch.empty(0, dtype=torch.long), encoder.sampling_rate)
         if windows.seconds and (windows.aggregate, windows.over) == ("max", "scores") and not task.of_labels:
@@ -74,10 +86,11 @@ class Classifier(nn.Module):
         return self.windows.reduce(each.unflatten(0, (-1, present.shape[1])), present)
 
     def judged(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> Tensor:
-        """Map records to the task's scores and, in a last column, how typical they are, NaN where that is not known.
+        """Map records to the task's scores, how typical they are, and how far the members of an ensemble disagree.
 
         Returns:
-            [B, S + 1].
+            [B, S + 1 + S]; the last columns are the standard deviations of the members' scores of the whole record.
+            NaN where a model cannot tell.
         """
         prepared = self.encoder.prepare(signal, recorded, leads)
         features = self.features(*prepared)
@@ -88,7 +101,10 @@ class Classifier(nn.Module):
         typical = torch.full_like(scores[:, :1], torch.nan)
         if self.typicality is not None:
             typical = self.typicality(features)[:, None]
-        return torch.cat([scores, typical], 1)
+        spread = torch.full_like(scores, torch.nan)
+        if isinstance(self.head, EnsembleHead):
+            spread = self.head.spread(features)
+        return torch.cat([scores, typical, spread], 1)
 
     @torch.inference_mode()
     def predict(

@@ -31,6 +31,7 @@ from ssl_ecg.evaluation import (
     kaplan_meier_by_group,
     risk_groups,
 )
+from ssl_ecg.evaluation.recalibration import CLIP
 from ssl_ecg.tasks.hazard_probe import HazardProbe
 from ssl_ecg.tasks.probe import Probe
 from ssl_ecg.tasks.survival import discrete_survival_nll, encode, encode_survival, survival_at, survival_curve
@@ -135,6 +136,12 @@ class Survival(Task):
         logits = logits if logits.dtype == torch.float64 else logits.float()
         incident = survival_curve(logits[:, self._first :])
         return torch.cat([torch.sigmoid(-logits[:, : self._first]), incident], dim=1)
+
+    def logits(self, scores: Tensor) -> Tensor:
+        """Return the hazards' logits that have these survival probabilities [B, intervals]."""
+        before, curve = scores[:, : self._first], scores[:, self._first :]
+        reached = torch.cat([torch.ones_like(curve[:, :1]), curve[:, :-1]], dim=1)
+        return -torch.logit(torch.cat([before, curve / reached.clamp(min=CLIP)], dim=1), CLIP)
 
     def informative(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Return the records that say anything of an interval: not those of unknown or too short a follow-up."""

@@ -92,6 +92,10 @@ class Task(ABC):
         """Turn logits [B, outputs] into scores [B, S]; by default they are the scores."""
         return logits
 
+    def logits(self, scores: Tensor) -> Tensor:
+        """Return logits [B, outputs] that have these scores [B, S]; by default the scores."""
+        return scores
+
     def for_training(self, targets: NDArray[Any]) -> Self:
         """Return the task with what its loss takes from the targets [n, C] of training, or itself."""
         return self

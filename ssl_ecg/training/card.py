@@ -128,6 +128,8 @@ def _chosen(metrics: Mapping[str, float]) -> str:
     """Say what validation chose."""
     if "step" in metrics:
         return f"The evaluation with the best validation score was kept (step {metrics['step']:.0f})"
+    if "C" not in metrics:
+        return "Several finished models were joined on validation"
     return f"Of the strengths of regularisation that with the best validation score was kept (C = {metrics['C']:g})"
 
 

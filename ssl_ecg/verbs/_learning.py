@@ -22,6 +22,7 @@ from ssl_ecg.labels.splits import Splits, SplitSettings
 from ssl_ecg.settings import Choice, Settings, chosen, recipe
 from ssl_ecg.tasks import Classifier, Task, read_task
 from ssl_ecg.tasks.registry import TASKS
+from ssl_ecg.tasks.temperature import Temperature, temper, temperature_table, tempered
 from ssl_ecg.training import PretrainSettings, predict_scores
 from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.training.engine import seed_step
@@ -30,6 +31,7 @@ from ssl_ecg.verbs.results import Tested, tested
 from ssl_ecg.verbs.verb import console
 
 EncoderLike = Encoder | str | Path
+Scores = NDArray[np.floating]
 
 
 class LabelSettings(Settings):
@@ -54,6 +56,9 @@ class LearnSettings(LabelSettings):
     clinical_score: str | None = None
     """column of the label table, or of the manifest, with a risk score, to which af_survival says what the ECG adds;
     ``charge_af`` is computed from its columns (``ssl_ecg.labels.charge_af``) where there is none of the name"""
+    temperature: Temperature | None = None
+    """divide logits by the temperature, "one" of all classes or one of each "label", that makes the labels of
+    validation most probable; ``temperature.csv`` says what it did to the probabilities of test"""
     covariates: tuple[str, ...] = ()
     """columns of numbers, such as vital signs and laboratory values, that Cox regression weighs beside the score"""
     seen_patients: Literal["refuse", "test"] = "refuse"
@@ -143,6 +148,30 @@ def seen_metrics(encoder: Encoder, test: Tested, seen_patients: str) -> dict[str
     if seen_patients == "refuse":
         return {}
     return {"records_of_seen_patients": float(recognised(encoder, test.archive, test.rows).sum())}
+
+
+def calibrated(
+    model: Classifier, how: Temperature | None, test: Tested, splits: Splits, validated: Scores, scores: Scores
+) -> tuple[Scores, Scores, dict[str, pd.DataFrame]]:
+    """Choose a model's temperature on validation, where one is wanted.
+
+    Args:
+        model: whose last layer is divided by it.
+        how: as in ``LearnSettings``.
+        test: records that test.
+        splits: of the label table.
+        validated: scores of validation [m, S].
+        scores: of test [n, S].
+
+    Returns:
+        Both scores with the temperature, and tables of what it did, by name.
+    """
+    if how is None:
+        return validated, scores, {}
+    targets, task = test.labels.targets, model.task
+    temperature = temper(model, targets[splits.validation], validated, how)
+    validated, scores = (tempered(task, each, temperature) for each in (validated, scores))
+    return validated, scores, {"temperature": temperature_table(task, temperature, targets[splits.test], scores)}
 
 
 def learned(splits: Splits) -> dict[str, NDArray[np.int64]]:

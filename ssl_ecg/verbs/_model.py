@@ -68,7 +68,9 @@ def write_model(
     """
     card = partial(classifier_card, model, settings, metrics, test.labels, splits, start)
     rows = test.labels.rows
-    fit_typicality(model, test.archive, rows[splits.train], rows[splits.validation])
+    # Of an ensemble of folds, records that validated one member trained others.
+    trained = np.setdiff1d(splits.train, splits.validation)
+    fit_typicality(model, test.archive, rows[trained], rows[splits.validation])
     with whole_folder(out, last=LAST) as part:
         save_classifier(model, part, card())
         tables = {**further, **({} if curve is None else {"curve": curve})}

@@ -17,6 +17,7 @@ from ssl_ecg.labels import LabelTable, read_columns, read_labels
 from ssl_ecg.runs import lock, whole_folder, write_csv, write_json
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.boosted import LEARNING_RATE, TREES, Boosted
 from ssl_ecg.training import extract_features
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import EncoderLike, LabelSettings, no_encoder, print_metrics
@@ -36,9 +37,9 @@ class VerbSettings(LabelSettings):
     columns: tuple[str, ...] = ()
     """columns of numbers, or sex, of the label table or of the manifest, such as age; they may have blanks, from which
     trees learn too, and are no classes"""
-    trees: Annotated[int, Gt(0)] = 200
+    trees: Annotated[int, Gt(0)] = TREES
     """most trees of a class; validation chooses how many"""
-    learning_rate: Annotated[float, Gt(0)] = 0.1
+    learning_rate: Annotated[float, Gt(0)] = LEARNING_RATE
     """of the boosting"""
     repeats: Annotated[int, Ge(1)] = 5
     """permutations of each feature, for its importance"""
@@ -111,53 +112,6 @@ def boost(
             write_csv(part / f"{name}.csv", written, float_format="%.6g")
         write_json(part / "metrics.json", metrics)
     return metrics
-
-
-class Boosted:
-    """A gradient-boosted classifier per class, of as many trees as validation chooses.
-
-    Args:
-        trees: most of a class.
-        learning_rate: of the boosting.
-        seed: of the trees.
-    """
-
-    def __init__(self, trees: int, learning_rate: float, seed: int) -> None:
-        self.trees, self.learning_rate, self.seed = trees, learning_rate, seed
-        self.models: list[Any] = []
-
-    def fit(
-        self, x: NDArray[Any], targets: NDArray[Any], validation_x: NDArray[Any], validation_targets: NDArray[Any]
-    ) -> None:
-        """Fit each class on the records [n, C] where it is known, and keep the trees of the lowest validation loss.
-
-        A class without both outcomes in training predicts its base rate, (k + 1/2) / (n + 1), as the linear probe does.
-        """
-        from sklearn.ensemble import HistGradientBoostingClassifier
-        from sklearn.metrics import log_loss
-
-        for label, judged in zip(targets.T, validation_targets.T):
-            known, usable = ~np.isnan(label), ~np.isnan(judged)
-            if len(set(label[known])) < 2:
-                self.models.append((np.nansum(label) + 0.5) / (known.sum() + 1))
-                continue
-
-            def made(trees: int) -> Any:
-                return HistGradientBoostingClassifier(
-                    learning_rate=self.learning_rate, max_iter=trees, early_stopping=False, random_state=self.seed
-                )
-
-            model = made(self.trees).fit(x[known], label[known])
-            if usable.any():
-                stages = model.staged_predict_proba(validation_x[usable])
-                losses = [log_loss(judged[usable], stage[:, 1], labels=[0, 1]) for stage in stages]
-                model = made(int(np.argmin(losses)) + 1).fit(x[known], label[known])
-            self.models.append(model)
-
-    def scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """Return probabilities [n, C] of features [n, D]."""
-        each = [np.full(len(x), m) if isinstance(m, float) else m.predict_proba(x)[:, 1] for m in self.models]
-        return np.stack(each, axis=1)
 
 
 def importances(

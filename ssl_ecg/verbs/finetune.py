@@ -9,6 +9,7 @@ import pandas as pd
 
 from ssl_ecg.comparison import remember
 from ssl_ecg.comparison.arms import random_encoder
+from ssl_ecg.comparison.blend import with_probe
 from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
 from ssl_ecg.training import FinetuneSettings, predict_scores
@@ -22,6 +23,7 @@ from ssl_ecg.verbs._learning import (
     EncoderLike,
     Fitted,
     LearnSettings,
+    calibrated,
     encoder_for,
     imply_network,
     named,
@@ -41,6 +43,9 @@ class VerbSettings(LearnSettings):
     """how; without an encoder the recipe scratch is where it starts from"""
     scratch: bool = False
     """random weights in the encoder's network: the supervised baseline; add training=scratch"""
+    blend: bool = False
+    """keep, as one model, the mean of the network and of the linear probe on the encoder that it started from; its
+    weight, 0, .5 or 1, is chosen on validation"""
     loggers: tuple[LoggerName, ...] = ()
     """where to log every evaluation beside ``curve.csv``, which is always written: into the folder OUT.logs"""
 
@@ -90,6 +95,10 @@ def finetune(
     archive, out, new = opened(archive), Path(out), no_encoder(encoder)
     encoder = encoder_for(archive, encoder, settings.backbone, training.seed)
     archive = opened_for(encoder, archive)
+    if settings.blend and (new or settings.scratch or encoder.foreign):
+        raise ValueError("blend=True: needs a pretrained encoder, of a registered backbone; leave it out")
+    if settings.blend and settings.temperature is not None:
+        raise ValueError("blend=True, temperature: a blend's probabilities are calibrated on validation; leave one out")
     # A new network may begin with weights from elsewhere.
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
     task, splits, test = read_labels(encoder, archive, labels, settings)
@@ -105,14 +114,18 @@ def finetune(
     loggers = make_loggers(settings.loggers, out, about["settings"])
     finished = train_model(encoder, task, archive, train, validation, training, progress, run, loggers=loggers)
     finish(loggers)
-    model = finished.model
+    model, best = finished.model, finished.best
+    if settings.blend:
+        model, chosen = with_probe(model, encoder, archive, train, validation)
+        best = {**best, **chosen}
     remember(model, archive, table, splits)
-    validated = predict_scores(model, archive, validation[0])
+    validated, scores = (predict_scores(model, archive, rows) for rows in (validation[0], test.rows))
+    validated, scores, told = calibrated(model, settings.temperature, test, splits, validated, scores)
     task = model.task = task.tuned(validation[1], validated)
-    scores = predict_scores(model, archive, test.rows)
-    metrics = {**test.metrics(task, scores), **finished.best}
+    metrics = {**test.metrics(task, scores), **best}
     added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, scores)
     metrics |= added | seen
+    further = {**told, **further}
     random = settings.scratch or (new and not starting)
     start = "from random weights" if random else "from a pretrained encoder"
     curve = pd.DataFrame(finished.curve)

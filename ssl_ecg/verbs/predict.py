@@ -57,8 +57,9 @@ def predict(
         One row per record: ``record_id``, ``abstained`` (the reason, blank where it was scored), where the model
         knows it ``typicality`` (the share of validation records that are no more usual, see
         ``ssl_ecg.tasks.typicality``), and the task's columns:
-        for each class ``NAME_score`` and, where the model decides, ``NAME_decision``; or survival and risks. They are
-        those that ``ingest`` and ``evaluate`` of the same files give. Files of unknown format in a folder are left out.
+        for each class ``NAME_score``, of an ensemble ``NAME_spread`` (the standard deviation of its members' scores)
+        and, where the model decides, ``NAME_decision``; or survival and risks. They are those that ``ingest`` and
+        ``evaluate`` of the same files give. Files of unknown format in a folder are left out.
 
     Raises:
         FileNotFoundError: no model, no such source, or no recording in it.
@@ -76,13 +77,23 @@ def predict(
 
 
 def _scored(model: Classifier, batch: Batch, atypical: float) -> pd.DataFrame:
+    from ssl_ecg.tasks.ensemble import EnsembleHead
+
     found = computed(model, model.judged, batch.signals)
     typical = np.full(len(batch.record_ids), np.nan, dtype=np.float32)
-    scores = np.full((len(batch.record_ids), found.shape[1] - 1), np.nan, dtype=np.float32)
-    scores[batch.usable], typical[batch.usable] = found[:, :-1], found[:, -1]
+    count = found.shape[1] // 2
+    scores, spread = (np.full((len(batch.record_ids), count), np.nan, dtype=np.float32) for _ in range(2))
+    scores[batch.usable], typical[batch.usable], spread[batch.usable] = (
+        found[:, :count],
+        found[:, count],
+        found[:, count + 1 :],
+    )
     strange = typical <= atypical
     scores[strange] = np.nan
     table = model.task.predictions(scores)
+    if isinstance(model.head, EnsembleHead) and model.task.of_labels:
+        for name, column in zip(model.task.classes, spread.T):
+            table.insert(table.columns.tolist().index(f"{name}_score") + 1, f"{name}_spread", column)
     reason = f"unlike what the model learned from: typicality at most {atypical:g}"
     if model.typicality is not None:
         table.insert(0, "typicality", typical)

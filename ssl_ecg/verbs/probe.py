@@ -16,6 +16,7 @@ from ssl_ecg.verbs._learning import (
     EncoderLike,
     Fitted,
     LearnSettings,
+    calibrated,
     encoder_for,
     imply_network,
     print_metrics,
@@ -72,17 +73,19 @@ def probe(
     features = FeatureCache(archive, table.rows).get("encoder", encoder)
     outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task)
     assert outcome.probe is not None
-    validated = outcome.probe.scores(features[splits.validation])
-    task = task.tuned(table.targets[splits.validation], validated)
-    metrics = test.metrics(task, outcome.scores)
-    metrics |= {f"validation_{task.selection}": outcome.validation, "C": outcome.chosen["C"]}
-    added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, outcome.scores)
-    metrics |= added | seen
     model = Classifier(copy.deepcopy(encoder), task).eval()
     model.head = outcome.probe.as_layer()
+    on_validation = outcome.probe.scores(features[splits.validation])
+    validated, scores, told = calibrated(model, settings.temperature, test, splits, on_validation, outcome.scores)
+    task = model.task = task.tuned(table.targets[splits.validation], validated)
+    metrics = test.metrics(task, scores)
+    metrics |= {f"validation_{task.selection}": outcome.validation, "C": outcome.chosen["C"]}
+    added, further = ({}, {}) if clinical is None else clinical.combine(task, validated, scores)
+    metrics |= added | seen
     remember(model, archive, table, splits)
     if run is not None:
         start = "as a linear probe on a frozen encoder"
         asked = settings.to_dict()
-        write_model(run.folder, model, test, outcome.scores, metrics, splits, asked, start, further, verb="probe")
+        tables = {**told, **further}
+        write_model(run.folder, model, test, scores, metrics, splits, asked, start, tables, verb="probe")
     return Fitted(metrics, model)

@@ -122,6 +122,23 @@ def test_a_multi_scale_block_joins_the_convolutions_of_its_kernels() -> None:
         create_backbone("multi_scale", width=2, kernels=(3, 5, 9))
 
 
+def test_each_layer_of_a_dense_block_sees_all_before_it() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("ecg_ai", in_leads=2, width=4, kernel=3, filters=(2, 3), layers=2).eval()
+    block, x = backbone.blocks[0], torch.randn(1, 4, 9)
+    first = block.layers[0](x)
+    second = block.layers[1](torch.cat([x, first], 1))
+    whole = torch.cat([x, first, second], 1)
+    expected = torch.cat([torch.maximum(whole[..., 0:8:2], whole[..., 1:9:2]), whole[..., 8:]], 2)
+    torch.testing.assert_close(block(x), expected)
+    assert backbone.width == 4 + 2 * (2 + 3)
+    features = backbone.forward_features(torch.randn(1, 2, 16))
+    assert features.shape == (1, 4, 14)
+    assert torch.equal(backbone.pool(features), features.amax(1))
+    assert backbone.step_times(16, 4).tolist() == [1.5, 5.5, 9.5, 13.5]  # the middles of four samples
+    assert create_backbone("ecg_ai").width == 32 + 3 * (16 + 24 + 32)
+
+
 def test_the_spectrum_is_a_step_that_always_counts() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("time_spectrum", in_leads=2, width=2).eval()
@@ -185,6 +202,8 @@ def test_squeezenet_is_torchvisions_but_for_its_padding() -> None:
         ("recurrent", {"convolutions": -1}, "convolutions=-1"),
         ("nbeats1d", {"window": 0}, "window=0"),
         ("multi_scale", {"depth": 0}, "depth=0"),
+        ("ecg_ai", {"filters": ()}, r"filters=\[\], layers=3: choose a block"),
+        ("ecg_ai", {"kernel": 70}, "kernel=70"),
         ("spectral_image", {"transform": "fft"}, "transform='fft'"),
         ("spectral_image", {"lowest": 0.5}, "lowest=0.5, highest=0.4"),
         ("spectral_image", {"bands": 1}, "bands=1"),

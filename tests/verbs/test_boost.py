@@ -10,7 +10,8 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg.tasks import create_task
-from ssl_ecg.verbs.boost import Boosted, importances
+from ssl_ecg.tasks.boosted import Boosted
+from ssl_ecg.verbs.boost import importances
 
 
 def test_trees_find_what_is_missing_too_and_permutation_says_which_feature_it_was() -> None:
