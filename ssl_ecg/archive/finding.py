@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,7 @@ MAX_PATH = 4096  # of Linux
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """A file to read, or one that became nothing, with the reason.
 
@@ -82,7 +83,7 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
     if not source.is_dir():
         raise FileNotFoundError(f"source={str(source)!r}: is not a folder; give one that holds recordings")
     folders, reasons = _walk(source, archive)
-    files = {_join(folder, name) for folder, names in folders.items() for name in names}
+    files = {f"{folder}/{name}" if folder else name for folder, names in folders.items() for name in names}
     if patients is not None and patients.resolve().is_relative_to(source.resolve()):
         files.discard(patients.resolve().relative_to(source.resolve()).as_posix())
     readers: dict[str, Reader] = {}
@@ -90,7 +91,7 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
         try:
             readers[path] = reader_of(source / path)
         except RecordError as error:
-            reasons[path] = str(error)
+            reasons[path] = sys.intern(str(error))  # a million files need not each keep the same text
     known = _Known(source, sampling_rate, readers)
     for folder, names in folders.items():
         for name, data_set in SOURCES.usable():
@@ -285,7 +286,7 @@ class _Known:
             if parent in self.folders:
                 return Job(path, reason=self.folders[parent])
         source = str(PurePosixPath(self.name, *PurePosixPath(path).parts[:-1][:1]))
-        return Job(path, reader, None, record_id, source, self.name)
+        return Job(path, reader, None, record_id, sys.intern(source), self.name)
 
 
 def _is_inside(path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -93,7 +94,7 @@ def reader_of(path: Path) -> Reader:
     raise RecordError("unknown format", f"{path.suffix or path.name!r} is none of {', '.join(READERS.names())}")
 
 
-def companions(folder: Path, files: Iterable[str], readers: Mapping[str, Reader]) -> set[str]:
+def companions(folder: Path, files: AbstractSet[str], readers: Mapping[str, Reader]) -> set[str]:
     """Return the files that are part of another file's recording.
 
     Args:
@@ -101,9 +102,10 @@ def companions(folder: Path, files: Iterable[str], readers: Mapping[str, Reader]
         files: paths below it.
         readers: the readers of those that have one.
     """
-    in_any_case: dict[str, list[str]] = {}
+    capitals: dict[str, list[str]] = {}
     for path in files:
-        in_any_case.setdefault(path.lower(), []).append(path)
+        if (small := path.lower()) != path:
+            capitals.setdefault(small, []).append(path)
     beside = set()
     for path, reader in readers.items():
         try:
@@ -113,7 +115,8 @@ def companions(folder: Path, files: Iterable[str], readers: Mapping[str, Reader]
             log.debug("%s", path, exc_info=True)
             continue
         for name, part in names:
-            for other in in_any_case.get(str(PurePosixPath(path).parent / name).lower(), ()):
+            small = str(PurePosixPath(path).parent / name).lower()
+            for other in {small, *capitals.get(small, ())} & files:
                 if (readers.get(other) is not reader or part) and other != path:
                     beside.add(other)
     return beside
