@@ -68,11 +68,14 @@ def write_wfdb(folder: Path, signals: np.ndarray, sampling_rate: int, copies: in
 def ingesting(folder: Path, archive: Archive) -> Iterator[Row]:
     """Time files of each format on their way into an archive of 100 Hz."""
     for rate in (100, 500):
-        source = folder / f"wfdb{rate}"
-        count = write_wfdb(source, draw_ecgs(50, sampling_rate=rate).signal, rate, copies=4)
-        out = folder / f"archive{rate}"
-        seconds = core_seconds(lambda source=source, out=out: ingest(source, out, workers=1, progress=False))
-        yield row("ingest", f"WFDB of {rate} Hz, start of the process included", count / seconds)
+        signals, seconds = draw_ecgs(50, sampling_rate=rate).signal, {}
+        for copies in (4, 20):
+            source, out = folder / f"wfdb{rate}_{copies}", folder / f"archive{rate}_{copies}"
+            count = write_wfdb(source, signals, rate, copies)
+            seconds[count] = core_seconds(lambda source=source, out=out: ingest(source, out, workers=1, progress=False))
+        (few, short), (many, long) = seconds.items()
+        yield row("ingest", f"WFDB of {rate} Hz, {few} records, start of the process included", few / short)
+        yield row("ingest", f"WFDB of {rate} Hz, the {many - few} after them", (many - few) / (long - short))
     vendor = Path(os.environ.get("SSL_ECG_DATA", "")) / "vendor"
     for file in sorted(path for path in vendor.glob("*/*") if path.is_file()):
         prepared = list(prepare_files(file, archive.settings))

@@ -106,6 +106,7 @@ STEPS: dict[str, Callable[..., object]] = {
     "open": open_,
     "find": find,
     "append": append,
+    "open, of two files": lambda folder, records: open_(folder, records + APPENDED),
     "bootstrap": bootstrap,
     **{f"loader, {workers} workers": lambda *of, workers=workers: read(*of, workers) for workers in (0, 1, 2, 4)},
 }

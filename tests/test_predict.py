@@ -53,6 +53,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_files_are_scored_as_their_archive_is(kind: str, ward: Path, tmp_path: Path) -> None:
     task, classes, windows, options = MODELS[kind]

@@ -221,14 +221,15 @@ class _Known:
         try:
             if (entries := known.records(self.source / folder)) is not None:
                 self.folders[folder] = f"not listed: {name} does not name this recording"
-                outside = 0
-                for entry in entries:
+                outside = []
+                for number, entry in enumerate(entries, start=1):
                     if all(map(_is_inside, (entry.path, *entry.rates.values()))):
                         renamed |= self._list(entry, folder)
                     else:
-                        outside += 1
+                        outside.append(number)
                 if outside:
-                    told = f"{outside} rows name files outside of its folder, which is never left"
+                    told = f"its recording {outside[0]} lies outside of its folder, which is never left"
+                    told += f" ({len(outside)} such recordings)" if len(outside) > 1 else ""
                     self._broke(name, known, folder, SourceError(next(iter(known.tables), ""), told))
         except Exception as error:
             self._broke(name, known, folder, error)

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,67 +18,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ssl_ecg.archive import cluster as workplaces
-from ssl_ecg.archive.archive import Archive
 from ssl_ecg.archive.finding import Job, file_of, find
+from ssl_ecg.archive.ingest_report import IngestReport, report_of, tell_of_table
+from ssl_ecg.archive.known import Known
 from ssl_ecg.archive.patient_ids import Times, as_secret, check_times, id_scheme
 from ssl_ecg.archive.patients import Patients
 from ssl_ecg.archive.processes import SECONDS, in_order
 from ssl_ecg.archive.reading import Outcome, Piece, Reading, died, pieces_of, read_job
 from ssl_ecg.archive.record_ids import SCHEME, RecordIds
 from ssl_ecg.archive.windows import SPAN, Windows, how_many, of_windows
-from ssl_ecg.archive.writer import COLUMNS, SAMPLE, ArchiveWriter, Written, ids_of
+from ssl_ecg.archive.writer import COLUMNS, SAMPLE, ArchiveWriter, Written
 from ssl_ecg.records import QualityLimits, RecordError
 from ssl_ecg.runs import locked, unescaped, write_csv
 from ssl_ecg.signals import SignalSettings
 
 RECORDS_PER_PART = 2048  # some 50 MB at 100 Hz, 250 MB at 500 Hz; what a kill can cost
-UNKNOWN = "unknown format"
 _ORIGINAL = "#original"  # in rows until they are committed: the record's id in its source
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What became of the files of a source.
-
-    Attributes:
-        accepted: records that this ingest added to the archive.
-        rejected: recordings, tables and other files that cannot be used; ``rejected.csv`` in the archive names them.
-        unknown: files that no reader recognises, in ``rejected.csv`` too.
-        skipped: records that were in the archive before.
-        reasons: how often each kind of reason led to a rejection.
-        short: how many of the accepted are shorter than the archive's duration.
-        partial: how many of the accepted lack leads.
-        archive: the archive, open.
-    """
-
-    accepted: int
-    rejected: int
-    unknown: int
-    skipped: int
-    reasons: Counter[str]
-    short: int
-    partial: int
-    archive: Archive
-
-    @property
-    def summary(self) -> list[str]:
-        """What a person must know of the ingest, in lines."""
-        lines = [
-            f"{self.accepted} records accepted, {self.rejected} rejected, {self.unknown} files of unknown format, "
-            f"{self.skipped} records there before"
-        ]
-        if self.short:
-            seconds = self.archive.settings.duration
-            lines.append(f"{self.short} records are shorter than {seconds:g} s; what was not recorded holds 0")
-        if self.partial:
-            lines.append(f"{self.partial} records lack leads; what was not recorded holds 0")
-        if unknown := np.count_nonzero(~self.archive.patient_known):
-            lines.append(
-                f"patients unknown: {unknown} of {len(self.archive)} records are counted as patients of their own"
-            )
-        return lines
 
 
 @locked("archive")
@@ -172,7 +129,6 @@ def ingest(
     pending, before = _pending(found.jobs, writer, names, most)
 
     how = Reading(settings, limits, partial_leads, gain, lead_names or {}, most)
-    ids, contents = set(writer.sources), dict(writer.contents)
     with _bar(progress) as bar, ExitStack() as stack:
         task = bar.add_task("ingest", total=len(found.jobs), completed=len(found.jobs) - len(pending))
         done = partial(bar.advance, task)
@@ -188,7 +144,10 @@ def ingest(
             )
             pieces = stack.enter_context(closing(workplaces.convert(slices, pending, cluster, workers, done)))
         for piece in pieces:
-            settled = [_settled(job, outcome, people, names, ids, contents) for job, outcome in piece.outcomes]
+            ids, contents = set[str](), dict[str, str]()
+            settled = [
+                _settled(job, outcome, people, names, writer.known, ids, contents) for job, outcome in piece.outcomes
+            ]
             _commit(writer, settled, _signals(piece, settled, settings), people.columns, names)
     by_id = {job.record_id: job for job in found.jobs if job.record_id}
     spans = {}
@@ -207,8 +166,8 @@ def ingest(
             opened.folder / "labels" / f"{name}.csv", of_windows(labels, opened.manifest, settings.sampling_rate)
         )
     names.finish()
-    _tell_of_table(found.jobs, writer, people, names, opened)
-    report = _report(opened, writer.finished, reasons, before.total())
+    tell_of_table(found.jobs, people, names, opened, writer)
+    report = report_of(opened, writer.finished, reasons, before.total())
     for line in report.summary:
         log.info("%s", line)
     return report
@@ -225,24 +184,24 @@ def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds, most: flo
     before: Counter[str] = Counter()
     now: Counter[str] = Counter()
     elsewhere: dict[str, str] = {}
-    for record_id, there in writer.sources.items():
+    for row, (record_id, there) in enumerate(writer.known.rows()):
         if (job := file_of(record_id, by_id)) is None:
             continue
         if job.source == there:
-            (before if record_id in writer.finished else now)[job.path] += 1
+            (before if row < writer.finished else now)[job.path] += 1
         elif names.record(job.record_id, job) == record_id and job.reason is None:
             elsewhere[job.path] = there
     for rejected, _ in writer.rejected:
         if (job := file_of(rejected, by_path)) is not None:
             now[job.path] += 1
     whole = {path for path, _ in writer.rejected}
-    if most == 1:  # else the record that has the file's own id is its first window
-        whole |= writer.sources.keys()
     last = max(now, default="")
     pending = []
     for job in jobs:
-        itself = {names.record(job.record_id, job), names.path(job.path, job)}
-        if job.path == last and job.reader and whole.isdisjoint(itself):
+        record_id, path = names.record(job.record_id, job), names.path(job.path, job)
+        # Of several windows, the first has the file's own id too.
+        done = not whole.isdisjoint((record_id, path)) or (most == 1 and record_id in writer.known)
+        if job.path == last and job.reader and not done:
             pending.append(replace(job, skip=now[job.path]))
         elif not now[job.path] and not before[job.path]:
             if other := elsewhere.get(job.path):
@@ -252,23 +211,40 @@ def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds, most: flo
 
 
 def _settled(
-    job: Job, outcome: Outcome, people: Patients, names: RecordIds, ids: set[str], contents: dict[str, str]
+    job: Job,
+    outcome: Outcome,
+    people: Patients,
+    names: RecordIds,
+    known: Known,
+    ids: set[str],
+    contents: dict[str, str],
 ) -> Outcome:
-    """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there."""
+    """Complete the row of a record with what is known beside its file; refuse one whose id or signal is there.
+
+    Args:
+        job: the file.
+        outcome: what became of it.
+        people: what is known.
+        names: what records are called.
+        known: the records that are committed.
+        ids: of the others; this one's is added if it is kept.
+        contents: ids of the others by the hashes of their signals, likewise.
+    """
     if outcome.row is None:
         return _rejected(job, outcome, outcome.reason or "", names)
     window = "" if outcome.first else outcome.window
     record_id = names.record(outcome.row["record_id"], job) + window
     try:
-        if record_id in ids:
+        if record_id in known or record_id in ids:
             raise RecordError("duplicate record id", record_id)
-        # The same ECG under two names would train as one patient and test as another.
-        if (original := contents.setdefault(outcome.content, record_id)) != record_id:
-            raise RecordError("copy", f"the same signal as {original}")
         row = people.complete(job, outcome.row)
+        # The same ECG under two names would train as one patient and test as another.
+        if original := known.of_signal(outcome.content) or contents.get(outcome.content):
+            raise RecordError("copy", f"the same signal as {original}")
     except RecordError as error:
         return _rejected(job, outcome, str(error), names)
     ids.add(record_id)
+    contents[outcome.content] = record_id
     names.note(record_id, outcome.row["record_id"] + window)
     row |= {"record_id": record_id, "content": outcome.content, _ORIGINAL: row["record_id"]}
     return replace(outcome, row=row)
@@ -312,45 +288,6 @@ def _write_labels(path: Path, table: pd.DataFrame) -> None:
     if path.exists():
         table = pd.concat([unescaped(pd.read_csv(path, dtype={"record_id": str}, keep_default_na=False)), table])
     write_csv(path, table.drop_duplicates("record_id", keep="last"))
-
-
-def _tell_of_table(
-    jobs: list[Job], writer: ArchiveWriter, people: Patients, names: RecordIds, archive: Archive
-) -> None:
-    """Say which rows of the table of patients came to nothing."""
-    by_id = {job.record_id: job for job in jobs if job.record_id}
-    by_name = {names.record(record_id, job): job for record_id, job in by_id.items()}
-    said = {names.record(record_id, file_of(record_id, by_id)): record_id for record_id in people.said}
-    known = {*writer.sources, *by_name}.union(*(ids_of(path) for path, _ in writer.rejected))
-    if strange := sorted(said[name] for name in said.keys() - known):
-        log.warning(
-            "patients: %d of %d record ids are those of no file%s; an id is a path below the source without suffix",
-            len(strange),
-            len(said),
-            f": {', '.join(strange[:5])}" if people.secret is None else "",
-        )
-    kept = 0
-    for name, patient_id in archive.manifest[["record_id", "patient_id"]].itertuples(index=False):
-        job, named = file_of(name, by_name), people.said.get(said.get(name, ""), {}).get("patient_id")
-        if job is not None and named is not None and name in writer.finished:
-            kept += patient_id != people.archived(job, named)
-    if kept:
-        log.warning("patients: %d records keep the patients they have; ingest into a new folder to change them", kept)
-
-
-def _report(archive: Archive, before: frozenset[str], reasons: Counter[str], skipped: int) -> IngestReport:
-    new = archive.manifest[~archive.manifest["record_id"].isin(before)]
-    unknown = reasons.pop(UNKNOWN, 0)
-    return IngestReport(
-        accepted=len(new),
-        rejected=sum(reasons.values()),
-        unknown=unknown,
-        skipped=skipped,
-        reasons=reasons,
-        short=int((new["recorded"] < archive.samples).sum()),
-        partial=int((new["leads"] != " ".join(archive.leads)).sum()),
-        archive=archive,
-    )
 
 
 def _bar(progress: bool) -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -34,38 +35,49 @@ def read_manifest(folder: Path, info: Mapping[str, Any]) -> pd.DataFrame:
     Raises:
         ArchiveError: one is missing, changed or damaged; the message names it.
     """
-    tables = []
-    for number, expected in enumerate(manifest_sums(info)):
-        path = folder / manifest_name(number)
+    paths = [folder / manifest_name(number) for number in range(len(manifest_sums(info)))]
+    for path, expected in zip(paths, manifest_sums(info), strict=True):
         check_sum(path, expected)
+    with ExitStack() as stack:
+        files = [stack.enter_context(_opened(path)) for path in paths]
+        names = dict.fromkeys(name for file in files for name in file.schema_arrow.names)
+        # A column at a time: what decoding needs beside a whole table would be the peak of all that opening takes.
+        return pd.DataFrame({name: _column(name, files, paths) for name in names}, copy=False)
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    try:
+        schema = parquet.read_schema(path)
+        text = {each.name for each in schema if str(each.type).endswith("string")}
+        file = parquet.ParquetFile(path, read_dictionary=[name for name in REPEATED if name in text])
+    except (TypeError, ValueError, OSError) as error:
+        raise ArchiveError(f"{path} is damaged: {error}") from error
+    if len(set(schema.names)) < len(schema.names):
+        raise ArchiveError(f"{path} is damaged: a column stands there twice")
+    return file
+
+
+def _column(name: str, files: Sequence[parquet.ParquetFile], paths: Sequence[Path]) -> pd.Series:
+    """Read a column of all files; it is blank in the rows of a file that lacks it."""
+    parts = []
+    for file, path in zip(files, paths, strict=True):
+        if name not in file.schema_arrow.names:
+            parts.append(pd.DataFrame(index=range(file.metadata.num_rows)))
+            continue
         try:
-            tables.append(_read(path))
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ArchiveError(f"{path} is damaged: {error}") from error
-    if len(tables) == 1:
-        return tables[0]
-    for name in REPEATED:
-        if all(name in table and table[name].dtype == "category" for table in tables):
-            values = pd.concat([table[name].cat.categories.to_series() for table in tables]).unique()
-            for table in tables:
-                table[name] = table[name].cat.set_categories(values)
-    return joined(tables)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    # A column at a time: what decoding needs beside a whole table would be the peak of all that opening takes.
-    columns = {}
-    text = [each.name for each in parquet.read_schema(path) if str(each.type).endswith("string")]
-    with parquet.ParquetFile(path, read_dictionary=[name for name in REPEATED if name in text]) as file:
-        for name in file.schema_arrow.names:
-            if name in columns:
-                raise ArchiveError(f"{path} is damaged: a column stands there twice")
             # Of a name with a dot Arrow also reads what it takes for its parent.
             column = file.read(columns=[name], use_threads=False).select([name])
-            columns[name] = column.to_pandas(self_destruct=True, split_blocks=True)[name]
-            del column
-            pyarrow.default_memory_pool().release_unused()
-    return pd.DataFrame(columns, copy=False)
+            parts.append(column.to_pandas(self_destruct=True, split_blocks=True)[name].to_frame())
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ArchiveError(f"{path} is damaged: {error}") from error
+        del column
+        pyarrow.default_memory_pool().release_unused()
+    if len(parts) == 1:
+        return parts[0][name]
+    if all(name in part and part[name].dtype == "category" for part in parts):
+        values = pd.concat([part[name].cat.categories.to_series() for part in parts]).unique()
+        parts = [part.assign(**{name: part[name].cat.set_categories(values)}) for part in parts]
+    return joined(parts)[name]
 
 
 def check_sum(path: Path, expected: str) -> None:

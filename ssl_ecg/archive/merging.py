@@ -79,10 +79,10 @@ def _take(writer: ArchiveWriter, archive: Archive, number: int, with_rejected: b
     rejected = list(archive.rejected.itertuples(index=False, name=None)) if with_rejected else []
     kept = []
     for row, (name, content) in enumerate(zip(rows["record_id"], rows["content"], strict=True)):
-        if name in writer.sources:
+        if name in writer.known:
             rejected.append((name, "duplicate record id: it is in the other archive too"))
-        elif content in writer.contents:
-            rejected.append((name, f"copy: the same signal as {writer.contents[content]}"))
+        elif original := writer.known.of_signal(content):
+            rejected.append((name, f"copy: the same signal as {original}"))
         else:
             kept.append(row)
     table = rows.iloc[kept].drop(columns=["part", "row", "content"]).reset_index(drop=True)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ssl_ecg.archive.archive import Archive, open_archive, read_rejected
 from ssl_ecg.archive.head import FORMAT, SAMPLE, VERSION, ArchiveError, Part, check_size, part_of, read_info, read_json
+from ssl_ecg.archive.known import Known
 from ssl_ecg.archive.manifest import joined, kind_of, manifest_name, manifest_sums
 from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
@@ -95,9 +96,8 @@ class ArchiveWriter:
     Attributes:
         journal: Folder of what is not finished.
         committed: Committed parts, those of earlier ingests first.
-        sources: Source of every record in them, by record id.
-        contents: Record id of every signal in them, by its hash.
-        finished: Ids of the records in the finished archive, empty where there is none yet.
+        known: The records in them, until the archive is finished.
+        finished: How many of these, the first ones, are in the finished archive.
         rejected: (path, reason) of every file rejected since the archive was last finished.
 
     Raises:
@@ -127,12 +127,11 @@ class ArchiveWriter:
         if not resume and ((self.folder / "archive.json").exists() or self.journal.exists()):
             raise FileExistsError(f"{self.folder} already holds an archive: choose another folder or remove it")
         self.committed: list[Part] = []
-        self.sources: dict[str, str] = {}
-        self.contents: dict[str, str] = {}
-        self.finished: frozenset[str] = frozenset()
+        self.known = Known()
+        self.finished = 0
         self.rejected: list[tuple[str, str]] = []
         self._types: dict[str, Any] = {}
-        self._finished = 0
+        self._parts_before = 0
         self._sums: list[str] = []
         self._known = True
         self._guard_disk(self._open)
@@ -144,10 +143,13 @@ class ArchiveWriter:
             if "content" not in archive.manifest:
                 raise ArchiveError(f"{self.folder} is of an earlier release: ingest the source files into a new folder")
             self.committed = list(archive.parts)
-            self._finished = len(self.committed)
+            self._parts_before = len(self.committed)
             self._sums, self._known = manifest_sums(archive.info), bool(archive.patient_known.all())
-            self._remember(archive.manifest)
-            self.finished = frozenset(self.sources)
+            self._take_types(archive.manifest)
+            manifest = archive.manifest[["record_id", "source", "content"]]
+            del archive  # the other columns take more memory than these
+            self.known.add(manifest)
+            self.finished = len(self.known)
         (self.folder / "signals").mkdir(parents=True, exist_ok=True)
         if self.journal.exists() and (self.journal / "head.json").exists():
             head = read_json(self.journal / "head.json")
@@ -181,13 +183,14 @@ class ArchiveWriter:
                 raise ArchiveError(f"{error}: remove {self.folder} and ingest again") from error
             self.committed.append(part)
             self._remember(manifest)
-        if len(self.committed) > self._finished:
+        if len(self.committed) > self._parts_before:
             log.info("continuing after %d committed parts", len(self.committed))
 
     def _remember(self, manifest: pd.DataFrame) -> None:
-        ids, shared = list(manifest["record_id"]), {source: source for source in manifest["source"].unique()}
-        self.sources.update(zip(ids, map(shared.__getitem__, manifest["source"])))
-        self.contents.update(zip(manifest["content"], ids))
+        self.known.add(manifest)
+        self._take_types(manifest)
+
+    def _take_types(self, manifest: pd.DataFrame) -> None:
         self._types.update({str(name): dtype for name, dtype in manifest.dtypes.items()})
 
     def require_types(self, table: pd.DataFrame) -> None:
@@ -236,7 +239,7 @@ class ArchiveWriter:
         if missing := sorted(set(COLUMNS) - {"content", *manifest.columns}):
             raise ValueError(f"manifest lacks the columns {', '.join(missing)}")
         ids = manifest["record_id"]
-        if twice := [*ids[ids.duplicated()], *(name for name in ids if name in self.sources)]:
+        if twice := [*ids[ids.duplicated()], *(name for name in ids if name in self.known)]:
             raise ValueError(f"{len(twice)} record ids are there already: {', '.join(twice[:5])}")
         stored: NDArray[np.int16] | Written
         if isinstance(signals, Written):
@@ -281,10 +284,11 @@ class ArchiveWriter:
             shutil.rmtree(self.journal)
             raise ArchiveError(f"{self.folder} would hold no record, see rejected.csv there for the reasons")
         self._guard_disk(lambda: self._finish(looked_at))
+        self.known = Known()  # room for the manifest that is opened now
         return open_archive(self.folder)
 
     def _finish(self, looked_at: Collection[str]) -> None:
-        new = range(self._finished, len(self.committed))
+        new = range(self._parts_before, len(self.committed))
         tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
         tables = [table for table in tables if len(table)]
         self._write_rejected(looked_at)
@@ -307,7 +311,7 @@ class ArchiveWriter:
         """Write ``rejected.csv``: earlier rows whose file was not looked at again, and those of this run."""
         path = self.folder / "rejected.csv"
         table = pd.DataFrame(self.rejected, columns=["path", "reason"], dtype=str)
-        if self._finished and path.exists():
+        if self._parts_before and path.exists():
             before = read_rejected(path)
             again = {*looked_at, *table["path"]}
             table = pd.concat([before[[again.isdisjoint(files_of(path)) for path in before["path"]]], table])

@@ -190,11 +190,12 @@ def lead_scores(
     seconds = signal.shape[1] // second
     ranges = np.ptp(signal[:, : seconds * second].reshape(len(leads), seconds, second), axis=2)
     median, largest = np.median(ranges, axis=1), ranges.max(axis=1)
-    extremes = [(signal == edge(signal, axis=1, keepdims=True)).mean(axis=1) for edge in (np.max, np.min)]
+    # Counting truths is several times as fast as their mean.
+    extremes = [np.count_nonzero(signal == edge(signal, axis=1, keepdims=True), axis=1) for edge in (np.max, np.min)]
     tiny = np.finfo(np.float32).tiny
     return {
         "flat": ranges.min(axis=1) / max(float(np.median(signal.std(axis=1))), tiny),
-        "saturated": np.maximum(*extremes),
+        "saturated": np.maximum(*extremes) / signal.shape[1],
         "identical": _copies(signal, leads),
         "pop": largest.astype(np.float64) / np.maximum(median, tiny),
         "max_range": largest,
@@ -211,11 +212,13 @@ def _advice(typical: float, low: float, high: float) -> str:
 
 def _levels(signal: NDArray[np.floating], enough: int) -> float:
     """Return the number of different values of the median lead; once it is enough, no more are counted."""
-    few = signal[:, :: max(1, signal.shape[1] // (10 * enough))]
-    counts = [len(np.unique(row)) for row in few]
-    if np.median(counts) >= enough:
-        return float(np.median(counts))
-    return float(np.median([len(np.unique(row)) for row in signal]))
+    few = _different(signal[:, :: max(1, signal.shape[1] // (10 * enough))])
+    return few if few >= enough else _different(signal)
+
+
+def _different(signal: NDArray[np.floating]) -> float:
+    ordered = np.sort(signal, axis=1)
+    return 1 + float(np.median(np.count_nonzero(ordered[:, 1:] > ordered[:, :-1], axis=1)))
 
 
 def _copies(signal: NDArray[np.floating], leads: tuple[str, ...]) -> NDArray[np.floating]:
@@ -224,7 +227,7 @@ def _copies(signal: NDArray[np.floating], leads: tuple[str, ...]) -> NDArray[np.
     equal = np.zeros(len(leads))
     for n, i in enumerate(measured):
         for j in measured[:n]:
-            same = float((signal[i] == signal[j]).mean())
+            same = np.count_nonzero(signal[i] == signal[j]) / signal.shape[1]
             equal[i], equal[j] = max(equal[i], same), max(equal[j], same)
     return equal
 

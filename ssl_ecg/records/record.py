@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -70,15 +71,20 @@ def canonical_lead(name: str) -> str:
     """
     if (known := _NAMES.get().get(name.strip().upper())) is not None:
         return known
-    key = re.split(r"[(\[{]", name[:_LONGEST], maxsplit=1)[0].upper()
+    if len(name) > _LONGEST or (lead := _usual(name)) is None:
+        raise RecordError("unknown lead", f"{name[:_LONGEST]!r} is none of {', '.join(LEADS)}")
+    return lead
+
+
+@lru_cache(maxsize=1024)  # files call their leads alike, and each record asks three times
+def _usual(name: str) -> str | None:
+    key = re.split(r"[(\[{]", name, maxsplit=1)[0].upper()
     key = re.sub(r"[\s_:.\0]", "", re.sub(r"(?<=\w)-(?=\w)", "", key))  # "-aVR" is another lead
     for prefix in ("MDC", "ECG", "EKG", "LEAD"):
         key = key.removeprefix(prefix)
     if key in ("DI", "DII", "DIII"):
         key = key[1:]
-    if key not in _CANONICAL or len(name) > _LONGEST:
-        raise RecordError("unknown lead", f"{name[:_LONGEST]!r} is none of {', '.join(LEADS)}")
-    return _CANONICAL[key]
+    return _CANONICAL.get(key)
 
 
 @contextmanager

@@ -18,14 +18,33 @@ Array = NDArray[np.floating]
 @lru_cache(maxsize=64)
 def _sections(
     order: int, band: tuple[float, float], kind: Literal["bandpass", "bandstop"], sampling_rate: float
-) -> Array:
-    return scipy.signal.butter(order, band, kind, fs=sampling_rate, output="sos")
+) -> tuple[Array, Array]:
+    """Return the sections of a filter, and their state [sections, 2] after a constant signal of 1."""
+    sections = scipy.signal.butter(order, band, kind, fs=sampling_rate, output="sos")
+    return sections, scipy.signal.sosfilt_zi(sections)
 
 
-def _zero_phase(signal: Array, sections: Array, sampling_rate: float) -> Array:
+@lru_cache(maxsize=64)
+def _low_pass(up: int, down: int) -> Array:
+    """Return the filter that ``scipy.signal.resample_poly`` designs anew for each signal."""
+    return scipy.signal.firwin(20 * max(up, down) + 1, 1 / max(up, down), window=("kaiser", 5.0))
+
+
+def _zero_phase(signal: Array, sections: Array, state: Array, sampling_rate: float) -> Array:
+    """Filter forwards and backwards: ``scipy.signal.sosfiltfilt`` without what it does anew for each signal."""
+    samples = signal.shape[-1]
     # A second of odd reflection at both ends keeps the transient of the high-pass out of the signal.
-    padding = min(signal.shape[-1] - 1, round(sampling_rate))
-    return scipy.signal.sosfiltfilt(sections, signal, axis=-1, padlen=padding)
+    padding = min(samples - 1, round(sampling_rate))
+    first, last = signal[..., :1], signal[..., -1:]
+    before, after = signal[..., padding:0:-1], signal[..., samples - 2 :: -1][..., :padding]
+    forwards = _filtered(np.concatenate([2 * first - before, signal, 2 * last - after], axis=-1), sections, state)
+    # Of the reflection before the signal nothing is kept, so the way back ends at its first sample.
+    return _filtered(forwards[..., padding:][..., ::-1], sections, state)[..., ::-1][..., :samples]
+
+
+def _filtered(signal: Array, sections: Array, state: Array) -> Array:
+    each = state.reshape(len(state), *(1,) * (signal.ndim - 1), 2)
+    return scipy.signal.sosfilt(sections, signal, axis=-1, zi=each * signal[..., :1])[0]  # type: ignore[arg-type]
 
 
 def bandpass(signal: Array, sampling_rate: float, band: tuple[float, float] = (0.5, 40.0), order: int = 2) -> Array:
@@ -45,7 +64,7 @@ def bandpass(signal: Array, sampling_rate: float, band: tuple[float, float] = (0
     """
     if not 0 < band[0] < band[1] < sampling_rate / 2:
         raise ValueError(f"band must lie between 0 and {sampling_rate / 2:g} Hz (half the sampling rate), got {band!r}")
-    return _zero_phase(signal, _sections(order, band, "bandpass", sampling_rate), sampling_rate)
+    return _zero_phase(signal, *_sections(order, band, "bandpass", sampling_rate), sampling_rate)
 
 
 def bandstop(signal: Array, sampling_rate: float, mains: float = 50.0, width: float = 1.0, order: int = 2) -> Array:
@@ -63,8 +82,8 @@ def bandstop(signal: Array, sampling_rate: float, mains: float = 50.0, width: fl
     """
     if mains + width >= sampling_rate / 2:
         return signal
-    sections = _sections(order, (mains - width, mains + width), "bandstop", sampling_rate)
-    return _zero_phase(signal, sections, sampling_rate)
+    band = (mains - width, mains + width)
+    return _zero_phase(signal, *_sections(order, band, "bandstop", sampling_rate), sampling_rate)
 
 
 def resample(signal: Array, from_rate: float, to_rate: float) -> Array:
@@ -88,7 +107,10 @@ def resample(signal: Array, from_rate: float, to_rate: float) -> Array:
     # Rates such as 499.9 Hz stand in real headers; denominators beyond 1000 would make filters of millions of taps.
     ratio = Fraction(to_rate / from_rate).limit_denominator(1000)
     # The ends are continued by a line, not by zeros: an offset must not ring.
-    return scipy.signal.resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    up, down = ratio.numerator, ratio.denominator
+    window = _low_pass(up, down).astype(signal.dtype, copy=False)
+    # The stubs do not know that a window may be an array.
+    return scipy.signal.resample_poly(signal, up, down, axis=-1, window=window, padtype="line")  # type: ignore[call-overload]
 
 
 def fix_length(signal: Array, samples: int, min_samples: int = 1) -> Array:

@@ -84,7 +84,7 @@ def labels(folder: Path) -> dict[str, pd.DataFrame]:
     """
     table = read_csv(folder, DATABASE, ("scp_codes", "strat_fold", "filename_lr"))
     columns = ("diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
-    statements = read_csv(folder, STATEMENTS, columns)
+    statements = read_csv(folder, STATEMENTS, columns, use="says which classes make the labels")
     statements = statements.set_index(statements.columns[0])
     rows, faults = [], Faults(DATABASE)
     for line, row in enumerate(table.to_dict("records"), start=2):

@@ -112,17 +112,24 @@ SOURCES: Registry[Source] = Registry("source", "ssl_ecg.sources")
 register = SOURCES.register
 
 
-def read_csv(folder: Path, table: str, columns: Iterable[str]) -> pd.DataFrame:
+def read_csv(folder: Path, table: str, columns: Iterable[str], use: str = "") -> pd.DataFrame:
     """Read a table of a data set, every value as text, blank where nothing stands.
 
     Bytes that are no UTF-8 are replaced: reports in Latin-1 are no reason to lose the columns that matter.
+
+    Args:
+        folder: of the data set.
+        table: path of the file below it.
+        columns: that it must have.
+        use: what it is for, told where it is not there: "it ...".
 
     Raises:
         SourceError: it is not there, is no table, or lacks one of the columns.
     """
     path = folder / table
     if not path.is_file():
-        raise SourceError(table, "is not there; download it from where the recordings come from")
+        told = f"is not there{use and f', it {use}'}; download it from where the recordings come from"
+        raise SourceError(table, told)
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise SourceError(table, f"has more than {MAX_TABLE_BYTES:,} bytes")
     try:

@@ -312,3 +312,5 @@ def test_hostile_list_reaches_nothing_outside(exams: Path, tmp_path: Path, monke
     (tmp_path / "secret.ecg").write_bytes((exams / "exams" / "all.ecg").read_bytes())
     with pytest.raises(ArchiveError, match="no record"):
         run(exams, tmp_path / "a")
+    told = "its recording 1 lies outside of its folder, which is never left (2 such recordings)"
+    assert told in (tmp_path / "a" / "rejected.csv").read_text()

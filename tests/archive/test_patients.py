@@ -105,6 +105,7 @@ def test_table_below_the_source_is_no_recording(tmp_path: Path, table: pd.DataFr
     assert (report.accepted, report.unknown) == (1, 0)
 
 
+@pytest.mark.slow
 def test_archive_goes_on_with_other_columns(tmp_path: Path, table: pd.DataFrame, heartbeat, write_wfdb, caplog) -> None:
     for seed, (folder, name) in enumerate((("one", "r00"), ("two", "r01"), ("three", "r02"))):
         write_wfdb(tmp_path / folder, name, heartbeat(100, seed=seed), 100)

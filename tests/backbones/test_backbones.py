@@ -207,6 +207,7 @@ def test_saved_and_loaded_features_are_identical_bit_for_bit(name: str, tmp_path
         assert torch.equal(loaded(signal), encoder(signal))
 
 
+@pytest.mark.slow
 @every_backbone
 def test_exported_program_gives_the_same_features_for_any_batch(name: str) -> None:
     backbone = settled(small(name))
@@ -262,6 +263,7 @@ def test_unknown_names_and_options_are_refused() -> None:
         create_backbone("xresnet1d10", widht=8)
 
 
+@pytest.mark.slow
 def test_the_documented_sizes_are_those_of_the_code() -> None:
     table = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| [\d,.]+ \| (\d+) \|", table, re.MULTILINE)

@@ -165,6 +165,7 @@ def test_missing_folder_and_missing_weights_are_named(folder: Path, tmp_path: Pa
         load_encoder(folder)
 
 
+@pytest.mark.slow
 def test_loading_and_predicting_need_no_training_library(folder: Path) -> None:
     code = f"""
 import sys
@@ -180,6 +181,7 @@ print(*[name for name in heavy if name in sys.modules])
     assert result.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_encoder_can_be_exported(encoder: Encoder) -> None:
     batch = torch.export.Dim("batch", min=1, max=64)
     exported = torch.export.export(encoder, (torch.randn(2, 12, 500),), dynamic_shapes=({0: batch},))

@@ -106,6 +106,7 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> 
         load_encoder(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list_backbones())
 def test_every_network_is_checked_without_memory_and_loaded(name: str, tmp_path: Path) -> None:
     if name.startswith("own_"):

@@ -122,6 +122,7 @@ def test_drawn_splits_keep_patients_whole(seed: int) -> None:
     assert len(part_of(labels, splits)) == len(set(labels.patient))
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(0, 1000))
 def test_corrected_dropped_and_added_labels_move_nobody(data: st.DataObject, seed: int) -> None:
     labels = draw(seed)

@@ -210,6 +210,7 @@ def test_half_precision_agrees(precision: torch.dtype) -> None:
     assert float(losses[1]) == pytest.approx(float(losses[0]), rel=0.02)
 
 
+@pytest.mark.slow
 def test_learns_eight_records_by_heart() -> None:
     torch.manual_seed(0)
     backbone = create_backbone("bimodal_vit", in_leads=2, width=48, depth=2, joint_depth=2, samples=100)

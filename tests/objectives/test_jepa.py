@@ -118,6 +118,7 @@ def test_autocast_agrees_with_float32(dtype: torch.dtype) -> None:
     torch.testing.assert_close(loss, exact, rtol=0.02, atol=0)
 
 
+@pytest.mark.slow
 def test_learns_to_predict_a_fixed_teacher() -> None:
     objective = small(momentum=1.0)
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=5e-3)

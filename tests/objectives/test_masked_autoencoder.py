@@ -217,6 +217,7 @@ def test_a_record_without_any_lead_costs_nothing_that_is_not_finite(name: str) -
     assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "bound"), [("mae", 0.02), ("st_mem", 0.02)])
 def test_eight_records_are_learnt_by_heart(name: str, bound: float) -> None:
     time = torch.arange(60) / 100

@@ -92,6 +92,7 @@ def test_loss_and_gradients_are_finite_at_the_edges(edge: str) -> None:
         assert float(loss.detach()) == pytest.approx(0, abs=1e-5)  # nothing is there that could be mistaken
 
 
+@pytest.mark.slow
 def test_it_learns_to_recognise_hidden_patches() -> None:
     objective = small()
     phase = torch.rand(64, 1, 1, generator=torch.Generator().manual_seed(0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import table
+import vendor_files as make
 
 CASES = Path(table.__file__).parent
 
@@ -44,3 +47,38 @@ def test_the_user_says_what_a_file_cannot() -> None:
     assert (got.accepted, got.manifest["age"][0], got.manifest["sex"][0]) == (1, 69, "male")
     right = table.run(CASES / "wfdb_b14_gain_2000000", gain=2000)
     assert (right.accepted, right.findings) == (1, "")
+
+
+@pytest.mark.process
+def test_a_file_of_many_is_judged_record_by_record(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    leads = list(make.integers(1000).values())
+    signals = {
+        name: np.pad(np.stack(leads) * 0.005 * factor, [(0, 0), (60, 60)]) for name, factor in (("7", 1), ("12", 2))
+    }
+    with h5py.File(tmp_path / "exams_part0.hdf5", "w") as file:
+        file["exam_id"] = [7, 12]
+        file["tracings"] = np.stack([*signals.values()]).transpose(0, 2, 1).astype(np.float32)
+    (tmp_path / "exams.csv").write_text(
+        "exam_id,age,is_male,1dAVb,RBBB,LBBB,SB,ST,AF,patient_id,trace_file\n"
+        "12,41,False,False,False,False,False,False,True,1,exams_part0.hdf5\n"
+        "7,40,True,False,False,False,False,False,False,2,exams_part0.hdf5\n"
+    )
+    for name, signal in signals.items():
+        np.save(tmp_path / f"truth_{name}_mV.npy", signal)
+    records = {name: {"samples": 1000} for name in signals}
+    expect = {"rate": 400, "records": records, "labels": {"AF": [12]}, "expect": "the user states the unit"}
+
+    def mistakes(**other) -> list[str] | None:
+        (tmp_path / "expect.json").write_text(json.dumps(expect | other))
+        return table.mistakes(tmp_path, got)
+
+    (tmp_path / "expect.json").write_text(json.dumps(expect | {"expect": "2 records"}))
+    assert "no description" in str(table.run(tmp_path))
+    (tmp_path / "expect.json").write_text(json.dumps(expect | {"expect": "user states"}))
+    got = table.run(tmp_path)
+    assert mistakes() == []
+    assert mistakes(labels={"AF": [7]}) == ["AF: [7]"]
+    assert mistakes(records=records | {"7": {"samples": 999}}) == ["7: 400 Hz, 999 samples"]
+    np.save(tmp_path / "truth_12_mV.npy", signals["7"])
+    assert [wrong.partition(" mV")[0][:3] for wrong in mistakes() or []] == ["12:"]

@@ -28,6 +28,21 @@ def test_bandpass_equals_the_squared_response_of_scipy(rate: float) -> None:
         assert gain(bandpass(wave, rate), wave, rate) == pytest.approx(abs(response[0]) ** 2, abs=0.01)
 
 
+@pytest.mark.parametrize("shape", [(3, 5000), (2, 3, 700), (400,), (2, 2), (2, 1)])
+def test_filters_are_those_of_scipy(shape: tuple[int, ...]) -> None:
+    signal = np.random.default_rng(0).normal(size=shape).cumsum(axis=-1) + 5.0
+    padding = min(shape[-1] - 1, 500)
+    sections = scipy_signal.butter(2, (0.5, 40), "bandpass", fs=500, output="sos")
+    expected = scipy_signal.sosfiltfilt(sections, signal, padlen=padding)
+    np.testing.assert_allclose(bandpass(signal, 500.0), expected, rtol=0, atol=1e-12)
+    sections = scipy_signal.butter(2, (49, 51), "bandstop", fs=500, output="sos")
+    expected = scipy_signal.sosfiltfilt(sections, signal, padlen=padding)
+    np.testing.assert_allclose(bandstop(signal, 500.0), expected, rtol=0, atol=1e-12)
+    for rate in (100, 360, 1000):
+        expected = scipy_signal.resample_poly(signal, rate, 500, axis=-1, padtype="line")
+        np.testing.assert_allclose(resample(signal, 500.0, rate), expected, rtol=0, atol=1e-12)
+
+
 def test_bandpass_shifts_nothing() -> None:
     wave = sine(8.0, 500.0)
     np.testing.assert_allclose(bandpass(wave, 500.0)[1000:-1000], wave[1000:-1000], atol=0.02)

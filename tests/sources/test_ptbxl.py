@@ -50,6 +50,12 @@ def test_people(folder: Path) -> None:
     assert read_tasks(folder)["ptbxl_superdiagnostic"]["fold"].tolist() == [1, 1, 8]
 
 
+def test_table_that_is_not_there_is_named_with_what_it_is_for(folder: Path) -> None:
+    (folder / "scp_statements.csv").unlink()
+    with pytest.raises(SourceError, match=r"scp_statements\.csv: is not there, it says which classes make the labels;"):
+        read_tasks(folder)
+
+
 @pytest.mark.parametrize(
     ("task", "expected"),
     [

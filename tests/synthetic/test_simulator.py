@@ -249,6 +249,7 @@ def test_r_events_are_where_the_dipole_is_largest() -> None:
             assert float(near.max()) > 0.5 * float(record.max())
 
 
+@pytest.mark.slow
 def test_every_finding_can_be_asked_for_and_chance_brings_each() -> None:
     for name in FINDINGS:
         ecgs = drawn(name, count=2)

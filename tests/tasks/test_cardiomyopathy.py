@@ -121,6 +121,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     return ssl_ecg.synthesize(tmp_path_factory.mktemp("lvef") / "archive", records=240, seed=3, duration=5)
 
 
+@pytest.mark.slow
 def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Archive, tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = Encoder("xresnet1d10", {"width": 8}, archive.settings).eval()
@@ -141,6 +142,7 @@ def test_probe_writes_its_risk_with_calibration_and_decision_curve(archive: Arch
     assert pd.read_csv(tmp_path / "per_class.csv")["positives_test"].tolist() == [truth.sum()]
 
 
+@pytest.mark.slow
 def test_the_image_path_is_finetuned_as_published_and_keeps_its_threshold(archive: Archive, tmp_path: Path) -> None:
     options = {"network": "test_resnet", "lead_height": 8, "samples_per_column": 8}
     published = VERBS["finetune"].compose(["training=image"]).training

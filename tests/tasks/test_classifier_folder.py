@@ -138,6 +138,7 @@ def test_missing_head_is_named(folder: Path) -> None:
         load_model(folder)
 
 
+@pytest.mark.slow
 def test_predicting_needs_no_training_library(folder: Path) -> None:
     code = f"""
 import sys

@@ -98,6 +98,7 @@ def test_a_checkpoint_that_somebody_sent_runs_no_code(
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_one_epoch(
     tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from ssl_ecg.records import LEADS
 PARTS = ["P", "QRS", "ST", "T", "elsewhere"]
 
 
+@pytest.mark.slow
 def test_a_figure_and_a_row_for_each_record_and_class(ward: Path, model: Path, tmp_path: Path) -> None:
     table = ssl_ecg.explain_(model, ward, tmp_path / "out", workers=1, layer="stages.0")
     assert list(table) == ["record_id", "class", "score", *PARTS, *(f"lead_{lead}" for lead in LEADS), "figure"]
@@ -48,6 +49,7 @@ def test_a_figure_and_a_row_for_each_record_and_class(ward: Path, model: Path, t
     assert row[[f"lead_{lead}" for lead in LEADS]].sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_records_and_classes_that_are_named(ward: Path, model: Path, tmp_path: Path) -> None:
     ssl_ecg.ingest(ward, tmp_path / "archive", duration=5, min_duration=4, workers=1, progress=False, patients=None)
     for source in (ward, tmp_path / "archive"):
@@ -104,6 +106,7 @@ def test_shares_of_leads_are_those_of_what_the_output_uses() -> None:
     assert np.isnan(lead_shares(lambda *given: given[0].sum((1, 2)) * 0, signal, recorded, leads)).all()
 
 
+@pytest.mark.slow
 def test_the_map_of_the_risk_knows_nothing_of_auxiliary_targets(
     ward: Path, save_model: Callable[..., Path], tmp_path: Path
 ) -> None:
