@@ -116,6 +116,8 @@ def test_what_cannot_be_joined_is_refused(archive: Archive, members: Path, tmp_p
     labels, out = archive.folder / "folds.csv", tmp_path / "out"
     with pytest.raises(ValueError, match=r"models='.*one': an ensemble has two members or more"):
         ssl_ecg.ensemble(members / "one", archive, labels, out)
+    with pytest.raises(ValueError, match="a member lies there, and would be replaced"):
+        ssl_ecg.ensemble(members, archive, labels, members / "two")
     other = tmp_path / "other"
     split = {"validation_folds": (0,), "test_folds": (1,)}
     ssl_ecg.probe(None, archive, labels, other, split=split, backbone=NETWORK)

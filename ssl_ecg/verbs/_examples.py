@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -59,14 +60,16 @@ def worst_on_paper(
         row = rows[[record]]
         signals = archive.read(row)
         signal, recorded, leads = (torch.from_numpy(part) for part in signals)
-        heat = grad_cam(model, signal, c, None, False, recorded, leads)[0].numpy()
         there, length = signals.leads[0], int(signals.recorded[0])
+        heat = None
+        with suppress(ValueError):  # a network of one's own that gives one feature vector has no map over time
+            heat = grad_cam(model, signal, c, None, False, recorded, leads)[0].numpy()[..., :length]
         told = archive.manifest.iloc[row[0]]
         figure = ecg_figure(
             signals.signal[0][there, :length],
             [lead for lead, known in zip(archive.leads, there) if known],
             archive.sampling_rate,
-            heat[..., :length],
+            heat,
             bool(told["calibrated"]),
             f"{told['record_id']}   {model.task.classes[c]}: {targets[record, c]:.0f}, scored {scores[record, c]:.3f}",
         )

@@ -76,7 +76,7 @@ def ensemble(
         FileNotFoundError: no finished model.
         ValueError: a single model, models that differ, or no record that tests all of them.
     """
-    members, names = _members(models)
+    members, names = _members(models, Path(out))
     check_alike(members)
     archive, task = opened_for(members[0].encoder, archive), undecided(members[0].task)
     table, task = read_task(task.name, labels, archive, task.classes, task.options, settings.subgroups)
@@ -110,17 +110,19 @@ def ensemble(
     return Fitted(metrics, model)
 
 
-def _members(given: Models) -> tuple[list[Classifier], list[str]]:
+def _members(given: Models, out: Path) -> tuple[list[Classifier], list[str]]:
     """Return the models, and what to call them.
 
     Raises:
-        ValueError: fewer than two.
+        ValueError: fewer than two, or one that the ensemble would replace.
     """
     if isinstance(given, str | Path):
         inner = sorted(path.parent for path in Path(given).glob("*/task.json"))
         given = inner if inner and not (Path(given) / "task.json").exists() else str(given).split(",")
     if len(given) < 2:
         raise ValueError(f"models={str(given[0]) if given else ''!r}: an ensemble has two members or more; name others")
+    if any(isinstance(one, str | Path) and Path(one).resolve() == out.resolve() for one in given):
+        raise ValueError(f"out={str(out)!r}: a member lies there, and would be replaced; choose another folder")
     names = [
         Path(one).resolve().name if isinstance(one, str | Path) else f"model {n}" for n, one in enumerate(given, 1)
     ]

@@ -72,6 +72,7 @@ def test_steps_beyond_what_was_recorded_do_not_count() -> None:
     assert not torch.allclose(short[1], encoder(signal)[1])
 
 
+@pytest.mark.worst_errors
 def test_a_network_stands_wherever_a_name_does(archive: Archive, tmp_path: Path) -> None:
     labels = archive.folder / "labels" / "conditions.csv"
     how = {"classes": ("sinus_rhythm",), "split": SPLIT}
