@@ -34,6 +34,7 @@ class AttentionPooled(Backbone):
         width = _step_width(network)
         super().__init__(network.in_leads, width)
         self.network, self.rows, self.min_samples = network, network.rows, network.min_samples
+        self.starting = getattr(network, "starting", ())
         self.attention = AttentionPooling(width, heads)
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:

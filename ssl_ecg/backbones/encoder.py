@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.foreign import as_backbone, class_path
-from ssl_ecg.backbones.registry import BACKBONES, create_backbone
+from ssl_ecg.backbones.registry import create_backbone
 from ssl_ecg.backbones.untrusted import (
     MAX_NUMBER,
     check_options,
     check_shapes,
     finite_weights,
     no_larger_than,
+    nothing_from_elsewhere,
     read_json,
     shapes_of,
 )
@@ -260,15 +261,12 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
             raise ValueError(f"signals of {signal.samples:,} samples")
         network: str | nn.Module = config["backbone"]["name"] if backbone is None else backbone
         options = check_options(path, config["backbone"]["options"]) if backbone is None else {}
-        if backbone is None:
-            # What a network starts from, such as weights of a hub, is no part of one that is trained.
-            factory = BACKBONES[config["backbone"]["name"]]
-            if starting := set(options) & set(getattr(getattr(factory, "func", factory), "starting", ())):
-                raise ValueError(f"backbone.options.{min(starting)}: is for new networks alone")
-            with no_larger_than(shapes):
-                sketch = Encoder(network, options, signal)
-            check_shapes(weights, sketch.backbone, shapes)
-        encoder = Encoder(network, options, signal, config["origin"], frozenset(config["patients"]))
+        with nothing_from_elsewhere():
+            if backbone is None:
+                with no_larger_than(shapes):
+                    sketch = Encoder(network, options, signal)
+                check_shapes(weights, sketch.backbone, shapes)
+            encoder = Encoder(network, options, signal, config["origin"], frozenset(config["patients"]))
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and str(error).startswith(str(folder)):
             raise

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import Backbone, mean_of_present
+from ssl_ecg.backbones.untrusted import check_start
 
 SQUEEZENET = "squeezenet1_1"
 """the one network that is torchvision's, since timm has none of its kind"""
@@ -132,6 +133,7 @@ def create_network(network: str, weights: str | None, in_chans: int) -> Any:
     """Make a network by its name, see ``ImageNetwork``."""
     import timm
 
+    check_start(weights)
     if network == SQUEEZENET:
         if weights is not None:
             raise ValueError(f"weights={weights!r}: {network} starts from random weights alone; choose null")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.encoder import Encoder
-from ssl_ecg.backbones.registry import BACKBONES, create_backbone, register
+from ssl_ecg.backbones.registry import create_backbone, register
 
 NAME = "joined"
 
@@ -60,12 +60,8 @@ def joined(in_leads: int = 12, members: Sequence[Mapping[str, Any]] = ()) -> Joi
         members: ``name`` and ``options`` of each.
 
     Raises:
-        ValueError: no network, or one that is to start from weights of a place elsewhere.
+        ValueError: no network.
     """
-    for member in members:
-        factory = BACKBONES[member["name"]]
-        if starting := set(member["options"]) & set(getattr(getattr(factory, "func", factory), "starting", ())):
-            raise ValueError(f"members: {member['name']} with {min(starting)}, which is for new networks alone")
     if not members:
         raise ValueError("members=(): an ensemble has at least one network")
     return Joined([create_backbone(member["name"], in_leads=in_leads, **member["options"]) for member in members])

@@ -29,7 +29,7 @@ class LeadWise(Backbone):
 
     def __init__(self, single: Backbone, in_leads: int) -> None:
         super().__init__(in_leads, single.width)
-        self.single = single
+        self.single, self.starting = single, getattr(single, "starting", ())
         self.rows, self.min_samples = in_leads, single.min_samples
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ class _Unfilled(TorchFunctionMode):
             drawn: Tensor = args[0] if args else kwargs["tensor"]
             return drawn if drawn.is_meta else func(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+_ALONE = ContextVar("alone", default=False)
+
+
+@contextmanager
+def nothing_from_elsewhere() -> Iterator[None]:
+    """Have networks that are built within, also those inside others, refuse weights of a place that their options name.
+
+    What a network starts from, such as weights of a hub, is no part of one that is trained.
+    """
+    before = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(before)
+
+
+def check_start(weights: str | None) -> None:
+    """Make sure that a network may start from weights, or starts from none.
+
+    Raises:
+        ValueError: nothing may come from elsewhere.
+    """
+    if weights is not None and _ALONE.get():
+        raise ValueError("backbone.options.weights: is for new networks alone")
 
 
 @contextmanager

@@ -49,6 +49,14 @@ def forge(folder: Path, **changes: Any) -> None:
         ({"backbone__options": {"width": 16}}, "the weights do not fit the config|more than the"),
         ({"backbone": {"name": "xresnet1d18", "options": {"width": 4}}}, "do not fit the config|more than the"),
         ({"backbone": {"name": "ecg_image", "options": {"weights": "hub"}}}, "is for new networks alone"),
+        (
+            {"backbone": {"name": "lead_wise", "options": {"single": "ecg_image", "weights": "hub"}}},
+            "is for new networks alone",
+        ),
+        (
+            {"backbone": {"name": "attention_pooled", "options": {"steps_of": "spectral_image", "weights": "hub"}}},
+            "is for new networks alone",
+        ),
         ({"backbone": {"name": "ecg_image", "options": {"weights": "/etc/passwd"}}}, "outside the folder"),
         ({"backbone": {"name": "ecg_image", "options": {"network": "hf-hub:a/b"}}}, "outside the folder"),
         ({"backbone": "xresnet1d10"}, "backbone is no object"),
