@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import inspect
 import logging
 import subprocess
 import sys
@@ -16,85 +14,21 @@ import pandas as pd
 import pytest
 import yaml
 from annotated_types import Gt
+from commands import DATA, NAMES, PATHS, Captured, one_line, paths, refused, shown
 
 import ssl_ecg
 from ssl_ecg import cli
-from ssl_ecg.backbones import list_backbones
 from ssl_ecg.comparison.variants import check_variants
-from ssl_ecg.objectives import list_objectives
-from ssl_ecg.settings import Settings, SettingsError, config_folder
+from ssl_ecg.settings import Settings, config_folder
 from ssl_ecg.signals import SignalSettings
-from ssl_ecg.tasks import list_tasks
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 from ssl_ecg.verbs import VERBS, Verb
 from ssl_ecg.verbs.ablate import Ablation, variants_of
-
-NAMES = VERBS.names()
-DATA = ("encoder", "archive", "labels.csv", "out")
-PATHS = {
-    "ingest": ("ecgs", "archive"),
-    "synthesize": ("archive",),
-    "label": ("archive", "echo.csv", "labels.csv"),
-    "pretrain": ("archive", "out"),
-    "probe": DATA,
-    "few_shots": DATA,
-    "review_labels": DATA,
-    "boost": DATA,
-    "finetune": DATA,
-    "ensemble": ("a,b", "archive", "labels.csv", "out"),
-    "evaluate": ("model", "archive", "labels.csv", "out"),
-    "compare": DATA,
-    "ablate": ("archive", "labels.csv", "out"),
-}
-
-
-def paths(name: str) -> tuple[str, ...]:
-    """Return what to give a verb whose paths make no difference here."""
-    return PATHS.get(name) or tuple(VERBS[name].paths)
-
-
-class Captured:
-    """Calls of verbs that stop where their work would begin."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings: list[Settings] = []
-        for name in NAMES:
-            monkeypatch.setattr(VERBS[name], "run", self.run)
-            monkeypatch.setattr(VERBS[name], "show", lambda *_: None)
-
-    def run(self, *paths: Any, settings: Settings, **of_call: Any) -> None:
-        self.paths, self.of_call = paths, of_call
-        self.settings.append(settings)
-
-    def line(self, *arguments: str) -> Any:
-        """Return the settings that a command line gives."""
-        assert cli.main(arguments) == 0
-        return self.settings[-1]
-
-    def call(self, name: str, *paths: Any, **options: Any) -> Any:
-        """Return the settings that a call in Python gives."""
-        getattr(ssl_ecg, name)(*paths, **options)
-        return self.settings[-1]
 
 
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
     return Captured(monkeypatch)
-
-
-def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    """Return the one line that a command line which cannot be ends with."""
-    capsys.readouterr()
-    assert cli.main(arguments) == 2
-    shown = capsys.readouterr()
-    assert (shown.out, shown.err.count("\n")) == ("", 1)
-    return shown.err
-
-
-def shown(capsys: pytest.CaptureFixture, *arguments: str) -> str:
-    capsys.readouterr()
-    assert cli.main(arguments) == 0
-    return capsys.readouterr().out
 
 
 SPELLINGS: list[tuple[str, tuple[str, ...], tuple[str, ...], dict[str, Any]]] = [
@@ -344,72 +278,6 @@ def test_random_weights_are_trained_as_scratch_unless_told(captured: Captured) -
     assert (settings.training, settings.backbone) == (FinetuneSettings(), None)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_signature_and_docstring_list_every_setting(name: str) -> None:
-    verb = VERBS[name]
-    assert getattr(ssl_ecg, verb.__name__) is verb
-    parameters = inspect.signature(verb).parameters
-    assert list(parameters)[: len(paths(name))] == list(verb.paths)
-    for field, described in verb.settings.model_fields.items():
-        assert parameters[field].kind is inspect.Parameter.KEYWORD_ONLY
-        assert f"    {field}: {described.description}" in verb.__doc__
-    assert all(verb.paths.values())  # every path is documented
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_help_lists_every_setting_with_type_default_and_documentation(name: str, capsys: pytest.CaptureFixture) -> None:
-    text = one_line(shown(capsys, name, "--help"))
-    verb = VERBS[name]
-    for path, documentation in verb.paths.items():
-        assert f"{path.upper()} {one_line(documentation)}" in text
-    for option, value, kind, documentation in cli.flattened(verb.compose([])):
-        assert documentation, option
-        assert kind or value == "{...}", option
-        assert one_line(documentation) in text
-        assert f"{option}=" in text
-
-
-@pytest.mark.parametrize(
-    ("group", "chosen"),
-    [
-        *(("objective", name) for name in list_objectives()),
-        *(("backbone", name) for name in list_backbones()),
-        *(("task", name) for name in list_tasks()),
-    ],
-)
-def test_help_shows_the_options_of_what_is_chosen_beside_it(
-    group: str, chosen: str, capsys: pytest.CaptureFixture
-) -> None:
-    text = one_line(shown(capsys, "pretrain", f"{group}={chosen}", "--help"))
-    assert f"{group}={chosen} one of " in text
-    settings: Any = VERBS["pretrain"].compose([f"{group}={chosen}"])
-    documented = {name: line for name, _, _, line in cli.flattened(settings)}
-    for option in getattr(settings, group).options:
-        assert documented[f"{group}.{option}"], option
-        assert f"{group}.{option}=" in text
-
-
-def test_help_says_type_bounds_default_and_what_there_is(capsys: pytest.CaptureFixture) -> None:
-    text = shown(capsys, "pretrain", "epochs=3", "split=ptbxl", "--help")
-    for line in (
-        "epochs=3 whole number above 0",
-        "keep=last last or best",
-        "crop=null number above 0 or null",
-        "split=NAME one of patients, ptbxl",
-        "split.test_folds=[10] list of whole number",
-        "--print-config",
-    ):
-        assert line in one_line(text)
-    assert all(line == line.rstrip() and len(line) <= 80 for line in text.splitlines() if "=" not in line)
-    text = shown(capsys, "--help")
-    for name in NAMES:
-        assert f"{name}\n" in text
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -446,133 +314,6 @@ def test_words_beat_the_configuration_file(tmp_path: Path, captured: Captured, c
         file.write_text(text, encoding="utf-8")
         assert message in refused(capsys, "pretrain", "a", "b", "--config", str(file))
     assert "No such file" in refused(capsys, "pretrain", "a", "b", "--config", str(tmp_path / "nowhere.yaml"))
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("ingest", "sampling_rat=100", "sampling_rat='100': there is no such setting; did you mean sampling_rate?"),
-        ("ingest", "sampling_rate=fast", "sampling_rate='fast'"),
-        ("ingest", "sampling_rate=-1", "sampling_rate='-1'"),
-        ("ingest", "leads=[I,V9]", "V9"),
-        ("ingest", "leads=[I", "leads='[I': is no list or mapping"),
-        ("ingest", "workers=many", "workers='many'"),
-        ("ingest", "quality.flatt=1", "quality.flatt=1: there is no such setting; did you mean flat?"),
-        ("ingest", "quality.flat=low", "quality.flat='low'"),
-        ("synthesize", "records=few", "records='few'"),
-        ("synthesize", "records=0", "records='0'"),
-        ("pretrain", "epocs=3", "did you mean epochs?"),
-        ("pretrain", "epochs=three", "epochs='three'"),
-        ("pretrain", "epochs=0", "epochs='0'"),
-        ("pretrain", "resume=perhaps", "resume='perhaps'"),
-        ("pretrain", "objective=cmcs", "did you mean cmsc?"),
-        ("pretrain", "backbone=xresnet18", "did you mean xresnet1d18?"),
-        ("pretrain", "backbone.widht=3", "did you mean width?"),
-        ("pretrain", "objektive.width=3", "did you mean objective?"),
-        ("pretrain", "split=ptbx", "split='ptbx': there is no such recipe; did you mean ptbxl?"),
-        ("pretrain", "split.test=most", "split.test='most'"),
-        ("pretrain", "split.test_folds=[9]", "test_folds"),
-        ("probe", "task=arythmia", "did you mean arrhythmia?"),
-        ("finetune", "training=scrach", "did you mean scratch?"),
-        ("finetune", "training.steps=1.5", "training.steps"),
-        ("finetune", "training.head=magic", "training.head='magic'"),
-        ("finetune", "steps=9", "steps='9': there is no such setting"),
-        ("evaluate", "subgroups=age", "subgroups='age'"),
-        ("compare", "arms=[magic]", "magic"),
-        ("compare", "fractions=[all]", "fractions"),
-        ("compare", "scratch.steps=1", "steps=1"),
-        ("compare", "seeds=[]", "seeds"),
-        ("compare", "not a setting", "'not a setting': is no setting and one path too many"),
-        ("ablate", "ablation=contrast", "did you mean contrastive?"),
-    ],
-)
-def test_misspelt_and_mistyped_settings_are_one_line_that_names_them(
-    name: str, change: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    given = [str(tmp_path / path) for path in paths(name)]
-    error = refused(capsys, name, *given, change)
-    assert error.startswith(f"ssl-ecg {name}: ")
-    assert message in error
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_python_names_what_is_misspelt_too() -> None:
-    with pytest.raises(SettingsError, match=r"epocs=2: there is no such setting; did you mean epochs\?"):
-        ssl_ecg.pretrain("a", "b", epocs=2)
-    with pytest.raises(TypeError, match="settings and epochs: give all settings at once"):
-        ssl_ecg.pretrain("a", "b", settings=VERBS["pretrain"].settings(), epochs=2)
-    with pytest.raises(TypeError, match="out"):
-        ssl_ecg.pretrain("a")
-    with pytest.raises(AttributeError, match="pretran"):
-        ssl_ecg.pretran  # noqa: B018
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "verb: must be given; choose one of ablate, archive, boost, compare"),
-        (("pretran", "a", "b"), "verb='pretran': unknown; did you mean pretrain?"),
-        (("pretrain", "only-one-path"), "out: must be given; ssl-ecg pretrain ARCHIVE OUT [name=value ...]"),
-        (("pretrain", "a", "b", "--hlep"), "--hlep"),
-    ],
-)
-def test_command_lines_that_are_none_say_what_is_wanted(
-    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture
-) -> None:
-    assert message in refused(capsys, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["ingest", "{empty}", "{out}"], "holds no recording"),
-        (["ingest", "{nowhere}", "{out}"], "is not a folder"),
-        (["pretrain", "{nowhere}", "{out}"], "no archive in"),
-        (["probe", "{nowhere}", "{empty}", "labels.csv", "{out}"], "no archive in"),
-        (["compare", "{nowhere}", "{empty}", "labels.csv", "{out}"], "not an encoder folder"),
-    ],
-)
-def test_missing_inputs_are_one_line_and_leave_nothing(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    (tmp_path / "empty").mkdir()
-    folders = {name: str(tmp_path / name) for name in ("empty", "nowhere", "out")}
-    assert message in refused(capsys, *(argument.format(**folders) for argument in arguments))
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
-
-
-def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("a defect")
-
-    monkeypatch.setattr(VERBS["synthesize"], "run", broken)
-    with pytest.raises(RuntimeError, match="a defect"):
-        cli.main(["synthesize", "out"])
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            OSError(errno.ENOSPC, "full"),
-            "full: in the folder of temporary files, or in one of 'here', 'there'; make room",
-        ),
-        (OSError(errno.ENOSPC, "full", "model.bin"), "full: 'model.bin'; make room"),
-        (
-            FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"),
-            "['/tmp']; make room in one",
-        ),
-        (OSError(errno.EACCES, "closed", "model.bin"), "closed: 'model.bin'; change its permissions"),
-    ],
-)
-def test_an_error_of_a_disk_names_a_place_and_a_cure(
-    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise error
-
-    monkeypatch.setattr(VERBS["ingest"], "run", full)
-    assert message in refused(capsys, "ingest", "here", "there", "workers=1")
 
 
 def test_logging_is_set_up_for_people(monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:
