@@ -17,8 +17,9 @@ from ssl_ecg.cli import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
-PERSON = "Zwiebelhuber^Xaver 24.12.1931 ACC77316"
-MARKS = re.compile(rb"zwiebel|xaver|24\.12\.1931|24/12/1931|1931-12-24|19311224|acc77", re.IGNORECASE)
+PERSON = "Zwiebelhuber^Xaver 24.12.1931 AQZ77316"
+# No mark could be a piece of a hash.
+MARKS = re.compile(rb"zwiebel|xaver|24\.12\.1931|24/12/1931|1931-12-24|19311224|aqz77", re.IGNORECASE)
 USER, SALT = "some-user-name", "correct horse battery"
 SPLIT = ("split.validation=0.25", "split.test=0.3", "split.seed=1")
 STEPS = ("steps=4", "batch_size=16", "evaluations=2")
@@ -44,7 +45,7 @@ def write_source(folder: Path, named: str, heartbeat, write_wfdb) -> pd.DataFram
     good = (folder / f"{ids[0]}.hea").read_text().splitlines()
     for number, line in (
         (0, f"bad {PERSON}"),
-        (0, "bad 12 ACC77316 1000"),
+        (0, "bad 12 AQZ77316 1000"),
         (1, PERSON),
         (1, "bad.dat 16 1/Xaver 16 Xaver"),
     ):
@@ -103,7 +104,7 @@ def test_nothing_tells_of_the_person_or_the_machine(
     labels["AF"] = np.arange(40) // 4 % 2
     labels["NORM"] = 1 - labels["AF"]
     labels.to_csv(tmp_path / "labels.csv", index=False)
-    people = labels[["record_id"]].assign(patient_id=[f"{'ACC77316-' if salted else ''}{i // 2}" for i in range(40)])
+    people = labels[["record_id"]].assign(patient_id=[f"{'AQZ77316-' if salted else ''}{i // 2}" for i in range(40)])
     people.to_csv(tmp_path / "people.csv", index=False)
     if salted:
         monkeypatch.setenv("SSL_ECG_SALT", SALT)
