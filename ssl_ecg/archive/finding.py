@@ -108,7 +108,8 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
     jobs |= {path: Job(path, reason=f"broken table: {detail}") for path, detail in known.broken.items()}
     for path in chain(readers, known.listed):
         if path not in beside:
-            jobs[path] = known.job(path, readers.get(path), reasons.get(path, "missing file: it is listed, but not there"))
+            why_not = reasons.get(path, "missing file: it is listed, but not there")
+            jobs[path] = known.job(path, readers.get(path), why_not)
     if not any(job.record_id for job in jobs.values()):
         lost = next((f", such as {job.path} ({job.reason})" for job in jobs.values() if _lost(job)), "")
         raise FileNotFoundError(
