@@ -8,9 +8,11 @@ the steps are averaged to 10 before the linear layer, as many as the paper's unp
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import adaptive_avg_pool1d
 
 from ssl_ecg.backbones.base import Backbone
@@ -19,6 +21,61 @@ from ssl_ecg.backbones.registry import register
 CHANNELS = (4, 16, 32)
 KERNEL, STRIDE, POOL = 7, 3, 2
 STEPS = 10
+LEVELS = 2**16  # of the random numbers that choose what is dropped
+
+
+class _LargerOfPairs(torch.autograd.Function):
+    """Maximum over pairs of steps [..., T] -> [..., T // 2]; of two alike the first gets the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, steps: Tensor) -> Tensor:
+        first, second = _pairs(steps)
+        ctx.save_for_backward(second - first)
+        ctx.shape = steps.shape
+        return torch.maximum(first, second)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, outer: Tensor) -> Tensor:
+        (further,) = ctx.saved_tensors
+        gradient = outer.new_empty(ctx.shape)
+        gradient[..., 2 * outer.shape[-1] :] = 0
+        first, second = _pairs(gradient)
+        second.copy_(torch.ops.aten.threshold_backward(outer, further, 0))  # where the second is larger
+        torch.sub(outer, second, out=first)
+        return gradient
+
+
+def _pairs(steps: Tensor) -> tuple[Tensor, ...]:
+    """Return the first and the second of every pair of steps [..., T], views [..., T // 2] both."""
+    return steps[..., : steps.shape[-1] // 2 * 2].unflatten(-1, (-1, 2)).unbind(-1)
+
+
+class PairPool(nn.MaxPool1d):
+    """``MaxPool1d(2)``, which trains three times as fast on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__(POOL)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, T] to [B, C, T // 2]."""
+        return _LargerOfPairs.apply(x) if self.training and not x.is_cuda else super().forward(x)
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout``, three times as fast on a CPU: of one 64-bit random number come the draws of four values.
+
+    There the share dropped is ``p`` to 1 in 131,072, and what is kept is scaled by just that share.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a tensor to one of the same shape."""
+        dropped = round(self.p * LEVELS)
+        if not self.training or x.is_cuda or not 0 < dropped < LEVELS:
+            return super().forward(x)
+        draw = torch.empty((x.numel() + 3) // 4, dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        kept = draw.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - LEVELS // 2
+        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
 
 
 class Clocs(Backbone):
@@ -40,9 +97,9 @@ class Clocs(Backbone):
                 nn.Sequential(
                     nn.Conv1d(inputs, outputs, KERNEL, STRIDE, padding=KERNEL // 2),
                     nn.BatchNorm1d(outputs),
+                    PairPool(),  # before the ReLU, which changes no value and has half as many to look at
                     nn.ReLU(inplace=True),
-                    nn.MaxPool1d(POOL),
-                    nn.Dropout(dropout),
+                    Dropout(dropout),
                 )
                 for inputs, outputs in pairwise((in_leads, *CHANNELS))
             )

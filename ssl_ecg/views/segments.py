@@ -28,8 +28,9 @@ def adjacent_segments(signal: Tensor, recorded: Tensor, count: int = 2) -> tuple
     length = recorded // count  # [B]
     place = torch.arange(samples // count, device=signal.device)
     start = torch.arange(count, device=signal.device)[:, None] * length  # [count, B]
-    segments = torch.stack([_window(signal, first, len(place)) for first in start])
-    segments = segments.masked_fill((place >= length[:, None])[:, None], 0)
+    further = [_window(signal, first, len(place)) for first in start[1:]]
+    segments = torch.stack([signal[..., : len(place)], *further])  # the first segments all start at 0
+    segments.masked_fill_((place >= length[:, None])[:, None], 0)
     return segments, length.expand(count, -1)
 
 

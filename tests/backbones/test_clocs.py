@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from ssl_ecg.backbones import create_backbone
+from ssl_ecg.backbones.clocs import Dropout, PairPool
 
 
 def test_parameters_are_those_of_the_paper() -> None:
@@ -38,3 +39,35 @@ def test_the_shortest_signal_leaves_one_step() -> None:
     assert backbone.forward_features(torch.randn(1, 12, 130)).shape == (1, 1, 32)
     with pytest.raises(ValueError, match=r"signal \(1, 12, 129\).*130 samples"):
         backbone(torch.randn(1, 12, 129))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("steps", [2, 3, 139, 834])
+def test_pooling_pairs_before_the_relu_is_torchs_pooling_after_it(steps: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    signal = torch.randn(5, 3, steps, dtype=dtype).requires_grad_()  # in bfloat16 many pairs are two alike
+    outer = torch.randn(5, 3, steps // 2, dtype=dtype)
+    expected = functional.max_pool1d(signal.relu(), 2)
+    pooled = PairPool()(signal).relu()
+    assert torch.equal(pooled, expected)
+    assert torch.equal(*(torch.autograd.grad(each, signal, outer)[0] for each in (pooled, expected)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_drops_its_share_of_each_of_the_four_values_of_a_draw_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    ones = torch.ones(400_002, requires_grad=True)
+    dropped = Dropout(rate)(ones)
+    assert dropped.detach().unique().tolist() == pytest.approx([0, 1 / (1 - rate)], rel=1e-3)
+    share = (dropped[:400_000] == 0).view(-1, 4).float()
+    deviation = (rate * (1 - rate) / len(share)) ** 0.5
+    assert (share.mean(0) - rate).abs().max() < 4 * deviation
+    assert (torch.corrcoef(share.T) - torch.eye(4)).abs().max() < 4 / len(share) ** 0.5
+    assert torch.equal(torch.autograd.grad(dropped.sum(), ones)[0], dropped)
+
+
+def test_dropout_of_nothing_of_everything_and_when_it_does_not_train_is_torchs() -> None:
+    ones = torch.ones(5)
+    assert torch.equal(Dropout(0.0)(ones), ones)
+    assert torch.equal(Dropout(1.0)(ones), torch.zeros(5))
+    assert torch.equal(Dropout(0.5).eval()(ones), ones)
