@@ -18,6 +18,7 @@ from ssl_ecg.runs import lock, whole_folder, write_csv, write_json
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.boosted import LEARNING_RATE, TREES, Boosted
+from ssl_ecg.tasks.rhythm import rhythm_table
 from ssl_ecg.training import extract_features
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import EncoderLike, LabelSettings, no_encoder, print_metrics
@@ -33,7 +34,7 @@ class VerbSettings(LabelSettings):
     """What trees see, and how many there are."""
 
     rhythm: bool = True
-    """named numbers of the ECG: rhythm, intervals and amplitudes (``ssl_ecg.explain.rhythm.FEATURES``)"""
+    """named numbers of the ECG: rhythm, intervals and amplitudes (``ssl_ecg.tasks.rhythm.FEATURES``)"""
     columns: tuple[str, ...] = ()
     """columns of numbers, or sex, of the label table or of the manifest, such as age; they may have blanks, from which
     trees learn too, and are no classes"""
@@ -149,8 +150,6 @@ def importances(
 
 def _named(archive: Archive, labels: TableLike, table: LabelTable, settings: VerbSettings) -> pd.DataFrame:
     """Return the named features of labelled records, a row each."""
-    from ssl_ecg.explain.rhythm import rhythm_table
-
     parts = [pd.DataFrame(index=range(len(table)))]
     given = read_columns(labels, archive, table.rows, settings.columns)
     for name in settings.columns:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ssl_ecg.explain.beats import r_peaks
+from ssl_ecg.views import r_peaks
 
 BEFORE, AFTER = 0.30, 0.50  # seconds of the average beat around its R time
 P_WINDOW, BASE, QRS_WINDOW, T_WINDOW = (-0.26, -0.08), (-0.30, -0.26), (-0.10, 0.12), (0.16, 0.48)
