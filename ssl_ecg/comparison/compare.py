@@ -336,7 +336,7 @@ def _train(
 def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     """Return what a folder's runs are about: another comparison must not continue them."""
     first = every[0]
-    data = [data_identity(first.archive, first.labels, one.splits) for one in every]
+    data = [data_identity(first.archive, first.labels, one.splits, first.settings.static) for one in every]
     origins = [
         [{name: value for name, value in encoder.origin.items() if name != "signal"} for encoder in one.round.encoders]
         for one in every

@@ -94,6 +94,8 @@ def distil(
     if isinstance(teacher, str | Path) and Path(out).resolve() == Path(teacher).resolve():
         raise ValueError(f"out={str(out)!r}: the teacher lies there, and would be replaced; choose another folder")
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
+    if static := teacher.static or settings.training.static:
+        raise ValueError(f"static={list(static)}: both models of distilling see signals alone; leave it out")
     whole, encoder, run = opened_for(teacher.encoder, archive), _student(teacher.encoder, settings), Run(Path(out))
     archive = opened_for(encoder, whole)
     task, table, splits = _labelled(teacher, whole, labels)

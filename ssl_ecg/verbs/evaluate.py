@@ -12,6 +12,7 @@ import numpy as np
 from annotated_types import Ge
 
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
+from ssl_ecg.verbs._folder import static_identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
@@ -49,7 +50,8 @@ def evaluate(
     Args:
         model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
         archive: the archive, or its folder, ingested with the settings that the model was trained with.
-        labels: label table with the columns that the model was trained with; others are ignored.
+        labels: label table with the columns that the model was trained with; others are ignored, but for static inputs
+            that the manifest does not know.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, with
             ``recalibrate`` prevalences and thresholds of both sites (``recalibration.csv``), and
             ``evaluation.json``: which model was tested on what, and how.
@@ -65,21 +67,24 @@ def evaluate(
     """
     from ssl_ecg.evaluation.recalibration import shifted
     from ssl_ecg.tasks import load_model
+    from ssl_ecg.tasks.static_inputs import tell_unknown, with_columns, with_rhythm
     from ssl_ecg.training import predict_scores
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
     classifier, out = load_model(model), Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
-    archive = opened_for(classifier.encoder, archive)
+    archive = with_columns(opened_for(classifier.encoder, archive), labels, classifier.static)
     task = classifier.task
     table, index, seen = records_that_test(classifier, archive, labels, settings)
+    tell_unknown(classifier.static, archive.manifest)
+    archive = with_rhythm(archive, classifier.static, table.rows)
     local = np.empty(0, dtype=np.int64)
     if isinstance(settings.recalibrate, int):
         chosen, left = local_records(settings.recalibrate, table, index)
         local, index = index[chosen], index[left]
     test = tested(archive, labels, table, index, settings.subgroups)
-    about = {"model": _model(Path(model)), **_data(test)}
+    about = {"model": _model(Path(model)), **_data(test), **static_identity(classifier.static, archive, test.rows)}
     run = Run(out)
     if run.is_finished({"verb": "evaluate", "settings": settings.to_dict(), **about}, _LAST):
         logger.info("%s: this evaluation is finished already", out)
