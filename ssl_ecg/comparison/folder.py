@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from ssl_ecg.labels.splits import Splits, lacking
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import whole_folder, write_csv, write_json
 from ssl_ecg.tasks import Task
-from ssl_ecg.tasks.static_inputs import static_of
 
 
 def write_run(folder: Path, outcome: Outcome, result: Mapping[str, Any]) -> None:
@@ -53,7 +52,7 @@ def result_of(
     }
 
 
-def data_identity(archive: Archive, labels: LabelTable, splits: Splits, static: Sequence[str] = ()) -> dict[str, Any]:
+def data_identity(archive: Archive, labels: LabelTable, splits: Splits) -> dict[str, Any]:
     """Return what tells one set of labelled records from another, with counts for a reader.
 
     Raises:
@@ -61,8 +60,7 @@ def data_identity(archive: Archive, labels: LabelTable, splits: Splits, static: 
     """
     parts = splits.parts
     digest = hashlib.sha256()
-    beside = (static_of(static, archive, labels.rows),) if static else ()
-    for array in (labels.targets, labels.rows, labels.patient, *parts.values(), *beside):
+    for array in (labels.targets, labels.rows, labels.patient, *parts.values()):
         digest.update(np.ascontiguousarray(array).tobytes())
     return {
         "classes": {

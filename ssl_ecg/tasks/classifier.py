@@ -279,9 +279,11 @@ def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classif
     path = folder / "task.json"
     try:
         created = read_json(path, "task")
-        for key in ("classes", "static"):
-            if not isinstance(created.get(key, []), list) or not all(isinstance(n, str) for n in created.get(key, [])):
+        for key, names in (("classes", created.get("classes")), ("static", created.get("static", []))):
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise ValueError(f"{key}: is no list of names")
+            if len(set(names)) < len(names):
+                raise ValueError(f"{key}: a name stands there twice")
         task = create_task(created["task"], created["classes"], **created.get("options", {}))
         windows = WindowSettings(**created.get("windows", {}))
     except (KeyError, TypeError, ValueError) as error:

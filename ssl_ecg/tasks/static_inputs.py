@@ -11,6 +11,7 @@ first step the network is that of the signal alone.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -102,11 +103,18 @@ def static_of(static: Sequence[str], archive: Archive, rows: NDArray[np.int64]) 
     return np.concatenate(parts)
 
 
+def static_identity(static: Sequence[str], archive: Archive, rows: NDArray[np.int64]) -> dict[str, str]:
+    """Return a hash of the static inputs of archive rows [n], named ``static``; nothing where there are none."""
+    return {"static": hashlib.sha256(static_of(static, archive, rows).tobytes()).hexdigest()[:16]} if static else {}
+
+
 def with_columns(archive: Archive, labels: str | Path | pd.DataFrame, static: Sequence[str]) -> Archive:
     """Return an archive whose manifest has the columns of static inputs.
 
     They are its own where it knows any value, else those of the label table, blank for records that it does not hold.
     """
+    if not static:
+        return archive
     table = _table(labels)
     wanted = [name for name in static if name != RHYTHM and not _known(name, archive.manifest) and name in table]
     added = read_columns(table, archive, np.arange(len(archive)), wanted)

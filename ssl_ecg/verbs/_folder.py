@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import sha256
 from ssl_ecg.settings import Settings
-from ssl_ecg.tasks.static_inputs import static_of
 
 
 def identity(
@@ -46,11 +44,6 @@ def identity(
         "archive": sha256(archive.folder / "archive.json")[:16],
         "labels": learned.hexdigest()[:16],
     }
-
-
-def static_identity(static: Sequence[str], archive: Archive, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """Return a hash of the static inputs of archive rows [n], named ``static``; nothing where there are none."""
-    return {"static": hashlib.sha256(static_of(static, archive, rows).tobytes()).hexdigest()[:16]} if static else {}
 
 
 def weights_of(module: nn.Module, name: str) -> str:

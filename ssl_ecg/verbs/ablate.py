@@ -106,8 +106,7 @@ def ablate(
     archive = opened(archive)
     variants = variants_of(settings.ablation)
     settings = settings.replace(reference=settings.reference or settings.ablation.reference)
-    tried = [each for variant in variants for each in (*variant.finetune, *variant.scratch)]
-    static = tuple(dict.fromkeys(name for each in tried for name in each.static))
+    static = tuple(dict.fromkeys(name for variant in variants for name in variant.static))
     table, task = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options, static)
     archive = with_static(archive, labels, table, task, static, settings.classes is None)
     count_incomplete(archive, table.rows)

@@ -12,7 +12,6 @@ import numpy as np
 from annotated_types import Ge
 
 from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
-from ssl_ecg.verbs._folder import static_identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
@@ -67,7 +66,7 @@ def evaluate(
     """
     from ssl_ecg.evaluation.recalibration import shifted
     from ssl_ecg.tasks import load_model
-    from ssl_ecg.tasks.static_inputs import tell_unknown, with_columns, with_rhythm
+    from ssl_ecg.tasks.static_inputs import static_identity, tell_unknown, with_columns, with_rhythm
     from ssl_ecg.training import predict_scores
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 

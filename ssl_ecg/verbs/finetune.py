@@ -12,12 +12,13 @@ from ssl_ecg.comparison.arms import random_encoder
 from ssl_ecg.comparison.blend import with_probe
 from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
+from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training import FinetuneSettings, predict_scores
 from ssl_ecg.training import finetune as train_model
 from ssl_ecg.training.loggers import finish, make_loggers
 from ssl_ecg.training.pretrain_settings import LoggerName
 from ssl_ecg.verbs._clinical import read_clinical
-from ssl_ecg.verbs._folder import identity, static_identity
+from ssl_ecg.verbs._folder import identity
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened, opened_for
 from ssl_ecg.verbs._learning import (
     EncoderLike,

@@ -192,3 +192,20 @@ def test_static_values_are_gathered_with_their_records(
     for rows, values in seen:
         expected = static_of(("age", "rhythm"), labelled.archive, rows.numpy())
         torch.testing.assert_close(values, torch.from_numpy(expected), equal_nan=True)
+
+
+def test_ablations_prepare_the_static_inputs_of_every_variant(
+    labelled: Labelled, table: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("ssl_ecg.verbs.ablate.run", lambda *arguments: given.extend(arguments))
+    monkeypatch.setattr("ssl_ecg.report.draw_ablation", lambda out: None)
+    words = {"finetune": ["training.static=[lab]"], "scratch": ["training.static=[rhythm]"]}
+    ablation = {"variants": {"one": words}}
+    ssl_ecg.ablate(labelled.archive, table, tmp_path / "out", ablation=ablation, classes=["high"], split=SPLIT)
+    variants, archive = given[:2]
+    assert variants[0].static == ("lab", "rhythm")
+    assert {"lab", "rhythm.qtc"} <= set(archive.manifest)
+    ablation = {"variants": {"one": {**words, "finetune": ["training.static=[unit]"]}}}
+    with pytest.raises(ValueError, match="static='unit': holds what is no number"):
+        ssl_ecg.ablate(labelled.archive, table, tmp_path / "out", ablation=ablation, classes=["high"], split=SPLIT)

@@ -35,6 +35,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     REFERENCE: (REFERENCE, SMALL, {}, {}),
     "attention_pooling": (REFERENCE, SMALL, {"attention_heads": 4}, {}),
     "semantic_views": (REFERENCE, SMALL, {"supervised_contrastive": 0.3, "semantic_views": True}, {}),
+    "wide_and_deep": (REFERENCE, SMALL, {"static": ["age", "sex", "rhythm"]}, {}),
     "label_correction": (REFERENCE, SMALL, {"label_correction": 0.3}, {}),
     "asymmetric_loss": (REFERENCE, SMALL, {}, {"loss": "asymmetric"}),
     "gru": ("recurrent", {"cell": "gru"}, {}, {}),
