@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ssl_ecg.records import READERS, Reader, RecordError
 from ssl_ecg.records.formats import companions, reader_of
-from ssl_ecg.sources import SOURCES, Entry, Source, SourceError
+from ssl_ecg.sources import SOURCES, Entry, MissingTableError, Source, SourceError
 
 # Names that a CSV file or a manifest could not hold: control characters, and bytes that are no UTF-8.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -78,7 +78,7 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
         patients: table that may lie below ``source`` and is no recording.
 
     Raises:
-        FileNotFoundError: there is no folder, or no recording in it.
+        FileNotFoundError: there is no folder, no recording in it, or a table of a data set is missing.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"source={str(source)!r}: is not a folder; give one that holds recordings")
@@ -236,11 +236,11 @@ class _Known:
             self._broke(name, known, folder, error)
             self.folders[folder] = f"broken table: {name} cannot say whose this recording is"
         try:
-            try:
-                labels = known.labels(self.source / folder)
-            except SourceError as error:
-                self._broke(name, known, folder, error)
-                labels = error.made
+            labels: Mapping[str, pd.DataFrame] = known.labels(self.source / folder)
+        except Exception as error:
+            self._broke(name, known, folder, error)
+            labels = error.made if isinstance(error, SourceError) else {}
+        try:
             for table, frame in labels.items():
                 ids = [_join(folder, str(record_id)) for record_id in frame["record_id"]]
                 frame = frame.assign(record_id=[renamed.get(record_id, record_id) for record_id in ids])
@@ -264,6 +264,9 @@ class _Known:
         return {_without_suffix(named) + inner: _without_suffix(chosen) + inner}
 
     def _broke(self, name: str, known: Source, folder: str, error: Exception) -> None:
+        if isinstance(error, MissingTableError):
+            missing = _join(folder, error.table)
+            raise FileNotFoundError(f"source={str(self.source)!r}: {missing} {error.detail}") from error
         if isinstance(error, SourceError):
             table, detail = error.table, error.detail
         else:

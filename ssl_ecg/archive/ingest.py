@@ -94,7 +94,8 @@ def ingest(
         What was accepted and rejected, and the opened archive.
 
     Raises:
-        FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients`` is not there.
+        FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients``, or a table of a data set, is
+            not there.
         ValueError: a setting, or a column or value of ``patients``, cannot be.
         ClusterError: the cluster cannot be used, or was lost; the same call continues.
         ArchiveError: the archive there was made with other settings, limits or salt, an ingest of another source into
