@@ -173,7 +173,7 @@ def _student(teacher: Encoder, settings: VerbSettings) -> Encoder:
         "leads": list(teacher.leads),
         "weights": weights_of(teacher, teacher.name),
     }
-    encoder.patients = teacher.patients
+    encoder.patients, encoder.ecgs = teacher.patients, teacher.ecgs
     return encoder
 
 
