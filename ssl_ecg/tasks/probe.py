@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 if TYPE_CHECKING:
@@ -87,6 +86,8 @@ class Probe(ABC):
         Raises:
             ValueError: features that are not finite, shapes that disagree, or targets that teach or judge nothing.
         """
+        from sklearn.preprocessing import StandardScaler  # a second, of which pretraining needs nothing
+
         x, x_valid = _features("train_x", train_x), _features("validation_x", validation_x)
         y, y_valid = np.asarray(train_targets), np.asarray(validation_targets)
         if len(x) != len(y) or len(x_valid) != len(y_valid) or x.shape[1] != x_valid.shape[1]:
