@@ -44,6 +44,7 @@ from ssl_ecg.evaluation.metrics import (
     rank_metrics,
     undefined_classes,
 )
+from ssl_ecg.evaluation.numbers import absolute_error, correlation
 from ssl_ecg.evaluation.operating_curves import decisions_per_class, operating_curves
 from ssl_ecg.evaluation.operating_point import (
     SENSITIVITY,
@@ -94,6 +95,7 @@ __all__ = [
     "Metric",
     "Replicates",
     "Rotation",
+    "absolute_error",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",
@@ -108,6 +110,7 @@ __all__ = [
     "challenge_metric",
     "challenge_metrics",
     "concordance_index",
+    "correlation",
     "coverage",
     "cox_regression",
     "decision_curve",
