@@ -9,7 +9,7 @@ from ssl_ecg.evaluation.calibration import (
     reliability,
 )
 from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
-from ssl_ecg.evaluation.cox import cox_regression
+from ssl_ecg.evaluation.cox import cox_regression, crossed_hazard
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at, decision_curves
 from ssl_ecg.evaluation.decisions import (
     MACRO_F1,
@@ -113,6 +113,7 @@ __all__ = [
     "correlation",
     "coverage",
     "cox_regression",
+    "crossed_hazard",
     "decision_curve",
     "decision_curve_at",
     "decision_curves",
