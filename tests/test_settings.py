@@ -47,7 +47,7 @@ KINDS = (
         (lambda: PretrainSettings(devices=0), ["devices=0: must be greater than or equal to 1 or must be 'auto'"]),
         (
             lambda: PretrainSettings(loggers=["wandb", "a"]),
-            ["loggers.1='a': must be 'jsonl', 'tensorboard' or 'wandb'"],
+            ["loggers.1='a': must be 'jsonl', 'tensorboard', 'wandb' or 'mlflow'"],
         ),
         (lambda: PretrainSettings(objective="cmcs"), ["objective='cmcs': unknown; did you mean cmsc? choose one of "]),
         (lambda: PretrainSettings(objective=3), ["objective=3: has no name; choose one of "]),

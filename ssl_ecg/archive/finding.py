@@ -7,8 +7,9 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from ssl_ecg.records import READERS, Reader, RecordError
 from ssl_ecg.records.formats import companions, reader_of
-from ssl_ecg.sources import SOURCES, Entry, Source, SourceError
+from ssl_ecg.sources import SOURCES, Entry, MissingTableError, Source, SourceError
 
 # Names that a CSV file or a manifest could not hold: control characters, and bytes that are no UTF-8.
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
@@ -34,21 +35,24 @@ class Job:
         path: below the source.
         reader: reads it; None where there is a reason.
         reason: why it is rejected without being read.
-        record_id: of its record, or what the ids of its records begin with.
         source: name of the folder that is ingested and of the data set in it.
         patients: put before patient ids.
-        listed: by what name a data set lists its recordings, where it does.
+        listed: whether a data set lists it among its recordings.
         skip: how many of its records were dealt with before.
     """
 
     path: str
     reader: Reader | None = None
     reason: str | None = None
-    record_id: str = ""
     source: str = ""
     patients: str = ""
     listed: bool = False
     skip: int = 0
+
+    @property
+    def record_id(self) -> str:
+        """The id of its record, or what the ids of its records begin with; "" where it is no recording."""
+        return _without_suffix(self.path) if self.reader is not None or self.listed else ""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,12 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
         patients: table that may lie below ``source`` and is no recording.
 
     Raises:
-        FileNotFoundError: there is no folder, or no recording in it.
+        FileNotFoundError: there is no folder, no recording in it, or a table of a data set is missing.
     """
     if not source.is_dir():
         raise FileNotFoundError(f"source={str(source)!r}: is not a folder; give one that holds recordings")
-    folders, reasons = _walk(source, archive)
-    files = {f"{folder}/{name}" if folder else name for folder, names in folders.items() for name in names}
+    paths, folders, reasons = _walk(source, archive)
+    files = set(paths)
     if patients is not None and patients.resolve().is_relative_to(source.resolve()):
         files.discard(patients.resolve().relative_to(source.resolve()).as_posix())
     readers: dict[str, Reader] = {}
@@ -93,15 +97,19 @@ def find(source: Path, sampling_rate: float, archive: Path, patients: Path | Non
         except RecordError as error:
             reasons[path] = sys.intern(str(error))  # a million files need not each keep the same text
     known = _Known(source, sampling_rate, readers)
-    for folder, names in folders.items():
+    for folder, here in folders.items():
+        names = frozenset(path.rpartition("/")[2] for path in paths[here])
         for name, data_set in SOURCES.usable():
-            known.ask(name, data_set, folder, frozenset(names))
+            known.ask(name, data_set, folder, names)
+    del paths
 
     beside = (companions(source, files, readers) | known.others) - known.listed.keys() | known.tables
     jobs = {path: Job(path, reason=reason) for path, reason in reasons.items() if path not in beside}
     jobs |= {path: Job(path, reason=f"broken table: {detail}") for path, detail in known.broken.items()}
-    for path in (readers.keys() | known.listed.keys()) - beside:
-        jobs[path] = known.job(path, readers.get(path), reasons.get(path, "missing file: it is listed, but not there"))
+    for path in chain(readers, known.listed):
+        if path not in beside:
+            why_not = reasons.get(path, "missing file: it is listed, but not there")
+            jobs[path] = known.job(path, readers.get(path), why_not)
     if not any(job.record_id for job in jobs.values()):
         lost = next((f", such as {job.path} ({job.reason})" for job in jobs.values() if _lost(job)), "")
         raise FileNotFoundError(
@@ -134,9 +142,10 @@ def _without_duplicates(jobs: list[Job]) -> list[Job]:
     return jobs
 
 
-def _walk(source: Path, archive: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Return the names of the regular files of each folder, and the reasons of all else that is not looked into."""
-    folders: dict[str, list[str]] = {}
+def _walk(source: Path, archive: Path) -> tuple[list[str], dict[str, slice], dict[str, str]]:
+    """Return all regular files, which of them each folder has, and the reasons of all else that is not looked into."""
+    paths: list[str] = []
+    folders: dict[str, slice] = {}
     reasons: dict[str, str] = {}
 
     def closed(error: OSError) -> None:
@@ -145,21 +154,22 @@ def _walk(source: Path, archive: Path) -> tuple[dict[str, list[str]], dict[str, 
     for here, inside, files in os.walk(source, onerror=closed):
         folder = _below(source, here)
         for name in list(inside):
-            path = _join(folder, name)
+            path = _under(folder, name)
             if os.path.realpath(source / path) == os.path.realpath(archive):
                 inside.remove(name)
             elif reason := _unwritable(name) or _linked(source / path):
                 inside.remove(name)
                 reasons[_shown(path)] = reason
         inside.sort()
-        folders[folder] = []
+        first = len(paths)
         for name in sorted(files):
-            path = _join(folder, name)
+            path = _under(folder, name)
             if reason := _unwritable(name) or _irregular(source / path):
                 reasons[_shown(path)] = reason
             else:
-                folders[folder].append(name)
-    return folders, reasons
+                paths.append(path)
+        folders[folder] = slice(first, len(paths))
+    return paths, folders, reasons
 
 
 def _below(source: Path, path: str) -> str:
@@ -167,12 +177,18 @@ def _below(source: Path, path: str) -> str:
     return "" if below == "." else below
 
 
+def _under(folder: str, name: str) -> str:
+    # Not by pathlib, which would intern every name, in a table that does not shrink: half a kilobyte a file.
+    return f"{folder}/{name}" if folder else name
+
+
 def _join(folder: str, name: str) -> str:
     return str(PurePosixPath(folder, name))
 
 
 def _without_suffix(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))
+    stem, suffix = os.path.splitext(path)
+    return stem if len(suffix) > 1 else path
 
 
 def _unwritable(name: str) -> str | None:
@@ -236,11 +252,11 @@ class _Known:
             self._broke(name, known, folder, error)
             self.folders[folder] = f"broken table: {name} cannot say whose this recording is"
         try:
-            try:
-                labels = known.labels(self.source / folder)
-            except SourceError as error:
-                self._broke(name, known, folder, error)
-                labels = error.made
+            labels: Mapping[str, pd.DataFrame] = known.labels(self.source / folder)
+        except Exception as error:
+            self._broke(name, known, folder, error)
+            labels = error.made if isinstance(error, SourceError) else {}
+        try:
             for table, frame in labels.items():
                 ids = [_join(folder, str(record_id)) for record_id in frame["record_id"]]
                 frame = frame.assign(record_id=[renamed.get(record_id, record_id) for record_id in ids])
@@ -264,6 +280,9 @@ class _Known:
         return {_without_suffix(named) + inner: _without_suffix(chosen) + inner}
 
     def _broke(self, name: str, known: Source, folder: str, error: Exception) -> None:
+        if isinstance(error, MissingTableError):
+            missing = _join(folder, error.table)
+            raise FileNotFoundError(f"source={str(self.source)!r}: {missing} {error.detail}") from error
         if isinstance(error, SourceError):
             table, detail = error.table, error.detail
         else:
@@ -275,18 +294,18 @@ class _Known:
 
     def job(self, path: str, reader: Reader | None, reason: str) -> Job:
         """Return what there is to do with a recording; ``reason`` says what is wrong where no reader reads it."""
-        record_id, folder = _without_suffix(path), self.listed.get(path)
+        folder = self.listed.get(path)
         if folder is not None:
             if reader is None:
-                return Job(path, reason=reason, record_id=record_id)
-            source = str(PurePosixPath(self.name, folder))
-            patients = (self.source / folder).resolve().name
-            return Job(path, reader, None, record_id, source, patients, listed=True)
+                return Job(path, reason=reason, listed=True)
+            source = sys.intern(str(PurePosixPath(self.name, folder)))
+            patients = sys.intern((self.source / folder).resolve().name)
+            return Job(path, reader, None, source, patients, listed=True)
         for parent in _parents(path):
             if parent in self.folders:
                 return Job(path, reason=self.folders[parent])
         source = str(PurePosixPath(self.name, *PurePosixPath(path).parts[:-1][:1]))
-        return Job(path, reader, None, record_id, sys.intern(source), self.name)
+        return Job(path, reader, None, sys.intern(source), self.name)
 
 
 def _is_inside(path: str) -> bool:

@@ -94,7 +94,8 @@ def ingest(
         What was accepted and rejected, and the opened archive.
 
     Raises:
-        FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients`` is not there.
+        FileNotFoundError: ``source`` is no folder, or holds no recording; ``patients``, or a table of a data set, is
+            not there.
         ValueError: a setting, or a column or value of ``patients``, cannot be.
         ClusterError: the cluster cannot be used, or was lost; the same call continues.
         ArchiveError: the archive there was made with other settings, limits or salt, an ingest of another source into
@@ -127,10 +128,15 @@ def ingest(
     writer = ArchiveWriter(archive, settings, run=run, origin=origin)
     writer.require_types(people.columns)
     pending, before = _pending(found.jobs, writer, names, most)
+    jobs, labelled, looked_at = found.jobs, found.labels, set[str]()
+    if writer.finished:
+        by_path = {job.path: job for job in jobs}
+        looked_at = {names.path(path, by_path.get(path)) for path in found.files - before.keys()}
+    del found  # the names of a million files
 
     how = Reading(settings, limits, partial_leads, gain, lead_names or {}, most)
     with _bar(progress) as bar, ExitStack() as stack:
-        task = bar.add_task("ingest", total=len(found.jobs), completed=len(found.jobs) - len(pending))
+        task = bar.add_task("ingest", total=len(jobs), completed=len(jobs) - len(pending))
         done = partial(bar.advance, task)
         if cluster is None:
             read = partial(read_job, source=source, how=how)
@@ -149,9 +155,9 @@ def ingest(
                 _settled(job, outcome, people, names, writer.known, ids, contents) for job, outcome in piece.outcomes
             ]
             _commit(writer, settled, _signals(piece, settled, settings), people.columns, names)
-    by_id = {job.record_id: job for job in found.jobs if job.record_id}
+    by_id = {job.record_id: job for job in jobs if job.record_id} if labelled else {}
     spans = {}
-    for name, labels in found.labels.items():
+    for name, labels in labelled.items():
         renamed = [names.record(record_id, file_of(record_id, by_id)) for record_id in labels["record_id"]]
         labels = labels.assign(record_id=renamed)
         if set(SPAN) <= set(labels):
@@ -159,14 +165,13 @@ def ingest(
         else:
             _write_labels(writer.folder / "labels" / f"{name}.csv", labels)
     reasons = Counter(reason.split(":")[0] for _, reason in writer.rejected)
-    by_path = {job.path: job for job in found.jobs}
-    opened = writer.finish(looked_at={names.path(path, by_path.get(path)) for path in found.files - before.keys()})
+    opened = writer.finish(looked_at)
     for name, labels in spans.items():  # a kill before this costs a call more
         _write_labels(
             opened.folder / "labels" / f"{name}.csv", of_windows(labels, opened.manifest, settings.sampling_rate)
         )
     names.finish()
-    tell_of_table(found.jobs, people, names, opened, writer)
+    tell_of_table(jobs, people, names, opened, writer)
     report = report_of(opened, writer.finished, reasons, before.total())
     for line in report.summary:
         log.info("%s", line)
@@ -179,9 +184,11 @@ def _pending(jobs: list[Job], writer: ArchiveWriter, names: RecordIds, most: flo
     Outcomes are committed in the order of the files, so only the last file of which some are committed can be read in
     part. A file that gave records to the finished archive is not read again, one that was rejected is.
     """
+    before: Counter[str] = Counter()
+    if not len(writer.known) and not writer.rejected:
+        return jobs, before
     by_id = {names.record(job.record_id, job): job for job in jobs if job.record_id}
     by_path = {names.path(job.path, job): job for job in jobs}
-    before: Counter[str] = Counter()
     now: Counter[str] = Counter()
     elsewhere: dict[str, str] = {}
     for row, (record_id, there) in enumerate(writer.known.rows()):

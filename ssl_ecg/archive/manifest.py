@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ import pyarrow
 from pyarrow import parquet
 
 from ssl_ecg.archive.head import ArchiveError
-from ssl_ecg.runs import sha256
+from ssl_ecg.runs import sha256, written_atomically
 
 REPEATED = ("source", "sex", "leads", "findings")
 """columns of text in which few values stand in many rows: they are read as categories, a byte or four a row"""
+
+
+ROWS_PER_GROUP = 2**12
 
 
 def manifest_name(number: int) -> str:
@@ -92,6 +95,43 @@ def check_sum(path: Path, expected: str) -> None:
         raise ArchiveError(f"{path} cannot be read: {error.strerror}") from error
     if got != expected:
         raise ArchiveError(f"{path} is damaged: SHA-256 {got}, expected {expected}; take it from a copy")
+
+
+def write_manifest(path: Path, tables: Callable[[], Iterable[pd.DataFrame]]) -> str:
+    """Write tables below each other as one file of a manifest, of which a few are in memory at a time.
+
+    Args:
+        path: the file; it is written atomically.
+        tables: gives them, twice.
+
+    Returns:
+        Its SHA-256.
+    """
+    samples = []
+    for table in tables():  # two rows have the types of all: the first, and one that is blank where any is
+        two = table.iloc[[0, 0]].reset_index(drop=True)
+        for name in table.columns[table.isna().any()]:
+            two.loc[1, name] = None
+        samples.append(two)
+    names = {name: None for table in samples for name in table}
+    schema = pyarrow.Schema.from_pandas(joined(samples)[[*names]], preserve_index=False)
+    with written_atomically(path) as file, parquet.ParquetWriter(file, schema) as writer:
+        for some in _groups(tables()):
+            table = joined([*some, samples[0].iloc[:0].reindex(columns=[*names])])
+            writer.write_table(pyarrow.Table.from_pandas(table[[*names]], schema=schema, preserve_index=False))
+    return sha256(path)
+
+
+def _groups(tables: Iterable[pd.DataFrame]) -> Iterator[list[pd.DataFrame]]:
+    """Yield tables of so many rows together that a group of rows of a file is worth its while."""
+    group: list[pd.DataFrame] = []
+    for table in tables:
+        group.append(table)
+        if sum(map(len, group)) >= ROWS_PER_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def prepare_record(
     Raises:
         RecordError: it cannot be used.
     """
-    job = Job("record", Reader(lambda path, head: True, lambda path: iter((record,))), record_id="record")
+    job = Job("record", Reader(lambda path, head: True, lambda path: iter((record,))))
     how = Reading(settings, limits or QualityLimits(), partial_leads)
     made = _prepared(job, next(read_job(job, Path(), how)), settings)
     if made.signals is None:
@@ -96,9 +96,9 @@ def prepare_files(
 
 def _job_of(file: Path) -> Job:
     try:
-        return Job(file.name, reader_of(file), record_id=file.stem)
+        return Job(file.name, reader_of(file))
     except RecordError as error:
-        return Job(file.name, reason=str(error), record_id=file.stem)
+        return Job(file.name, reason=str(error))
 
 
 def _prepared(job: Job, outcome: Outcome, settings: SignalSettings) -> Prepared:

@@ -77,11 +77,14 @@ class RecordIds:
         """Add what was noted to the table; before the records are committed, so that a kill loses no meaning."""
         if not self._noted:
             return
-        there = self.table.read_bytes() if self.table.exists() else b""
-        text = StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self._noted if there else [COLUMNS, *self._noted])
-        with open(os.open(self.table, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
-            file.write(b"\n" if there and not there.endswith(b"\n") else b"")  # a kill can cut a row off
+        with open(os.open(self.table, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
+            there = file.seek(0, os.SEEK_END)
+            if there:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a kill can cut a row off
+                    file.write(b"\n")
+            text = StringIO()
+            csv.writer(text, lineterminator="\n").writerows(self._noted if there else [COLUMNS, *self._noted])
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))
             file.flush()
             os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ssl_ecg.archive.archive import Archive, open_archive, read_rejected
 from ssl_ecg.archive.head import FORMAT, SAMPLE, VERSION, ArchiveError, Part, check_size, part_of, read_info, read_json
 from ssl_ecg.archive.known import Known
-from ssl_ecg.archive.manifest import joined, kind_of, manifest_name, manifest_sums
+from ssl_ecg.archive.manifest import kind_of, manifest_name, manifest_sums, write_manifest
 from ssl_ecg.runs import differences, write_atomically, write_csv, write_json
 from ssl_ecg.signals.settings import SignalSettings
 
@@ -288,18 +288,15 @@ class ArchiveWriter:
         return open_archive(self.folder)
 
     def _finish(self, looked_at: Collection[str]) -> None:
-        new = range(self._parts_before, len(self.committed))
-        tables = [pd.read_parquet(self._entry(number).with_suffix(".parquet")) for number in new]
-        tables = [table for table in tables if len(table)]
+        new = [part.number for part in self.committed[self._parts_before :] if part.records]
         self._write_rejected(looked_at)
         sums, known = list(self._sums), self._known
-        if tables:
-            manifest = joined(tables)
-            content = manifest.to_parquet(index=False)
+        if new:
+            entries = [self._entry(number).with_suffix(".parquet") for number in new]
             # Not part of the archive before archive.json names it; what is there is not written again.
-            write_atomically(self.folder / manifest_name(len(sums)), content)
-            sums.append(hashlib.sha256(content).hexdigest())
-            known = known and bool(manifest["patient_known"].all())
+            path = self.folder / manifest_name(len(sums))
+            sums.append(write_manifest(path, lambda: map(pd.read_parquet, entries)))
+            known = known and all(pd.read_parquet(entry, columns=["patient_known"]).all(axis=None) for entry in entries)
         while not self.committed[-1].records:  # held rejections only, which are in rejected.csv now
             self.committed.pop()
         parts = [vars(part) for part in self.committed]

@@ -1,7 +1,15 @@
 """A folder that continues: identity, lock, atomic files, results, the model card. Knows no ECG."""
 
 from ssl_ecg.runs.card import Table, markdown_table, model_card
-from ssl_ecg.runs.files import previous_of, sha256, whole_folder, write_atomically, write_csv, write_json
+from ssl_ecg.runs.files import (
+    previous_of,
+    sha256,
+    whole_folder,
+    write_atomically,
+    write_csv,
+    write_json,
+    written_atomically,
+)
 from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 from ssl_ecg.runs.results import read_metrics, write_result
 from ssl_ecg.runs.site_key import patient_hash, site, site_key
@@ -31,4 +39,5 @@ __all__ = [
     "write_csv",
     "write_json",
     "write_result",
+    "written_atomically",
 ]

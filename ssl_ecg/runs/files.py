@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ssl_ecg.runs.spreadsheets import escaped
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_atomically(path: str | Path, content: bytes | memoryview | str, mode: int = 0o666) -> None:
-    """Write a file so that a kill, a power cut or a full disk leaves either the old one or the new one.
+@contextmanager
+def written_atomically(path: str | Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Write a file so that a kill, a power cut, a full disk or an error leaves either the old one or the new one.
 
     Args:
         path: the file; its folder must be there.
-        content: text is written as UTF-8.
         mode: permissions of the file, less those that the process withholds.
+
+    Yields:
+        The file to write into.
 
     Raises:
         OSError: naming ``path``; what lay there before is as it was.
@@ -33,15 +36,22 @@ def write_atomically(path: str | Path, content: bytes | memoryview | str, mode: 
     temporary = path.with_name(path.name + ".tmp")
     try:
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync(path.parent)
     except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
         if temporary.is_file():
             temporary.unlink()
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_atomically(path: str | Path, content: bytes | memoryview | str, mode: int = 0o666) -> None:
+    """Write all of a file at once; text is written as UTF-8. For the rest see ``written_atomically``."""
+    with written_atomically(path, mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def previous_of(path: Path) -> Path:

@@ -31,6 +31,10 @@ class SourceError(ValueError):
         return f"{self.table}: {self.detail}"
 
 
+class MissingTableError(SourceError):
+    """A table that a data set consists of and that is not there: it can be had, so nothing is read without it."""
+
+
 class Faults:
     """Cells of a table that cannot be used: each costs what it would have said, and they are told at the end.
 
@@ -90,7 +94,8 @@ class Source:
     """A known data set; wherever its layout stands, ingest needs nothing else to be told.
 
     Whatever these functions raise costs a line in the log and one in ``rejected.csv``, never the ingest; entries that
-    were yielded before, and tables that a ``SourceError`` brings, are taken.
+    were yielded before, and tables that a ``SourceError`` brings, are taken. Only a ``MissingTableError`` ends it,
+    before any signal is read.
 
     Attributes:
         detect: ``detect(folder, files)`` tells by the names of the files in a folder, or by what stands in them,
@@ -124,12 +129,13 @@ def read_csv(folder: Path, table: str, columns: Iterable[str], use: str = "") ->
         use: what it is for, told where it is not there: "it ...".
 
     Raises:
-        SourceError: it is not there, is no table, or lacks one of the columns.
+        MissingTableError: it is not there.
+        SourceError: it is no table, or lacks one of the columns.
     """
     path = folder / table
     if not path.is_file():
         told = f"is not there{use and f', it {use}'}; download it from where the recordings come from"
-        raise SourceError(table, told)
+        raise MissingTableError(table, told)
     if path.stat().st_size > MAX_TABLE_BYTES:
         raise SourceError(table, f"has more than {MAX_TABLE_BYTES:,} bytes")
     try:

@@ -15,7 +15,7 @@ from torch import nn
 if TYPE_CHECKING:
     from ssl_ecg.tasks.task import Task
 
-GRID = tuple(float(c) for c in np.logspace(-5, 1, 13))
+GRID = tuple(10 ** (k / 2) for k in range(-10, 3))
 """Inverse regularisation strengths tried: half decades from 1e-5 (13 records, 512 features) to 10."""
 
 

@@ -12,9 +12,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
-from unittest.mock import patch
 
-from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -25,7 +24,8 @@ def make_loggers(names: Sequence[str], out: Path, settings: dict[str, Any]) -> l
     """Return the loggers of these names.
 
     Args:
-        names: of "jsonl", "tensorboard" and "wandb". W&B never asks for an account: without a key it logs offline.
+        names: of "jsonl", "tensorboard", "wandb" and "mlflow". W&B never asks for an account: without a key it logs
+            offline. MLflow logs into files, or to the server that ``MLFLOW_TRACKING_URI`` names.
         out: folder of what is trained; they write into ``OUT.logs`` beside it.
         settings: recorded as hyperparameters.
 
@@ -43,6 +43,8 @@ def make_loggers(names: Sequence[str], out: Path, settings: dict[str, Any]) -> l
         elif name == "wandb":
             folder.mkdir(parents=True, exist_ok=True)  # else W&B writes into the working directory
             made.append(wandb_offline_without_key(folder, settings))
+        elif name == "mlflow":
+            made.append(mlflow(folder, out.name, settings))
         else:
             raise ValueError(f"loggers={name!r}: unknown; choose from {', '.join(get_args(LoggerName))}")
     return made
@@ -107,6 +109,8 @@ class _TensorBoard(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """Return the writer."""
+        from unittest.mock import patch  # brings asyncio, which costs every start
+
         with patch("socket.gethostname", lambda: "host"):
             return super().experiment
 
@@ -117,9 +121,41 @@ def tensorboard(folder: Path) -> Logger:
     Raises:
         ValueError: it is not installed.
     """
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("loggers='tensorboard': is not installed; run pip install 'ssl_ecg[tensorboard]'")
+    _need("tensorboard")
     return _TensorBoard(folder, name="tensorboard", version="")
+
+
+def mlflow(folder: Path, name: str, settings: Mapping[str, Any]) -> Logger:
+    """Return a logger for MLflow: files in ``folder``, unless ``MLFLOW_TRACKING_URI`` names a server.
+
+    User, program and code are not told; the files say where they themselves lie.
+
+    Args:
+        folder: of the logs.
+        name: of the run.
+        settings: recorded as parameters.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    _need("mlflow")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it wants a database, and packages that know one
+    untold = {f"mlflow.{tag}": "" for tag in ("user", "source.name", "source.type", "source.git.commit")}
+    to = os.environ.get("MLFLOW_TRACKING_URI") or (folder / "mlflow").as_uri()
+    made = MLFlowLogger("ssl_ecg", run_name=name, tracking_uri=to, tags=untold)
+    made.log_hyperparams(dict(settings))
+    return made
+
+
+def _need(package: str) -> None:
+    """Refuse a logger whose package is not there.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise ValueError(f"loggers={package!r}: is not installed; run pip install 'ssl_ecg[{package}]'")
 
 
 def wandb_offline_without_key(folder: Path, settings: dict[str, Any]) -> Logger:

@@ -12,7 +12,7 @@ from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.objectives.registry import OBJECTIVES
 from ssl_ecg.settings import Settings, chosen
 
-LoggerName = Literal["jsonl", "tensorboard", "wandb"]
+LoggerName = Literal["jsonl", "tensorboard", "wandb", "mlflow"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 

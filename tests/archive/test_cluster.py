@@ -125,7 +125,7 @@ def one_or_abort(path: Path) -> Iterator[Record]:
 
 
 def test_file_that_kills_its_reader_costs_only_itself(tmp_path: Path) -> None:
-    jobs = [Job(name, Reader(READERS["wfdb"].sniff, one_or_abort), record_id=name) for name in ("a", "bad", "c")]
+    jobs = [Job(name, Reader(READERS["wfdb"].sniff, one_or_abort)) for name in ("a", "bad", "c")]
     for job in jobs:
         (tmp_path / job.path).touch()
     how = Reading(SignalSettings(), QualityLimits(refuse=()))

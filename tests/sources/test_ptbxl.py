@@ -56,6 +56,14 @@ def test_table_that_is_not_there_is_named_with_what_it_is_for(folder: Path) -> N
         read_tasks(folder)
 
 
+def test_ingest_without_a_table_of_the_data_set_ends_before_a_signal_is_read(folder: Path, tmp_path: Path) -> None:
+    (folder / "scp_statements.csv").unlink()
+    missing = r"ptbxl/scp_statements\.csv is not there, it says which classes make the labels; download it"
+    with pytest.raises(FileNotFoundError, match=missing):
+        ingest(tmp_path, tmp_path / "archive", workers=1)
+    assert not (tmp_path / "archive").exists()
+
+
 @pytest.mark.parametrize(
     ("task", "expected"),
     [

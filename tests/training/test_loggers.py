@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import math
+import socket
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +16,34 @@ from ssl_ecg.training.loggers import JsonLines, finish, log_rows, make_loggers
 
 def test_loggers_by_name(tmp_path: Path) -> None:
     assert make_loggers((), tmp_path, {}) == []
-    with pytest.raises(ValueError, match=r"loggers=.mlflow.: .*jsonl, tensorboard, wandb"):
-        make_loggers(("mlflow",), tmp_path, {})
+    with pytest.raises(ValueError, match=r"loggers=.comet.: .*jsonl, tensorboard, wandb, mlflow"):
+        make_loggers(("comet",), tmp_path, {})
 
 
-def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_logger_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"run pip install 'ssl_ecg\[tensorboard\]'"):
-        make_loggers(("tensorboard",), tmp_path, {})
+    with pytest.raises(ValueError, match=rf"run pip install 'ssl_ecg\[{name}\]'"):
+        make_loggers((name,), tmp_path, {})
+
+
+@pytest.mark.slow
+def test_mlflow_is_not_told_who_where_and_by_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOGNAME", "dr_invented")
+    loggers = make_loggers(["mlflow"], tmp_path / "model", {"learning_rate": 0.25})
+    log_rows(loggers, [{"step": 2.0, "loss": 0.5}, {"step": 4.0, "loss": math.nan}, {"step": 6.0, "loss": 0.125}])
+    finish(loggers)
+    store = tmp_path / "model.logs" / "mlflow"
+    (run,) = (path.parent for path in store.glob("*/*/params"))
+    assert (run / "params" / "learning_rate").read_text() == "0.25"
+    assert [line.split()[1:] for line in (run / "metrics" / "loss").read_text().splitlines()] == [
+        ["0.5", "2"],
+        ["0.125", "6"],
+    ]
+    told = "".join(path.read_text() for path in store.rglob("*") if path.is_file()).replace(tmp_path.as_uri(), "")
+    assert not any(word in told for word in (socket.gethostname(), "dr_invented", str(Path.cwd()), sys.argv[0]))
 
 
 def test_lines_are_json_whatever_was_logged(tmp_path: Path) -> None:

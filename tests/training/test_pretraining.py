@@ -313,7 +313,7 @@ def test_resume_yes_needs_a_run_and_no_starts_one(
         ({"objective": "cmcs"}, "objective='cmcs'"),
         ({"backbone": "resnet5"}, "backbone='resnet5'"),
         ({"objective": {"name": "cmsc", "temprature": 1}}, "objective.temprature=1: .* did you mean temperature"),
-        ({"loggers": ("mlflow",)}, r"loggers\.0=.mlflow."),
+        ({"loggers": ("comet",)}, r"loggers\.0=.comet."),
     ],
 )
 def test_a_run_refused_for_its_settings_does_not_block_the_folder(
