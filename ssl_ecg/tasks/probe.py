@@ -58,9 +58,12 @@ class Probe(ABC):
         """
 
     def as_layer(self) -> nn.Linear:
-        """Return the linear layer that the probe is."""
-        layer = nn.Linear(self.coef.shape[1], self.coef.shape[0])
-        layer.load_state_dict({"weight": torch.from_numpy(self.coef), "bias": torch.from_numpy(self.intercept)})
+        """Return the linear layer that the probe is; outputs of the task that it lacks are 0."""
+        layer = nn.Linear(self.coef.shape[1], max(self.task.outputs, len(self.coef)))
+        with torch.no_grad():
+            for whole, part in ((layer.weight, self.coef), (layer.bias, self.intercept)):
+                whole.zero_()
+                whole[: len(part)] = torch.from_numpy(part)
         return layer
 
     def usable(self, train: NDArray[Any], validation: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
