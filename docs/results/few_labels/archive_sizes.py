@@ -25,9 +25,9 @@ ROUNDS = {1: 7, 3: 2, 5: 4}  # the fold that tests, and the one that chooses
 SIZES = (300, 1000, None)
 STARTS = (None, "synthetic")
 STEPS, WARMUP, BATCH = 288, 36, 128  # those of 16 epochs of all ECGs
-SEEDS = tuple(range(10))
-ARMS = ("random_probe", "synthetic_probe", "pretrained_probe")
-TOLD = ("pretrained_probe", "pretrained_probe - random_probe", "pretrained_probe - synthetic_probe")
+SEEDS, FRACTIONS = tuple(range(5)), (0.01, 0.1, 1.0)
+ARMS = ("synthetic_probe", "pretrained_probe")
+TOLD = (*ARMS, "pretrained_probe - synthetic_probe")
 
 
 def left_out(archive: Archive, held: NDArray[np.int64], size: int | None, seed: int) -> NDArray[np.int64]:
@@ -72,9 +72,8 @@ def main(folder: Path, out: Path) -> None:
                 records.append(len(archive) - len(hidden))
                 how = settings_of(records[-1], start, seed=test)
                 pretrain(archive, out / "encoders" / name / f"fold{test}", how, hidden, False, splits.how)
-            summary = ssl_ecg.compare(
-                out / "encoders" / name, archive, table, out / name, arms=ARMS, seeds=SEEDS, progress=False
-            )
+            asked = {"arms": ARMS, "seeds": SEEDS, "fractions": FRACTIONS, "progress": False}
+            summary = ssl_ecg.compare(out / "encoders" / name, archive, table, out / name, **asked)
             found = summary[(summary["metric"] == "macro_auroc") & summary["arm"].isin(TOLD)]
             rows.append(found.assign(start=start or "random weights", size=round(np.mean(records))))
             pd.concat(rows).to_csv(out / "sizes.csv", index=False, float_format="%.4f")
