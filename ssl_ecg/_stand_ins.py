@@ -15,7 +15,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any, NoReturn
 
-# What takes long to import; numpy does not, and its constants are computed with.
+# What takes long to import. Constants that modules compute with NumPy become stand-ins too; no default is one of them.
 LIBRARIES = frozenset(
     {
         *(
@@ -24,13 +24,12 @@ LIBRARIES = frozenset(
             "timm",
             "lightly",
             "torchvision",
-            "torchsurv",
             "captum",
             "einops",
             "safetensors",
         ),
-        *("scipy", "sklearn", "pandas", "pyarrow", "matplotlib", "jinja2", "wandb", "wfdb", "pydicom", "h5py"),
-        *("onnx", "onnxscript", "onnxruntime"),
+        *("numpy", "scipy", "sklearn", "pandas", "pyarrow", "matplotlib", "jinja2", "wandb", "wfdb", "pydicom", "h5py"),
+        *("filelock", "onnx", "onnxscript", "onnxruntime"),
     }
 )
 _ASIDE = "SSL_ECG_NO_STAND_INS"
@@ -56,6 +55,13 @@ class _StandIn(ABCMeta):
 
     def __getitem__(cls, _: Any) -> Any:
         return cls
+
+    def __setitem__(cls, _: Any, value: Any) -> None:
+        """Keep nothing."""
+
+    __neg__ = __abs__ = __invert__ = lambda cls: cls
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __getitem__
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __rpow__ = __getitem__
 
 
 class _Module(ModuleType):

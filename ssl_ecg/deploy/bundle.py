@@ -20,6 +20,7 @@ from ssl_ecg.runs import Table, model_card, whole_folder, write_atomically, writ
 from ssl_ecg.settings import Settings
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import Classifier, Survival, Thresholds
+from ssl_ecg.tasks.auxiliary import MEANINGS, AuxiliaryTargets
 from ssl_ecg.tasks.static_inputs import static_columns
 
 LAST = "model.json"
@@ -123,7 +124,9 @@ def _outputs(model: Classifier) -> tuple[Output, ...]:
             Output(name=f"survival_{day:g}", meaning=f"probability of no event within {day:g} days", horizon_days=day)
             for day in days
         ]
-        return (*(free if task.encoding == "ecg_ai" else ()), *curve)
+        learned = task.beside if isinstance(task, AuxiliaryTargets) else ()
+        beside = [Output(name=f"auxiliary_{name}", meaning=MEANINGS[name]) for name in learned]
+        return (*(free if task.encoding == "ecg_ai" else ()), *curve, *beside)
     thresholds: Sequence[float | None] = [None] * len(task.classes)
     if isinstance(task, Thresholds) and task.thresholds is not None:
         thresholds = task.thresholds.tolist()

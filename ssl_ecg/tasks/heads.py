@@ -107,12 +107,9 @@ class WideHead(nn.Module):
     def __init__(self, kind: Head, task: Task, width: int, static: Sequence[str]) -> None:
         super().__init__()
         columns = len(static_columns(static))
-        deep = make_head(kind, task, width)
-        with torch.no_grad():
-            outputs = deep.eval()(torch.zeros(1, width)).shape[1]
         self.inputs = StaticInputs(columns)
-        self.beside = nn.Linear(2 * columns, outputs, bias=False)
-        self.deep = deep.train()
+        self.beside = nn.Linear(2 * columns, task.outputs, bias=False)
+        self.deep = make_head(kind, task, width)
         nn.init.zeros_(self.beside.weight)
 
     def forward(self, features: Tensor, static: Tensor) -> Tensor:

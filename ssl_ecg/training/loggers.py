@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
-from unittest.mock import patch
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.loggers.logger import rank_zero_experiment
@@ -110,6 +109,8 @@ class _TensorBoard(TensorBoardLogger):
     @rank_zero_experiment
     def experiment(self) -> Any:
         """Return the writer."""
+        from unittest.mock import patch  # brings asyncio, which costs every start
+
         with patch("socket.gethostname", lambda: "host"):
             return super().experiment
 

@@ -173,7 +173,7 @@ def _explained(model: Classifier, one: _One, name: str, layer: nn.Module | None)
     parts = beat_shares(heat.reshape(-1, length).mean(0)[None], [peaks], rate).iloc[0]
     shares = lead_shares(output, *tensors)
     scores = computed(model, model.scores, given)
-    score = float(scores[0, place]) if place is not None else float(1 - scores[0, -1])
+    score = float(model.task.predictions(scores)["risk_at_horizon"][0] if place is None else scores[0, place])
     row: dict[str, Any] = {"record_id": one.record_id, "class": name, "score": score}
     row |= {str(part): value if len(peaks) else np.nan for part, value in parts.items()}
     row |= {f"lead_{lead}": share for lead, share in zip(model.encoder.leads, shares)}
