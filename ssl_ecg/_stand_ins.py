@@ -24,7 +24,6 @@ LIBRARIES = frozenset(
             "timm",
             "lightly",
             "torchvision",
-            "torchsurv",
             "captum",
             "einops",
             "safetensors",

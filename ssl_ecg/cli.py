@@ -101,8 +101,8 @@ def _stopped_by_signals() -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; errors that a user can mend are one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if arguments is None and not {"-h", "--help"}.isdisjoint(sys.argv):  # a process of our own, that only tells
-        _stand_ins.put_in_place()
+    if arguments is None and (sys.argv[1:2] == ["list"] or not {"-h", "--help"}.isdisjoint(sys.argv)):
+        _stand_ins.put_in_place()  # into a process of our own, that only tells
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     arguments = sys.argv[1:] if arguments is None else list(arguments)

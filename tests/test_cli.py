@@ -24,6 +24,7 @@ from ssl_ecg.signals import SignalSettings
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 from ssl_ecg.verbs import VERBS, Verb
 from ssl_ecg.verbs.ablate import Ablation, variants_of
+from ssl_ecg.verbs.verb import console
 
 
 @pytest.fixture
@@ -403,3 +404,8 @@ def test_variants_take_what_all_share_and_then_their_own_words() -> None:
     assert tried == [(2.5, "zero", 0.3), (2.5, "zero", 0.001)]
     with pytest.raises(ValueError, match=r"variant odd: .*did you mean epochs\?"):
         variants_of(Ablation(variants={"odd": {"overrides": ["epocs=3"]}}))
+
+
+def test_a_line_is_not_folded_where_nobody_sees_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print("the archive lies there " * 9)
+    assert capsys.readouterr().out.count("\n") == 1

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 
 import ssl_ecg
 from ssl_ecg import SplitSettings
@@ -80,8 +83,10 @@ def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, st
     assert model.task.options == given
     predictions = pd.read_csv(tmp_path / "predictions.csv")
     again = predict_scores(model, archive, archive.rows(predictions["record_id"]))
-    np.testing.assert_allclose(predictions["survival_1460"], again[:, -1], atol=1e-5)
+    np.testing.assert_allclose(predictions["survival_1460"], again[:, 10], atol=1e-5)
     np.testing.assert_allclose(predictions["prevalent_score"], 1 - again[:, 0], atol=1e-5)
+    np.testing.assert_allclose(predictions["auxiliary_age"], again[:, 11], rtol=1e-5)
+    np.testing.assert_allclose(predictions["auxiliary_sex"], again[:, 12], atol=1e-5)
     manifest = archive.manifest.set_index("record_id").loc[predictions["record_id"]]
     np.testing.assert_allclose(predictions["age"], manifest["age"], rtol=1e-6)
     np.testing.assert_array_equal(predictions["sex"], manifest["sex"] == "male")
@@ -89,6 +94,22 @@ def test_finetuned_model_gives_the_written_predictions(paths: tuple[str, str, st
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["step"] == curve.loc[curve["validation_c_index"].idxmax(), "step"]
     assert "| af_by_horizon |" in (tmp_path / "README.md").read_text()
+    assert {"step", "age_error"} & metrics.keys() == {"step"}  # the start was chosen, whose head says nothing
+    with torch.no_grad():
+        model.head.weight[-2:] = torch.randn(2, model.encoder.width, generator=torch.Generator().manual_seed(0))
+    save_file(model.head.state_dict(), tmp_path / "head.safetensors")
+    out = tmp_path.parent / f"{tmp_path.name}_evaluated"
+    metrics = ssl_ecg.evaluate(tmp_path, archive, paths[2], out, seen_patients="test")
+    assert metrics == json.loads((out / "metrics.json").read_text())
+    predictions, page = pd.read_csv(out / "predictions.csv"), (out / "report.html").read_text("utf-8").lower()
+    known = predictions["age"].notna()
+    error = np.abs(predictions["age"] - predictions["auxiliary_age"])[known].mean()
+    assert metrics["age_error"] == pytest.approx(error, rel=1e-4)
+    male = roc_auc_score(predictions["sex"], predictions["auxiliary_sex"])
+    assert metrics["sex_auroc"] == pytest.approx(male, abs=1e-3)
+    for name, label in (("age_error", "error of age"), ("age_correlation", "correlation of age"), ("sex_auroc", "sex")):
+        assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
+        assert label in page
 
 
 def test_the_last_ecg_of_each_patient_chooses_and_tests(paths: tuple[str, str, str], tmp_path: Path) -> None:

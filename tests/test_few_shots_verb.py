@@ -23,10 +23,10 @@ def test_episodes_on_an_archive(tmp_path: Path) -> None:
     given = {"classes": CLASSES, "shots": (1, 3), "episodes": 20, "split": {"test": 0.4, "validation": 0.1}}
     network = {"name": "xresnet1d10", "width": 4}
     found = ssl_ecg.few_shots(None, archive, labels, tmp_path / "out", backbone=network, **given)
-    assert found["shots"].tolist() == [1, 1, 3, 3]
-    assert found["method"].tolist() == ["nearest_prototype", "nearest_neighbours"] * 2
+    assert found["shots"].tolist() == [1] * 3 + [3] * 3
+    assert found["method"].tolist() == ["nearest_prototype", "nearest_neighbours", "siamese"] * 2
     assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
-    assert found["chance"].to_list() == pytest.approx([1 / found["ways"][0]] * 4)
+    assert found["chance"].to_list() == pytest.approx([1 / found["ways"][0]] * 6)
     written = pd.read_csv(tmp_path / "out" / "few_shots.csv")
     pd.testing.assert_frame_equal(written, found, rtol=1e-4)
     assert (found["ways"] == 2).all()  # atrial fibrillation has too few test patients

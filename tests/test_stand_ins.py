@@ -1,4 +1,4 @@
-"""Help is told without the libraries that verbs compute with, and tells the same."""
+"""Help and lists are told without the libraries that verbs compute with, and tell the same."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ssl_ecg.backbones import list_backbones
 from ssl_ecg.objectives import list_objectives
 from ssl_ecg.tasks import list_tasks
 from ssl_ecg.verbs import VERBS
+from ssl_ecg.verbs.list_ import KINDS
 
 pytestmark = pytest.mark.process
 
@@ -38,6 +39,8 @@ def test_help_of_every_verb_and_every_choice_is_that_of_the_whole_package(
         *(f"pretrain --help objective={name}" for name in list_objectives()),
         *(f"pretrain --help backbone={name}" for name in list_backbones()),
         *(f"finetune --help task={name}" for name in list_tasks()),
+        "list",
+        *(f"list {kind}" for kind in KINDS),
     ]
     for line in lines:
         assert cli.main(line.split()) == 0
@@ -47,11 +50,12 @@ def test_help_of_every_verb_and_every_choice_is_that_of_the_whole_package(
     assert told.stdout == capsys.readouterr().out
 
 
-def test_what_stand_ins_cannot_tell_is_told_without_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [["odd", "--help"], ["list", "verbs"]])
+def test_what_stand_ins_cannot_tell_is_told_without_them(words: list[str], tmp_path: Path) -> None:
     """A module that computes while it is imported, as that of another package may, is imported anew."""
     (tmp_path / "odd.py").write_text("import torch\nassert torch.arange(3).sum() == 3\nprint('whole')\n")
     run = (
-        "import sys; sys.argv = ['ssl-ecg', 'odd', '--help']\n"
+        f"import sys; sys.argv = ['ssl-ecg', *{words}]\n"
         "from ssl_ecg.cli import main\nfrom ssl_ecg.verbs.verb import VERBS\nVERBS.offer('odd', 'odd:main')\nmain()"
     )
     ended = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True)

@@ -5,11 +5,12 @@ The same steps as in ingest, by the same code, so that a model sees a new file a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,13 +30,13 @@ class Prepared(NamedTuple):
         record_id: as ingest would call it.
         signals: of one record, [1, L, T] in millivolts; None where there is a reason.
         reason: why not.
-        calibrated: whether the unit is known to be millivolts.
+        row: what the manifest of an archive would say of it; nothing where there is a reason.
     """
 
     record_id: str
     signals: Signals | None
     reason: str
-    calibrated: bool = True
+    row: Mapping[str, Any] = MappingProxyType({})
 
 
 def prepare_record(
@@ -110,4 +111,4 @@ def _prepared(job: Job, outcome: Outcome, settings: SignalSettings) -> Prepared:
         np.array([outcome.row["recorded"]]),
         np.array([[lead in names for lead in settings.leads]]),
     )
-    return Prepared(outcome.row["record_id"], signals, "", outcome.row["calibrated"])
+    return Prepared(outcome.row["record_id"], signals, "", outcome.row)

@@ -89,7 +89,7 @@ def with_attention(encoder: Encoder, heads: int) -> Encoder:
     if encoder.foreign:
         raise ValueError(f"attention_heads={heads}: {encoder.name} is a network of one's own; give it such a pooling")
     options = {"steps_of": encoder.name, "attention_heads": heads, **encoder.options}
-    made = Encoder(NAME, options, encoder.signal, encoder.origin, encoder.patients)
+    made = Encoder(NAME, options, encoder.signal, encoder.origin, encoder.patients, encoder.ecgs)
     assert isinstance(made.backbone, AttentionPooled)
     made.backbone.network.load_state_dict(encoder.backbone.state_dict())
     return made

@@ -35,6 +35,7 @@ from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
+HASHES = (("patients", list), ("ecgs", list))
 SHIPPED = ("synthetic",)
 """Encoders that come with the package, by name; of a folder of one's own of that name say ``./synthetic``."""
 
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
         signal: the signal it expects.
         origin: how it was made: objective, settings, data counts, metrics.
         patients: hashes of the patients seen in pretraining, so that testing on them can be refused.
+        ecgs: hashes of the ECGs, which are known under other names, too.
 
     Attributes:
         name: of the backbone, or "package.module:Class" of a network of one's own.
@@ -71,11 +73,12 @@ class Encoder(nn.Module):
         signal: SignalSettings,
         origin: Mapping[str, Any] | None = None,
         patients: frozenset[str] = frozenset(),
+        ecgs: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__()
         self.signal = signal
         self.origin = dict(origin or {})
-        self.patients = patients
+        self.patients, self.ecgs = patients, ecgs
         self.backbone: Backbone
         self.foreign = not isinstance(backbone, str)
         if isinstance(backbone, str):
@@ -197,6 +200,7 @@ def save_encoder(encoder: Encoder, folder: str | Path, card: str) -> Path:
         "signal": encoder.signal.to_dict(),
         "origin": encoder.origin,
         "patients": sorted(encoder.patients),
+        "ecgs": sorted(encoder.ecgs),
     }
     with whole_folder(folder, last="config.json") as part:
         write_atomically(part / "model.safetensors", save(weights))  # which names the file when the disk is full
@@ -217,14 +221,16 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"folder={str(folder)!r}: no config.json, so this is not an encoder folder")
     config = read_json(path, "encoder config")
+    config.setdefault("ecgs", [])  # of an encoder that ships, or of an earlier release
     made = (config.get("format"), config.get("version"))
     if made != (FORMAT, VERSION):
         raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
-    for name, kind in (("backbone", dict), ("signal", dict), ("origin", dict), ("patients", list)):
+    for name, kind in (("backbone", dict), ("signal", dict), ("origin", dict), *HASHES):
         if not isinstance(config.get(name), kind):
             raise ValueError(f"{path}: damaged encoder config: {name} is no {'list' if kind is list else 'object'}")
-    if not all(isinstance(patient, str) for patient in config["patients"]):
-        raise ValueError(f"{path}: damaged encoder config: patients holds what is no text")
+    for name, _ in HASHES:
+        if not all(isinstance(each, str) for each in config[name]):
+            raise ValueError(f"{path}: damaged encoder config: {name} holds what is no text")
     return config
 
 
@@ -266,7 +272,8 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
                 with no_larger_than(shapes):
                     sketch = Encoder(network, options, signal)
                 check_shapes(weights, sketch.backbone, shapes)
-            encoder = Encoder(network, options, signal, config["origin"], frozenset(config["patients"]))
+            hashes = (frozenset(config[name]) for name, _ in HASHES)
+            encoder = Encoder(network, options, signal, config["origin"], *hashes)
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and str(error).startswith(str(folder)):
             raise

@@ -86,7 +86,8 @@ def joined_encoder(encoders: Sequence[Encoder]) -> Encoder:
     members = [{"name": encoder.name, "options": encoder.options} for encoder in encoders]
     sites = sorted({site for encoder in encoders for site in encoder.origin.get("sites", [])})
     patients = frozenset().union(*(encoder.patients for encoder in encoders))
-    made = Encoder(NAME, {"members": members}, first.signal, {"sites": sites}, patients)
+    ecgs = frozenset().union(*(encoder.ecgs for encoder in encoders))
+    made = Encoder(NAME, {"members": members}, first.signal, {"sites": sites}, patients, ecgs)
     assert isinstance(made.backbone, Joined)
     for network, encoder in zip(made.backbone.members, encoders):
         network.load_state_dict(encoder.backbone.state_dict())

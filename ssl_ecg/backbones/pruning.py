@@ -44,7 +44,8 @@ def narrowed(encoder: Encoder, keep: float = 1.0, leads: Sequence[str] | None = 
     if unknown := sorted(set(leads) - set(encoder.leads)):
         raise ValueError(f"leads={unknown}: the encoder has {', '.join(encoder.leads)}")
     options = {**encoder.options, "width": max(1, round(keep * encoder.options["width"]))}
-    smaller = Encoder(encoder.name, options, encoder.signal.replace(leads=leads), encoder.origin, encoder.patients)
+    signal = encoder.signal.replace(leads=leads)
+    smaller = Encoder(encoder.name, options, signal, encoder.origin, encoder.patients, encoder.ecgs)
     assert isinstance(smaller.backbone, XResNet1d)
     cut_channels(network, smaller.backbone, torch.tensor([encoder.leads.index(lead) for lead in leads]))
     return smaller.train(encoder.training)

@@ -9,7 +9,7 @@ from ssl_ecg.runs import write_json
 
 
 def strip_patients(folder: str | Path) -> int:
-    """Take the hashes of the patients that were learned from out of an encoder or model folder, for good.
+    """Take the hashes of the patients and ECGs that were learned from out of an encoder or model folder, for good.
 
     Nothing else changes. Whoever uses the folder then can test on these patients without being told. The predictions
     that ``finetune``, ``probe`` and ``evaluate`` leave beside a model name its test records; give away
@@ -19,7 +19,7 @@ def strip_patients(folder: str | Path) -> int:
         folder: of the encoder or model.
 
     Returns:
-        How many hashes there were.
+        How many hashes of patients there were.
 
     Raises:
         FileNotFoundError: there is no encoder.
@@ -29,5 +29,5 @@ def strip_patients(folder: str | Path) -> int:
     count, origin = len(config["patients"]), config["origin"]
     for name in ("patients_digest", "sites"):
         origin.pop(name, None)
-    write_json(Path(folder) / "config.json", {**config, "patients": []})
+    write_json(Path(folder) / "config.json", {**config, "patients": [], "ecgs": []})
     return count

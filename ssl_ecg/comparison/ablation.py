@@ -36,6 +36,7 @@ from ssl_ecg.runs import FolderInUseError, claim, lock, write_atomically, write_
 from ssl_ecg.settings import Settings, chosen
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.registry import TASKS
+from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training.pretraining import pretrain
 
 METHODS = ("probe", "finetune")
@@ -129,7 +130,8 @@ def ablate(
         known = {"task": settings.task.to_dict(), **data_identity(archive, labels, splits)}
         claim(out / "ablation.json", known, {"command": command, **declaration(labels, task)})
         for folder, (variant, seed) in runs.items():
-            claim(folder / "variant.json", variant.identity(seed))
+            beside = static_identity(variant.static, archive, labels.rows)
+            claim(folder / "variant.json", {**variant.identity(seed), **beside})
     failed = []
     for folder, (variant, seed) in runs.items():
         try:

@@ -52,6 +52,7 @@ from ssl_ecg.labels.splits import Splits, check_no_leakage, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training.frozen import Features
 from ssl_ecg.training.loggers import finish, log_rows, make_loggers
 from ssl_ecg.training.progress import bar
@@ -341,12 +342,13 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
         [{name: value for name, value in encoder.origin.items() if name != "signal"} for encoder in one.round.encoders]
         for one in every
     ]
+    static = static_identity(first.settings.static, first.archive, first.labels.rows)
     network = first.round.encoders[0]
     about = {"backbone": network.name, "options": network.options, "width": network.width}
     about |= {} if first.external is None else first.external.about
     if len(origins) == len(origins[0]) == 1:
-        return {"settings": first.settings.identity(), **data[0], "encoder": {**about, **origins[0][0]}}
+        return {"settings": first.settings.identity(), **data[0], **static, "encoder": {**about, **origins[0][0]}}
     warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))
     shared = {"archive": data[0]["archive"], "warnings": warnings}
     rounds = [{**{k: v for k, v in one.items() if k not in shared}, "encoders": of} for one, of in zip(data, origins)]
-    return {"settings": first.settings.identity(), **shared, "encoder": about, "rounds": rounds}
+    return {"settings": first.settings.identity(), **shared, **static, "encoder": about, "rounds": rounds}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from annotated_types import Gt, MinLen
 from pydantic import model_validator
 
-from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds, members
+from ssl_ecg.comparison.arms import ARMS, BLENDS, PROBES, Arm, Fraction, Seeds, candidate_settings, members
 from ssl_ecg.settings import Settings, chosen, recipe
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training.finetune_settings import FinetuneSettings
@@ -77,6 +77,13 @@ class CompareSettings(Settings):
                 f"pretrained_finetune.{self.pretrained_finetune.budget}"
             )
         return self
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        """Names of all static inputs that an arm is tried with."""
+        tried = (self.pretrained_finetune, self.pretrained_candidates), (self.scratch, self.scratch_candidates)
+        every = [each for base, changes in tried for each in candidate_settings(base, changes, base.seed)]
+        return tuple(dict.fromkeys(name for each in every for name in each.static))
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the results, JSON-ready."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
+from ssl_ecg.archive.hashes import ecgs_of, hashes_of
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
 from ssl_ecg.labels.tables import LabelTable
@@ -26,10 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of archive rows [n] whether the encoder has learned from their patients, by the hashes of their ids."""
+    """Tell of archive rows [n] whether the encoder has learned from their patients, or from the same ECGs.
+
+    Patients are known by the hashes of their ids; a copy of an ECG, under whatever name, by that of its signal.
+    """
     patients = archive.manifest["patient_id"].iloc[rows]
     seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
-    return patients.map(seen).to_numpy(dtype=bool)
+    copies = np.fromiter((ecg in encoder.ecgs for ecg in ecgs_of(archive, rows)), bool, len(rows))
+    return patients.map(seen).to_numpy(dtype=bool) | copies
 
 
 def remember(
@@ -44,7 +49,8 @@ def remember(
     Its patients do not test it later; those of archive rows ``unlabelled`` [n] that it learned from neither.
     """
     rows = np.r_[labels.rows[np.r_[splits.train, splits.validation]], np.asarray(unlabelled, np.int64)]
-    model.encoder.patients |= frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    patients, ecgs = hashes_of(archive, rows)
+    model.encoder.patients, model.encoder.ecgs = model.encoder.patients | patients, model.encoder.ecgs | ecgs
     origin = model.encoder.origin
     origin["split"] = dict(splits.how)
     common = np.nanmean(labels.outcome[splits.train], axis=0)
@@ -83,7 +89,7 @@ def check_unseen(
         hashes = sorted(map(patient_hash, seen))
         found = (
             f"{len(seen)} of {patients.nunique()} test patients are among those the encoder learned from "
-            f"(hashes {', '.join(hashes[:3])})"
+            f"(by id, or as the same ECG under another; hashes {', '.join(hashes[:3])})"
         )
         if seen_patients == "refuse":
             raise ValueError(f"{found}; {remedy}")

@@ -39,6 +39,11 @@ class Variant(Settings):
             )
         return self
 
+    @property
+    def static(self) -> tuple[str, ...]:
+        """Names of all static inputs that it is tried with."""
+        return tuple(dict.fromkeys(name for tried in (*self.finetune, *self.scratch) for name in tried.static))
+
     def identity(self, seed: int) -> dict[str, Any]:
         """Return what decides the results of a run with this seed."""
         settings = self.pretrain.replace(seed=seed)

@@ -20,6 +20,8 @@ from ssl_ecg.runs import Table, model_card, whole_folder, write_atomically, writ
 from ssl_ecg.settings import Settings
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.tasks import Classifier, Survival, Thresholds
+from ssl_ecg.tasks.auxiliary import MEANINGS, AuxiliaryTargets
+from ssl_ecg.tasks.static_inputs import static_columns
 
 LAST = "model.json"
 SCRIPT = "score_ecg.py"
@@ -54,7 +56,8 @@ class Bundle(Settings):
     version: Literal[1] = 1
     """of the format"""
     file: str
-    """the program; inputs ``signal`` float32 [B, L, T], ``recorded`` int64 [B], ``leads`` bool [B, L], any B"""
+    """the program; inputs ``signal`` float32 [B, L, T], ``recorded`` int64 [B], ``leads`` bool [B, L], any B; with
+    static inputs also ``static`` float32 [B, K]"""
     sha256: str
     """of the program"""
     task: str
@@ -67,6 +70,9 @@ class Bundle(Settings):
     """of the signal"""
     microvolts_per_bit: float = MICROVOLTS_PER_BIT
     """to which signals were rounded in training"""
+    static: tuple[str, ...] = ()
+    """names of the K static inputs, raw values, NaN where unknown; ``sex`` is 0 for female and 1 for male, those of the
+    rhythm are measured by ``ssl_ecg.tasks.rhythm``"""
     outputs: tuple[Output, ...]
     """columns of the scores, in their order"""
     quantize: Literal["none", "dynamic"] = "none"
@@ -95,6 +101,7 @@ def describe(model: Classifier, program: bytes, file: str, **facts: Any) -> Bund
         task=model.task.name,
         backbone=encoder.name,
         signal=encoder.signal,
+        static=static_columns(model.static),
         outputs=_outputs(model),
         versions={name: known for name in PACKAGES if (known := _version(name))},
         **facts,
@@ -117,7 +124,9 @@ def _outputs(model: Classifier) -> tuple[Output, ...]:
             Output(name=f"survival_{day:g}", meaning=f"probability of no event within {day:g} days", horizon_days=day)
             for day in days
         ]
-        return (*(free if task.encoding == "ecg_ai" else ()), *curve)
+        learned = task.beside if isinstance(task, AuxiliaryTargets) else ()
+        beside = [Output(name=f"auxiliary_{name}", meaning=MEANINGS[name]) for name in learned]
+        return (*(free if task.encoding == "ecg_ai" else ()), *curve, *beside)
     thresholds: Sequence[float | None] = [None] * len(task.classes)
     if isinstance(task, Thresholds) and task.thresholds is not None:
         thresholds = task.thresholds.tolist()
@@ -171,6 +180,7 @@ def _card(bundle: Bundle, metrics: Mapping[str, float]) -> str:
         ("signal", f"{signal.sampling_rate:g} Hz, {signal.duration:g} s, millivolts"),
         ("filters", f"band-pass {band}, mains {'not filtered' if signal.mains is None else f'{signal.mains} Hz'}"),
         ("normalisation", f"{signal.normalise}, in the program"),
+        *([("static inputs", ", ".join(bundle.static))] if bundle.static else []),
         ("weights", "8 bits, activations quantised as they come" if bundle.quantize == "dynamic" else "32 bits"),
         ("largest difference of a score", "not compared" if bundle.largest_difference is None else
             f"{bundle.largest_difference:.2g}, from the model, on noise at batches of 1, 3 and 64"),
@@ -185,10 +195,11 @@ def _card(bundle: Bundle, metrics: Mapping[str, float]) -> str:
         for name, value in metrics.items()
         if f"{name}_low" in metrics
     ]
+    given = "signal, recorded, leads" + (", static" if bundle.static else "")
     run = (
         f"`python {SCRIPT} ECG.csv --rate 500` scores one ECG with NumPy, SciPy and ONNX Runtime alone."
         if bundle.file == FILES["onnx"]
-        else f'`torch.export.load("{bundle.file}").module()(signal, recorded, leads)` gives the scores.'
+        else f'`torch.export.load("{bundle.file}").module()({given})` gives the scores.'
     )
     return model_card(
         f"ECG model: {bundle.task}, {bundle.backbone}, exported",

@@ -1,6 +1,7 @@
 """The whole model as one program: normalisation, windows, network, pooling, head and scores, for any batch.
 
-Signal float32 [B, L, T] in millivolts, recorded int64 [B] and leads bool [B, L] go in, scores float32 [B, S] come out.
+Signal float32 [B, L, T] in millivolts, recorded int64 [B] and leads bool [B, L] go in, and where a model has static
+inputs their values float32 [B, K], NaN where unknown; scores float32 [B, S] come out.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ from torch import Tensor, nn
 
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks import Classifier
+from ssl_ecg.tasks.heads import WideHead
 
-INPUTS = Signals._fields
+INPUTS = (*Signals._fields, "static")
+"""Names of what goes in; a model without static inputs has no last one."""
 BATCH = "batch"
 OUTPUT = "scores"
 BATCHES = (1, 3, 64)
 """Sizes at which a program is compared with the model."""
 
-Run = Callable[[Signals], NDArray[np.float32]]
-"""Maps a batch of arrays to scores [B, S]."""
+Arrays = tuple[NDArray[Any], ...]
+Run = Callable[[Arrays], NDArray[np.float32]]
+"""Maps a batch of arrays, in the order of ``INPUTS``, to scores [B, S]."""
 
 
 class _Scores(nn.Module):
@@ -39,8 +43,8 @@ class _Scores(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, signal: Tensor, recorded: Tensor, leads: Tensor) -> Tensor:
-        return self.model.scores(signal, recorded, leads).float()
+    def forward(self, signal: Tensor, recorded: Tensor, leads: Tensor, static: Tensor | None = None) -> Tensor:
+        return self.model.scores(signal, recorded, leads, static).float()
 
 
 @torch.no_grad()
@@ -95,13 +99,14 @@ def export_onnx(model: Classifier, program: torch.export.ExportedProgram) -> byt
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
+    names = INPUTS[: 4 if model.static else 3]
     try:
         with _quiet():
             made = torch.onnx.export(
                 program,
-                input_names=INPUTS,
+                input_names=names,
                 output_names=(OUTPUT,),
-                dynamic_shapes=({0: BATCH},) * len(INPUTS),  # of a program, their names alone
+                dynamic_shapes=({0: BATCH},) * len(names),  # of a program, their names alone
                 dynamo=True,
                 verbose=False,
             )
@@ -127,9 +132,9 @@ def run_program(program: torch.export.ExportedProgram) -> Run:
     """Return what runs a program of ``torch.export``."""
     module = program.module()
 
-    def run(signals: Signals) -> NDArray[np.float32]:
+    def run(given: Arrays) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return module(*map(torch.from_numpy, signals)).numpy()
+            return module(*map(torch.from_numpy, given)).numpy()
 
     return run
 
@@ -142,16 +147,16 @@ def run_onnx(onnx: bytes) -> Run:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
-    return lambda signals: session.run([OUTPUT], signals._asdict())[0]
+    return lambda given: session.run([OUTPUT], dict(zip(INPUTS, given)))[0]
 
 
 def run_eager(model: Classifier) -> Run:
     """Return what runs the model itself."""
-    return lambda signals: model.predict(*signals)
+    return lambda given: model.predict(**dict[str, Any](zip(INPUTS, given)))
 
 
-def example(model: Classifier, records: int, seed: int = 0) -> Signals:
-    """Return noise as a batch of ECGs: some short, some of fewer leads, the first one whole."""
+def example(model: Classifier, records: int, seed: int = 0) -> Arrays:
+    """Return noise as a batch of ECGs: some short, some of fewer leads, the first one whole, some inputs unknown."""
     rng, encoder = np.random.default_rng(seed), model.encoder
     shape = (records, len(encoder.leads), encoder.samples)
     shortest = min(round(encoder.signal.min_duration * encoder.sampling_rate), encoder.samples)
@@ -160,13 +165,18 @@ def example(model: Classifier, records: int, seed: int = 0) -> Signals:
     recorded[:1], leads[:1], leads[:, 0] = encoder.samples, True, True
     signal = rng.normal(0, 0.3, shape).cumsum(axis=2) / 5
     signal *= (np.arange(encoder.samples) < recorded[:, None])[:, None] & leads[..., None]
-    return Signals(signal.astype(np.float32), recorded, leads)
+    signals = Signals(signal.astype(np.float32), recorded, leads)
+    if not isinstance(model.head, WideHead):
+        return signals
+    mean, deviation = model.head.inputs.mean.numpy(), model.head.inputs.deviation.numpy()
+    static = rng.normal(mean, deviation, (records, len(mean))).astype(np.float32)
+    return (*signals, np.where(rng.random(static.shape) < 0.1, np.float32(np.nan), static))
 
 
 def largest_difference(model: Classifier, run: Run) -> float:
     """Return the largest difference between the scores of a program and of its model, over batches of ``BATCHES``."""
-    batches = [example(model, size, seed=size) for size in BATCHES]
-    return max(float(np.abs(run(batch) - model.predict(*batch)).max()) for batch in batches)
+    exact, batches = run_eager(model), [example(model, size, seed=size) for size in BATCHES]
+    return max(float(np.abs(run(batch) - exact(batch)).max()) for batch in batches)
 
 
 def multiplications(model: Classifier) -> int:
@@ -175,7 +185,7 @@ def multiplications(model: Classifier) -> int:
 
     counter = FlopCounterMode(display=False)
     with counter:
-        model.predict(*example(model, 1))
+        run_eager(model)(example(model, 1))
     return counter.get_total_flops() // 2
 
 
@@ -190,7 +200,7 @@ def latency(model: Classifier, run: Run, repeats: int = 20) -> float:
     return float(np.median(times) * 1000)
 
 
-def _timed(run: Run, batch: Signals) -> float:
+def _timed(run: Run, batch: Arrays) -> float:
     start = time.perf_counter()
     run(batch)
     return time.perf_counter() - start

@@ -2,6 +2,7 @@
 
 python score_ecg.py ECG.csv --rate 500            a column per lead, its name in the first line, in millivolts
 python score_ecg.py ECG.npy --rate 500 --leads I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6       float [leads, samples]
+... --static age=63,sex=1        of a model with static inputs; what is not given counts as unknown, the rhythm as well
 """
 
 import argparse
@@ -43,7 +44,7 @@ def prepare(signal: np.ndarray, rate: float, how: dict) -> np.ndarray:
     return signal
 
 
-def score(folder: Path, ecg: dict[str, np.ndarray], rate: float) -> dict[str, object]:
+def score(folder: Path, ecg: dict[str, np.ndarray], rate: float, static: dict[str, float]) -> dict[str, object]:
     """Return the scores of one ECG, and decisions where the model has thresholds, by name."""
     model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     how, step = model["signal"], model["microvolts_per_bit"] / 1000
@@ -60,6 +61,10 @@ def score(folder: Path, ecg: dict[str, np.ndarray], rate: float) -> dict[str, ob
         "recorded": np.array([min(samples, math.ceil(seconds * how["sampling_rate"] - 1e-6))], np.int64),
         "leads": np.ones((1, len(how["leads"])), bool),
     }
+    if unknown := sorted(set(static) - set(model["static"])):
+        sys.exit(f"static: {', '.join(unknown)} unknown; the model takes {', '.join(model['static']) or 'none'}")
+    if model["static"]:
+        given["static"] = np.array([[static.get(name, math.nan) for name in model["static"]]], np.float32)
     session = onnxruntime.InferenceSession(folder / model["file"], providers=["CPUExecutionProvider"])
     found: dict[str, object] = {}
     for output, value in zip(model["outputs"], session.run(["scores"], given)[0][0].tolist(), strict=True):
@@ -74,6 +79,10 @@ if __name__ == "__main__":
     parser.add_argument("ecg", type=Path)
     parser.add_argument("--rate", type=float, required=True, help="samples a second")
     parser.add_argument("--leads", default="", help="names, separated by commas; of a CSV those of its first line")
+    parser.add_argument("--static", default="", help="name=value, separated by commas")
     asked = parser.parse_args()
+    beside = {
+        name: float(value) for name, _, value in (each.partition("=") for each in asked.static.split(",") if each)
+    }
     ecg = read(asked.ecg, asked.leads.split(",") if asked.leads else [])
-    json.dump(score(Path(__file__).parent, ecg, asked.rate), sys.stdout, indent=1)
+    json.dump(score(Path(__file__).parent, ecg, asked.rate, beside), sys.stdout, indent=1)

@@ -9,7 +9,7 @@ from ssl_ecg.evaluation.calibration import (
     reliability,
 )
 from ssl_ecg.evaluation.challenge import CHALLENGE_METRIC, challenge_metric, challenge_metrics
-from ssl_ecg.evaluation.cox import cox_regression
+from ssl_ecg.evaluation.cox import cox_regression, crossed_hazard
 from ssl_ecg.evaluation.decision_curve import decision_curve, decision_curve_at, decision_curves
 from ssl_ecg.evaluation.decisions import (
     MACRO_F1,
@@ -44,6 +44,7 @@ from ssl_ecg.evaluation.metrics import (
     rank_metrics,
     undefined_classes,
 )
+from ssl_ecg.evaluation.numbers import absolute_error, correlation
 from ssl_ecg.evaluation.operating_curves import decisions_per_class, operating_curves
 from ssl_ecg.evaluation.operating_point import (
     SENSITIVITY,
@@ -94,6 +95,7 @@ __all__ = [
     "Metric",
     "Replicates",
     "Rotation",
+    "absolute_error",
     "auprc_per_class",
     "auroc_at",
     "auroc_per_class",
@@ -108,8 +110,10 @@ __all__ = [
     "challenge_metric",
     "challenge_metrics",
     "concordance_index",
+    "correlation",
     "coverage",
     "cox_regression",
+    "crossed_hazard",
     "decision_curve",
     "decision_curve_at",
     "decision_curves",

@@ -274,5 +274,5 @@ def _defined(runs: Sequence[Replicates]) -> dict[str, Floats]:
     """By name, values [S, 1 + R] of the metrics that these records define; the others are named in the log."""
     stacked = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
     if left_out := [name for name, values in stacked.items() if np.isnan(values[:, 0]).any()]:
-        logger.warning("left out, since these records do not define it: %s", ", ".join(left_out))
+        logger.warning("left out, since these records, or what was learned, do not define it: %s", ", ".join(left_out))
     return {name: values for name, values in stacked.items() if name not in left_out}

@@ -6,27 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
-
-from ssl_ecg.views import find_r_peaks
 
 SEGMENTS = {"P": (-0.22, -0.06), "QRS": (-0.05, 0.06), "ST": (0.06, 0.14), "T": (0.14, 0.38)}
 """Where the parts of a beat lie in sinus rhythm at rest, seconds from the R time."""
-
-
-def r_peaks(signal: ArrayLike, sampling_rate: float) -> NDArray[np.int64]:
-    """Find the R times of one ECG, see ``ssl_ecg.views.find_r_peaks``.
-
-    Args:
-        signal: float [L, T], band-passed, any unit.
-        sampling_rate: Hz.
-
-    Returns:
-        Samples, int64 [beats].
-    """
-    found = find_r_peaks(torch.from_numpy(np.array(signal, np.float32))[None], sampling_rate)
-    return np.flatnonzero(found[0].numpy())
 
 
 def beat_shares(

@@ -25,12 +25,14 @@ class _FromSteps(nn.Module):
         self.model = model
         self.steps = nn.Identity()
 
-    def forward(self, signal: Tensor, recorded: Tensor | None, leads: Tensor | None) -> Tensor:
+    def forward(
+        self, signal: Tensor, recorded: Tensor | None, leads: Tensor | None, static: Tensor | None = None
+    ) -> Tensor:
         """Map signals, as the encoder takes them, to logits [B, outputs]."""
         encoder = self.model.encoder
         features, present = encoder.forward_steps(signal, recorded, leads)
         steps = self.steps(features.transpose(1, 2))
-        return self.model.head(encoder.backbone.pool(steps.transpose(1, 2), present))
+        return self.model.logits(encoder.backbone.pool(steps.transpose(1, 2), present), static)
 
 
 def grad_cam(
@@ -41,6 +43,7 @@ def grad_cam(
     by_lead: bool = False,
     recorded: Tensor | None = None,
     leads: Tensor | None = None,
+    static: Tensor | None = None,
 ) -> Tensor:
     """Map what speaks for an output of a model.
 
@@ -56,6 +59,7 @@ def grad_cam(
             ``ecg_image``); for other networks all leads then have the same map.
         recorded: int64 [B], samples of each record that were recorded; None: all T.
         leads: bool [B, L], leads of each record that were recorded; None: all L.
+        static: [B, K], values of a model's static inputs, for which the map has no place.
 
     Returns:
         float [B, T], or [B, L, T] by lead, not negative, interpolated from steps to samples; 0 where nothing was
@@ -78,7 +82,7 @@ def grad_cam(
     whole = from_steps if layer is None else model
 
     def forward(signal: Tensor) -> Tensor:
-        logits = whole(signal, recorded, leads)
+        logits = whole(signal, recorded, leads, static)
         return task_logits(model, logits).sum(1) if output is None else logits[:, output]
 
     cam = LayerGradCam(forward, from_steps.steps if layer is None else layer)

@@ -4,6 +4,8 @@ The label of an ECG is its patient's first measurement from the day of the ECG t
 JACC Clinical Electrophysiology 2023: at most 40 % within six months). An earlier measurement says nothing: neither does
 it label the ECG nor exclude it. Every ECG is labelled by itself, so that one measurement may label several ECGs of its
 patient; splits and intervals go by patient. An ECG that cannot be labelled is left out and counted with its reason.
+
+The same measurements say when a low ejection fraction was first seen, for Cox regression of those that are labelled.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ def lvef_labels(
 
     Returns:
         A label table, in the order of the archive: ``record_id``, ``low_lvef`` (1 or 0), ``lvef`` and
-        ``days_to_measurement``; and the counts: ``of`` ("measurements" or "records"), ``what`` (all of them, the
+        ``days_to_measurement``; then, whatever the window, ``time_days`` to the first low measurement (``event`` 1) or,
+        where none was, to the last of all (``event`` 0), and ``prevalent``, 1 where one before the ECG was low; and the
+        counts: ``of`` ("measurements" or "records"), ``what`` (all of them, the
         reasons for which some were left out, each counted for its first reason, and those kept) and ``count``.
 
     Raises:
@@ -83,8 +87,29 @@ def lvef_labels(
     labels = records.loc[kept, ["record_id", "lvef"]].reset_index(drop=True)
     labels.insert(1, "low_lvef", (labels["lvef"] <= threshold).astype(int))
     labels["days_to_measurement"] = records.loc[kept, "days_to_measurement"].astype(int).to_numpy()
+    labels = labels.join(_follow_up(records[kept].reset_index(drop=True), table, threshold))
     ends = [("labelled", len(labels)), ("with a low ejection fraction", int(labels["low_lvef"].sum()))]
     return labels, counted(measured, len(records), out, ends)
+
+
+def _follow_up(records: pd.DataFrame, table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """Return ``time_days``, ``event`` and ``prevalent`` of records that have a later measurement."""
+    low = table[table["lvef"] <= threshold]
+    ordered = records[["patient_id", "day"]].reset_index(names="row").sort_values("day", kind="stable")
+    found = pd.merge_asof(
+        ordered, low[["patient_id", "measured_at"]], left_on="day", right_on="measured_at", by="patient_id",
+        direction="forward",
+    )  # fmt: skip
+    event = found.set_index("row")["measured_at"].reindex(records.index)
+    end = event.fillna(records["patient_id"].map(table.groupby("patient_id")["measured_at"].max()))
+    before = records["patient_id"].map(low.groupby("patient_id")["measured_at"].min()) < records["day"]
+    return pd.DataFrame(
+        {
+            "time_days": (end - records["day"]).dt.days.astype(int),
+            "event": event.notna().astype(int),
+            "prevalent": before.astype(int),
+        }
+    )
 
 
 def _measurements(

@@ -217,7 +217,8 @@ def _stored(header: Header, files: Mapping[str, Path], frames: int, begin: int, 
             row = signal[rows[inside[n]]]
             values = values[channel.skew * width :][: len(row)]
             scale = _MILLIVOLTS[channel.unit] / (channel.gain or DEFAULT_GAIN)
-            np.multiply(values - np.int64(channel.baseline), scale, out=row, casting="same_kind")
+            above = np.subtract(values, channel.baseline, dtype=np.float64)
+            np.multiply(above, scale, out=row, casting="same_kind")
             if missing is not None:
                 row[values == missing] = np.nan
             if states and samples.sums is not None and channel.checksum is not None:

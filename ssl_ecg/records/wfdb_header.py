@@ -116,10 +116,10 @@ def file_names(path: Path) -> tuple[list[str], list[str]]:
     Raises:
         RecordError: the header cannot be read.
     """
-    lines, _ = _lines(path)
-    if "/" in _record_line(lines, path.stem)[0]:
+    (lines, _), stem = _lines(path), path.stem
+    if "/" in _record_line(lines, stem)[0]:
         return [], [f"{line.rsplit(maxsplit=1)[0]}.hea" for line in lines[1:] if not line.startswith("~")]
-    return list(dict.fromkeys(_file_and_fields(line, path.stem)[0] for line in lines[1:])), []
+    return list(dict.fromkeys(_file_and_fields(line, stem)[0] for line in lines[1:])), []
 
 
 def is_header(head: bytes) -> bool:

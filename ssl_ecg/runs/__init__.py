@@ -12,7 +12,7 @@ from ssl_ecg.runs.files import (
 )
 from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 from ssl_ecg.runs.results import read_metrics, write_result
-from ssl_ecg.runs.site_key import patient_hash, site, site_key
+from ssl_ecg.runs.site_key import ecg_hash, patient_hash, site, site_key
 from ssl_ecg.runs.spreadsheets import escaped, unescaped
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Table",
     "claim",
     "differences",
+    "ecg_hash",
     "escaped",
     "goes_on",
     "lock",

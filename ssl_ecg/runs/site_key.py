@@ -48,6 +48,11 @@ def patient_hash(patient_id: str) -> str:
     return hmac.new(site_key(), patient_id.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:16]
 
 
+def ecg_hash(content: str) -> str:
+    """Return a hash, likewise, of what an archive's manifest says of a stored signal."""
+    return patient_hash(f"ecg {content}")
+
+
 def site() -> str:
     """Return what tells this site's key from others: no help in guessing it (scrypt), and no name."""
     return _site(site_key())

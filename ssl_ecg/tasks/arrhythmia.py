@@ -220,7 +220,7 @@ class Arrhythmia(Thresholds):
                 f"both must be the classes of the label table, {', '.join(self.classes)}"
             )
         table = table.loc[list(self.classes), list(self.classes)].astype(float)
-        self._rewards = table.to_numpy()
+        self._rewards = table.to_numpy(copy=True)
         # What is kept with a model does not depend on a file.
         self.options = {**self.options, "challenge_weights": table.to_dict("index")}
         nobody = np.zeros((0, len(self.classes)))

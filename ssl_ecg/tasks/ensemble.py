@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from ssl_ecg.tasks.heads import Head, make_head
@@ -141,6 +140,8 @@ def platt(logits: Floats, targets: NDArray[Any]) -> tuple[Floats, Floats]:
 
     Slopes are positive; where targets [n, C] lack one outcome they are 1, and the bias 0.
     """
+    from sklearn.linear_model import LogisticRegression  # a second, of which pretraining needs nothing
+
     slope, bias = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
     for c in range(logits.shape[1]):
         known = ~np.isnan(targets[:, c])

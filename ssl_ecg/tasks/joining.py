@@ -23,12 +23,17 @@ def undecided(task: Task) -> Task:
 
 
 def check_alike(models: Sequence[Classifier]) -> None:
-    """Make sure that models answer the same question about the same signals.
+    """Make sure that models answer the same question about the same signals, and see these alone.
 
     Raises:
-        ValueError: with both sides of what differs.
+        ValueError: with both sides of what differs, or a model with static inputs.
     """
     first = models[0]
+    for number, model in enumerate(models, start=1):
+        if model.static:
+            raise ValueError(
+                f"models: number {number} has static inputs, {', '.join(model.static)}; join models of the signal alone"
+            )
     for number, model in enumerate(models[1:], start=2):
         sides = {
             "task": (first.task.name, model.task.name),

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.preprocessing import StandardScaler
 
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks.linear_probe import LinearProbe
@@ -77,6 +76,8 @@ def out_of_fold(
 ) -> NDArray[np.float64]:
     """Return probabilities [n, C] by probes that learned from other patients, args as of ``review_labels``."""
     people = np.unique(patient)
+    from sklearn.preprocessing import StandardScaler  # a second, of which pretraining needs nothing
+
     if not 3 <= folds <= len(people):
         raise ValueError(f"folds={folds}: choose between 3 and the {len(people)} patients")
     order = np.random.default_rng([seed, 1]).permutation(len(people))

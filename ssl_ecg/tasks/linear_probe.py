@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
 
 from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks.probe import Probe
@@ -44,6 +43,8 @@ class LinearProbe(Probe):
 
     def path(self, x: NDArray[np.float64], targets: NDArray[Any]) -> Iterator[tuple[float, NDArray, NDArray]]:
         """Yield the fits; each starts from the one before (warm start), which is close to it."""
+        from sklearn.linear_model import LogisticRegression  # a second, of which pretraining needs nothing
+
         y = np.asarray(targets, dtype=np.float64)
         unknown = undefined_classes(y)
         known, positive = (~np.isnan(y)).sum(axis=0), np.nansum(y, axis=0)

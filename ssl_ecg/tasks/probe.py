@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 if TYPE_CHECKING:
@@ -59,9 +58,12 @@ class Probe(ABC):
         """
 
     def as_layer(self) -> nn.Linear:
-        """Return the linear layer that the probe is."""
-        layer = nn.Linear(self.coef.shape[1], self.coef.shape[0])
-        layer.load_state_dict({"weight": torch.from_numpy(self.coef), "bias": torch.from_numpy(self.intercept)})
+        """Return the linear layer that the probe is; outputs of the task that it lacks are 0."""
+        layer = nn.Linear(self.coef.shape[1], max(self.task.outputs, len(self.coef)))
+        with torch.no_grad():
+            for whole, part in ((layer.weight, self.coef), (layer.bias, self.intercept)):
+                whole.zero_()
+                whole[: len(part)] = torch.from_numpy(part)
         return layer
 
     def usable(self, train: NDArray[Any], validation: NDArray[Any]) -> tuple[NDArray[np.bool_], NDArray[Any]]:
@@ -87,6 +89,8 @@ class Probe(ABC):
         Raises:
             ValueError: features that are not finite, shapes that disagree, or targets that teach or judge nothing.
         """
+        from sklearn.preprocessing import StandardScaler  # a second, of which pretraining needs nothing
+
         x, x_valid = _features("train_x", train_x), _features("validation_x", validation_x)
         y, y_valid = np.asarray(train_targets), np.asarray(validation_targets)
         if len(x) != len(y) or len(x_valid) != len(y_valid) or x.shape[1] != x_valid.shape[1]:

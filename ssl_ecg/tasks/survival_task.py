@@ -50,7 +50,7 @@ class Survival(Task):
 
     Scores are survival probabilities: column j of [n, bins] is the probability of no event until the end of interval j.
     With the encoding ``ecg_ai`` there is a column before them, the probability of no prevalent event, and the others
-    hold for records without it.
+    hold for records without it. Columns after these, of what is learned beside, are passed over.
 
     Args:
         classes: the columns of the targets, ``COLUMNS``; nothing else is possible.
@@ -109,6 +109,11 @@ class Survival(Task):
         encode_survival([], [], edges, encoding)
         self._edges, self._intervals = torch.from_numpy(edges), len(edges) - 1
 
+    @property
+    def outputs(self) -> int:
+        """How many logits there are: one per interval."""
+        return self._intervals
+
     def head(self, width: int) -> nn.Module:
         """Return a linear layer from features [B, width] to logits [B, intervals], starting at a low risk for all."""
         head = nn.Linear(width, self._intervals)
@@ -131,15 +136,14 @@ class Survival(Task):
         return discrete_survival_nll(logits, survived, event_bin, "sum") / known.clamp(min=1)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Return survival probabilities [B, intervals], see the class; further logits are ignored."""
-        logits = logits[:, : self._intervals]
+        """Return survival probabilities [B, intervals], see the class."""
         logits = logits if logits.dtype == torch.float64 else logits.float()
         incident = survival_curve(logits[:, self._first :])
         return torch.cat([torch.sigmoid(-logits[:, : self._first]), incident], dim=1)
 
     def logits(self, scores: Tensor) -> Tensor:
         """Return the hazards' logits that have these survival probabilities [B, intervals]."""
-        before, curve = scores[:, : self._first], scores[:, self._first :]
+        before, curve = scores[:, : self._first], scores[:, self._first : self._intervals]
         reached = torch.cat([torch.ones_like(curve[:, :1]), curve[:, :-1]], dim=1)
         return -torch.logit(torch.cat([before, curve / reached.clamp(min=CLIP)], dim=1), CLIP)
 
@@ -216,7 +220,7 @@ class Survival(Task):
 
     def predictions(self, scores: NDArray[Any]) -> pd.DataFrame:
         """Return the risk at the horizon and the survival at every break, and whether the event was before the ECG."""
-        curve = scores[:, self._first :]
+        curve = scores[:, self._first : self._intervals]
         columns = {"risk_at_horizon": 1 - curve[:, -1]}
         if self._first:
             columns["prevalent_score"] = 1 - scores[:, 0]
@@ -257,4 +261,4 @@ class Survival(Task):
         if not known.any():
             raise ValueError(f"targets: the follow-up of none of {len(known)} records is known")
         time, event = np.asarray(targets, np.float64)[known].T[:2]
-        return time, event, np.asarray(scores, np.float64)[known, self._first :], known
+        return time, event, np.asarray(scores, np.float64)[known, self._first : self._intervals], known

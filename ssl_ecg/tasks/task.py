@@ -77,9 +77,14 @@ class Task(ABC):
         """Whether targets are labels, 1, 0 or unknown, and scores are of the same classes."""
         return self.outcomes == self.classes
 
+    @property
+    def outputs(self) -> int:
+        """How many logits the head gives: by default one per class."""
+        return len(self.classes)
+
     def head(self, width: int) -> nn.Module:
-        """Return the layer from features [B, width] to logits [B, outputs]: by default linear, one per class, zero."""
-        head = nn.Linear(width, len(self.classes))
+        """Return the layer from features [B, width] to logits [B, outputs]: by default linear, starting at zero."""
+        head = nn.Linear(width, self.outputs)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         return head

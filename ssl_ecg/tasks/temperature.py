@@ -18,6 +18,7 @@ from torch import nn
 
 from ssl_ecg.evaluation import brier_per_class, calibration_error, coverage
 from ssl_ecg.tasks.classifier import Classifier
+from ssl_ecg.tasks.heads import WideHead
 from ssl_ecg.tasks.task import Task
 
 Temperature = Literal["one", "label"]
@@ -80,8 +81,9 @@ def temper(model: Classifier, targets: NDArray[Any], scores: NDArray[Any], how: 
     temperature = fit_temperature(_logits(model.task, scores), targets, how)
     with torch.no_grad():
         divisor = torch.from_numpy(temperature).to(last.bias)
-        last.weight.div_(divisor[:, None])
         last.bias.div_(divisor)
+        for layer in (last, *([model.head.beside] if isinstance(model.head, WideHead) else [])):
+            layer.weight.div_(divisor[:, None])
     return temperature
 
 

@@ -7,7 +7,7 @@ continued therefore sees the same batches as one that never stopped, without rem
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.signals.normalisation import normalise
+from ssl_ecg.tasks.static_inputs import static_of
 
 Indices = NDArray[np.int64]
 
@@ -166,12 +167,20 @@ class ArchiveBatches(Dataset[dict[str, Tensor]]):
         archive: where signals come from.
         rows: archive rows [n] that make up this data set.
         targets: float32 [n, C], or None.
+        static: names of static inputs, see ``ssl_ecg.tasks.static_inputs``.
     """
 
-    def __init__(self, archive: Archive, rows: Indices, targets: NDArray[np.float32] | None = None) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        rows: Indices,
+        targets: NDArray[np.float32] | None = None,
+        static: Sequence[str] = (),
+    ) -> None:
         if targets is not None and len(targets) != len(rows):
             raise ValueError(f"targets: {len(targets)} rows for {len(rows)} records")
         self.archive, self.rows, self.targets = archive, np.asarray(rows), targets
+        self.static = static_of(static, archive, self.rows) if static else None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -179,7 +188,8 @@ class ArchiveBatches(Dataset[dict[str, Tensor]]):
     def __getitem__(self, indices: Indices) -> dict[str, Tensor]:
         """Return ``Signals`` as they are stored, int16, for ``in_millivolts`` to convert on their device.
 
-        Beside them stand ``millivolts_per_bit``, ``patient`` [B], ``row`` [B] and, where labelled, ``targets`` [B, C].
+        Beside them stand ``millivolts_per_bit``, ``patient`` [B], ``row`` [B] and, where there are any,
+        ``targets`` [B, C] and ``static`` [B, K].
         """
         rows = self.rows[indices]
         batch = {
@@ -190,6 +200,8 @@ class ArchiveBatches(Dataset[dict[str, Tensor]]):
         }
         if self.targets is not None:
             batch["targets"] = torch.from_numpy(self.targets[indices])
+        if self.static is not None:
+            batch["static"] = torch.from_numpy(self.static[indices])
         return batch
 
 

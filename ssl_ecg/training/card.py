@@ -109,6 +109,11 @@ def classifier_card(
             "samples] in, logits out, which its `task.scores` turns into scores; `ssl_ecg.load_encoder(folder)` gives "
             "its encoder alone.",
             *(["**The outcomes are simulated**: these numbers say nothing of patients."] if labels.simulated else []),
+            *(
+                [f"Its static inputs are {', '.join(model.static)}; what is unknown may be missing."]
+                if model.static
+                else []
+            ),
             Table(
                 ("outcome", "positives in training", "in validation", "in test"),
                 list(zip(labels.outcomes, *positives)),

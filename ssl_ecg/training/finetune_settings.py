@@ -42,6 +42,10 @@ class FinetuneSettings(Settings):
     attention_heads: Annotated[int, Ge(0)] = 0
     """heads of attention that weighs the steps in place of the network's pooling, beginning with their mean (Nejedly et
     al. 2021); a divisor of a step's features; 0 is off"""
+    static: tuple[str, ...] = ()
+    """what the last layer sees beside the features: columns of numbers of the manifest or, where it has none, of the
+    label table, such as ``age``; ``sex`` (female 0, male 1); and ``rhythm``, twenty named numbers of the ECG
+    (``ssl_ecg.tasks.rhythm``). Unknown values are told as such; the new weights start at 0"""
     freeze_norm: bool | None = None
     """keep the batch norms' running statistics instead of those of small batches; null: with a probe head, which was
     fitted to features made with them"""
@@ -82,6 +86,10 @@ class FinetuneSettings(Settings):
     def _check(self) -> Self:
         if self.semantic_views and not self.supervised_contrastive:
             raise ValueError("semantic_views=True: no loss compares them; give supervised_contrastive a weight")
+        if twice := {name for name in self.static if self.static.count(name) > 1}:
+            raise ValueError(f"static={list(self.static)}: {', '.join(sorted(twice))} stands there twice; name it once")
+        if self.static and self.attention:
+            raise ValueError(f"static={list(self.static)}: attention is for heads of features alone; leave one out")
         if self.keep_order and not self.semantic_views:
             raise ValueError(
                 f"keep_order={list(self.keep_order)}: no beat is moved; leave it out, or add semantic_views"

@@ -28,8 +28,9 @@ from ssl_ecg.backbones.attention_pooled import with_attention
 from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task, supervised_contrastive_loss
 from ssl_ecg.tasks.attention import attention_loss
-from ssl_ecg.tasks.heads import Head
+from ssl_ecg.tasks.heads import BESIDE_RATE, Head, WideHead
 from ssl_ecg.tasks.label_correction import Correction
+from ssl_ecg.tasks.static_inputs import check_static
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader, in_millivolts
 from ssl_ecg.training.checkpoints import read_state, write_state
 from ssl_ecg.training.engine import decay_groups, make_trainer, not_decayed, one_cycle, seed_step, warmup_cosine
@@ -73,7 +74,11 @@ def layer_groups(model: Classifier, settings: FinetuneSettings) -> list[dict[str
     backbone = model.encoder.backbone
     plain = not_decayed(backbone)
     groups = param_groups_layer_decay(backbone, settings.weight_decay, plain, layer_decay=settings.layer_decay)
-    groups += decay_groups(model.head, settings.weight_decay)
+    wide = model.head if isinstance(model.head, WideHead) else None
+    groups += decay_groups(wide.deep if wide else model.head, settings.weight_decay)
+    if wide:
+        rate = {"lr_scale": BESIDE_RATE, "weight_decay": settings.weight_decay}
+        groups.append({"params": [wide.beside.weight], **rate})
     for group in groups:
         group["lr"] = settings.learning_rate * group.pop("lr_scale", 1.0)
         group.pop("param_names", None)
@@ -153,7 +158,7 @@ class FinetuneModule(pl.LightningModule):
             features = self.model.pool(steps, counted, present)
         else:
             features = self.model.features(signal, recorded, leads)
-        logits, targets = self.model.head(features), batch["targets"]
+        logits, targets = self.model.logits(features, batch.get("static")), batch["targets"]
         if self.correction is None:
             loss = self.model.task.loss(logits, targets)
         else:
@@ -181,7 +186,7 @@ class FinetuneModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         """Collect logits of records."""
-        logits = self.model(batch["signal"], batch["recorded"], batch["leads"])
+        logits = self.model(batch["signal"], batch["recorded"], batch["leads"], batch.get("static"))
         self._outputs.append((logits.float(), batch["targets"]))
 
     def on_validation_epoch_end(self) -> None:
@@ -279,6 +284,7 @@ def finetune(
         raise ValueError(f"keep_order={unknown}: are no classes; choose of {', '.join(task.classes)}")
     if settings.attention and type(encoder.backbone).forward is not Backbone.forward:
         raise ValueError(f"attention={settings.attention}: backbone {encoder.name!r} does more than pool its steps")
+    check_static(settings.static, archive, task)
     informative = task.informative(train[1])
     train = train[0][informative], train[1][informative]
     if not len(train[0]):
@@ -287,7 +293,7 @@ def finetune(
     start = copy.deepcopy(encoder)
     if settings.attention_heads:
         start, frozen = with_attention(start, settings.attention_heads), None
-    model = Classifier(start, task.for_training(train[1]), settings.windows, kind)
+    model = Classifier(start, task.for_training(train[1]), settings.windows, kind, settings.static)
     state = read_state(run.last) if run is not None and run.begun else None
     first: Targets | None = None  # features of validation before the first step, where nothing has to be computed
     if state is None and settings.head == "probe":
@@ -296,7 +302,10 @@ def finetune(
         first = np.zeros((len(validation[0]), start.width), np.float32)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.
     filled = np.arange(max(len(train[0]), settings.batch_size)) % len(train[0])
-    data = ArchiveBatches(archive, train[0][filled], train[1][filled]), ArchiveBatches(archive, *validation)
+    parts = (train[0][filled], train[1][filled]), validation
+    data = tuple(ArchiveBatches(archive, *part, settings.static) for part in parts)
+    if data[0].static is not None and isinstance(model.head, WideHead):
+        model.head.inputs.fit(data[0].static[: len(train[0])])
     batches = EpochBatches(len(data[0]), settings.batch_size, settings.seed)
     if settings.one_per_patient:
         batches = OnePerPatient(archive.patient[data[0].rows], settings.batch_size, settings.seed)
@@ -333,7 +342,8 @@ def finetune(
     with told_of_memory(settings.batch_size):
         if first is not None:
             with torch.no_grad():
-                module.judge(model.head.eval()(torch.from_numpy(first)), torch.from_numpy(validation[1]))
+                beside = None if data[1].static is None else torch.from_numpy(data[1].static)
+                module.judge(model.eval().logits(torch.from_numpy(first), beside), torch.from_numpy(validation[1]))
         elif state is None:
             trainer.validate(module, loaders[1], verbose=False)
         module.train()  # the encoder comes in eval mode, and Lightning leaves modes as they are

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
+from ssl_ecg.tasks.heads import WideHead
+from ssl_ecg.tasks.static_inputs import static_of
 from ssl_ecg.tasks.typicality import Typicality
 
 EVALUATION_BATCH = 256
@@ -39,7 +41,7 @@ def predict_scores(model: Classifier, archive: Archive, rows: Rows, batch_size: 
         ValueError: the archive was prepared otherwise than the encoder expects.
     """
     model.encoder.check(archive.settings)
-    return _in_batches(model, model.scores, archive, rows, batch_size)
+    return _in_batches(model, model.scores, archive, rows, batch_size, model.static)
 
 
 def teacher_says(model: Classifier, archive: Archive, rows: Rows) -> tuple[Targets, Targets]:
@@ -52,7 +54,7 @@ def teacher_says(model: Classifier, archive: Archive, rows: Rows) -> tuple[Targe
 
     def both(*signals: Tensor) -> Tensor:
         features = model.features(*model.encoder.prepare(*signals))
-        return torch.cat([model.head(features), features], 1)
+        return torch.cat([model.logits(features), features], 1)
 
     said = _in_batches(model, both, archive, rows, EVALUATION_BATCH)
     return said[:, : -model.encoder.width], said[:, -model.encoder.width :]
@@ -74,16 +76,23 @@ def fit_typicality(model: Classifier, archive: Archive, train: Rows, validation:
 
 @torch.inference_mode()
 def _in_batches(
-    module: nn.Module, function: Callable[..., Tensor], archive: Archive, rows: Rows, batch_size: int
+    module: nn.Module,
+    function: Callable[..., Tensor],
+    archive: Archive,
+    rows: Rows,
+    batch_size: int,
+    static: Sequence[str] = (),
 ) -> Targets:
-    """Return what a function of ``Signals`` gives for archive rows [n], with the module in eval mode."""
+    """Return what a function of ``Signals``, and of static values, gives for rows [n], with the module in eval mode."""
     was_training = module.training
     module.eval()
     device = next(module.parameters()).device
-    parts = [
-        function(*(torch.from_numpy(part).to(device) for part in archive.read(rows[start : start + batch_size])))
-        for start in range(0, max(len(rows), 1), batch_size)  # no rows are one empty batch
-    ]
+    beside = (static_of(static, archive, rows),) if static else ()
+    parts = []
+    for start in range(0, max(len(rows), 1), batch_size):  # no rows are one empty batch
+        some = slice(start, start + batch_size)
+        given = (*archive.read(rows[some]), *(values[some] for values in beside))
+        parts.append(function(*(torch.from_numpy(part).to(device) for part in given)))
     module.train(was_training)
     return torch.cat(parts).float().cpu().numpy()
 
@@ -109,7 +118,8 @@ def start_as_probe(
     Raises:
         ValueError: the task's head is not linear.
     """
-    if not isinstance(model.head, nn.Linear):
+    last = model.head.deep if isinstance(model.head, WideHead) else model.head
+    if not isinstance(last, nn.Linear):
         raise ValueError(f"head='probe': the head of task {model.task.name!r} is not linear; choose head='zero'")
 
     if frozen is None or model.windows.of_features:  # those of windows are others
@@ -120,6 +130,6 @@ def start_as_probe(
     train_x, validation_x = frozen(train[0]), frozen(validation[0])
     probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
     with torch.no_grad():
-        model.head.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
-        model.head.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)
+        last.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
+        last.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)
     return validation_x

@@ -18,11 +18,12 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
+from ssl_ecg.archive.hashes import hashes_of
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.siamese import Siamese
-from ssl_ecg.runs import Run, goes_on, locked, patient_hash, site
+from ssl_ecg.runs import Run, goes_on, locked, site
 from ssl_ecg.training.batches import (
     ArchiveBatches,
     EpochBatches,
@@ -207,7 +208,7 @@ def pretrain(
     rows = np.arange(len(archive))
     if holdout is not None and len(holdout):
         rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
-    patients = frozenset(map(patient_hash, archive.manifest["patient_id"].iloc[rows].unique()))
+    patients, ecgs = hashes_of(archive, rows)
     earlier = None if settings.start is None else read_start(settings.start, settings.backbone, archive.settings)
     identity: dict[str, Any] = {
         "settings": settings.identity(),
@@ -276,7 +277,9 @@ def pretrain(
             f"learning_rate={settings.learning_rate}: the validation loss is not finite after the first epoch; lower it"
         )
     # Weights remember whom they started from, too.
-    encoder.patients = patients if earlier is None else patients | earlier.patients
+    encoder.patients, encoder.ecgs = patients, ecgs
+    if earlier is not None:
+        encoder.patients, encoder.ecgs = patients | earlier.patients, ecgs | earlier.ecgs
     encoder.origin = {
         **identity,
         "sites": [site()],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
+from ssl_ecg.verbs._records import inputs_of
 
 if TYPE_CHECKING:
     from ssl_ecg.tasks import Classifier
@@ -59,12 +60,13 @@ def worst_on_paper(
     for record, c in worst_errors(targets, scores, COUNT):
         row = rows[[record]]
         signals = archive.read(row)
-        signal, recorded, leads = (torch.from_numpy(part) for part in signals)
+        told = archive.manifest.iloc[row[0]]
+        given = inputs_of(model, signals, archive.manifest.iloc[row])
+        signal, recorded, leads, *beside = (torch.from_numpy(part) for part in given)
         there, length = signals.leads[0], int(signals.recorded[0])
         heat = None
         with suppress(ValueError):  # a network of one's own that gives one feature vector has no map over time
-            heat = grad_cam(model, signal, c, None, False, recorded, leads)[0].numpy()[..., :length]
-        told = archive.manifest.iloc[row[0]]
+            heat = grad_cam(model, signal, c, None, False, recorded, leads, *beside)[0].numpy()[..., :length]
         figure = ecg_figure(
             signals.signal[0][there, :length],
             [lead for lead, known in zip(archive.leads, there) if known],

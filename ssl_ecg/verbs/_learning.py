@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,11 @@ from ssl_ecg.backbones.foreign import describe
 from ssl_ecg.backbones.registry import BACKBONES
 from ssl_ecg.comparison import check_unseen, recognised
 from ssl_ecg.labels.splits import Splits, SplitSettings
+from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.settings import Choice, Settings, chosen, recipe
 from ssl_ecg.tasks import Classifier, Task, read_task
 from ssl_ecg.tasks.registry import TASKS
+from ssl_ecg.tasks.static_inputs import check_static, with_columns, with_rhythm
 from ssl_ecg.tasks.temperature import Temperature, temper, temperature_table, tempered
 from ssl_ecg.training import PretrainSettings, predict_scores
 from ssl_ecg.training.batches import count_incomplete
@@ -132,14 +134,41 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
 
 
 def read_labels(
-    encoder: Encoder, archive: Archive, labels: TableLike, settings: LearnSettings
+    encoder: Encoder, archive: Archive, labels: TableLike, settings: LearnSettings, static: Sequence[str] = ()
 ) -> tuple[Task, Splits, Tested]:
-    """Return the task, the split (that of the encoder's holdout, where it has one), and the records that test."""
-    task = settings.task
-    table, created = read_task(task.name, labels, archive, settings.classes, task.options, settings.subgroups)
+    """Return the task, the split (that of the encoder's holdout, where it has one), and the records that test.
+
+    Their archive knows the static inputs of all labelled records.
+    """
+    task, others = settings.task, (*settings.subgroups, *static)
+    table, created = read_task(task.name, labels, archive, settings.classes, task.options, others)
+    archive = with_static(archive, labels, table, created, static, settings.classes is None)
     count_incomplete(archive, table.rows)
     splits = settings.split.split(table, encoder.origin.get("split"))
     return created, splits, tested(archive, labels, table, splits.test, settings.subgroups)
+
+
+def with_static(
+    archive: Archive, labels: TableLike, table: LabelTable, task: Task, static: Sequence[str], unnamed: bool
+) -> Archive:
+    """Return an archive that knows the static inputs of all labelled records; refused ones are before any training.
+
+    Args:
+        archive: the archive.
+        labels: label table.
+        table: what was read of it.
+        task: what is learned.
+        static: names of static inputs.
+        unnamed: whether nobody said which columns of the table are classes.
+
+    Raises:
+        ValueError: static inputs that a model cannot or must not learn from.
+    """
+    if not static:
+        return archive
+    archive = with_columns(archive, labels, static)
+    check_static(static, archive, task, labels, unnamed and task.of_labels)
+    return with_rhythm(archive, static, table.rows)
 
 
 def seen_metrics(encoder: Encoder, test: Tested, seen_patients: str) -> dict[str, float]:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from annotated_types import Gt
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from ssl_ecg.archive.prepared import Prepared
     from ssl_ecg.backbones import Encoder
+    from ssl_ecg.tasks import Classifier
 
 BATCH = 64
 UNKNOWN = "unknown format"
@@ -46,13 +48,13 @@ class Batch(NamedTuple):
         record_ids: of all.
         reasons: why a record cannot be used; blank where it can.
         signals: of those that can, in the same order.
-        calibrated: of the same, whether the unit is known to be millivolts.
+        described: of the same, what the manifest of an archive says.
     """
 
     record_ids: list[str]
     reasons: list[str]
     signals: Signals
-    calibrated: list[bool]
+    described: pd.DataFrame
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -103,9 +105,8 @@ def _of_archive(encoder: Encoder, archive: Archive, rows: NDArray[np.int64] | No
     rows = np.arange(len(archive)) if rows is None else rows
     for start in range(0, max(len(rows), 1), BATCH):
         some = rows[start : start + BATCH]
-        manifest = archive.manifest.iloc[some]
-        calibrated = manifest["calibrated"].to_list()
-        yield Batch(manifest["record_id"].to_list(), [""] * len(some), archive.read(some), calibrated)
+        manifest = archive.manifest.iloc[some].reset_index(drop=True)
+        yield Batch(manifest["record_id"].to_list(), [""] * len(some), archive.read(some), manifest)
 
 
 def _joined(encoder: Encoder, batch: list[Prepared]) -> Batch:
@@ -114,16 +115,23 @@ def _joined(encoder: Encoder, batch: list[Prepared]) -> Batch:
     parts = [prepared.signals for prepared in batch if prepared.signals is not None]
     signals = Signals(*map(np.concatenate, zip(nothing, *parts)))
     ids, reasons = [prepared.record_id for prepared in batch], [prepared.reason for prepared in batch]
-    return Batch(ids, reasons, signals, [prepared.calibrated for prepared in batch if prepared.signals is not None])
+    return Batch(ids, reasons, signals, pd.DataFrame([prepared.row for prepared in batch if not prepared.reason]))
 
 
-def computed(module: nn.Module, function: Callable[..., Tensor], signals: Signals) -> NDArray[np.float32]:
+def inputs_of(model: Classifier, signals: Signals, described: pd.DataFrame) -> tuple[NDArray[Any], ...]:
+    """Return the arrays that a model sees of records: their signals and, where it has any, their static inputs."""
+    return (*signals, model.static_values(described, signals)) if model.static else signals
+
+
+def computed(
+    module: nn.Module, function: Callable[..., Tensor], given: Signals | tuple[NDArray[Any], ...]
+) -> NDArray[np.float32]:
     """Return what a function of a module's gives for a batch of arrays, on the module's device."""
     import torch
 
     device = next(module.parameters()).device
     with torch.inference_mode():
-        return function(*(torch.from_numpy(part).to(device) for part in signals)).float().cpu().numpy()
+        return function(*(torch.from_numpy(part).to(device) for part in given)).float().cpu().numpy()
 
 
 def refuse_other(out: Path, own: str | None = None) -> None:

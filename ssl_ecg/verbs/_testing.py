@@ -23,16 +23,21 @@ _REMEDY = (
 )
 
 
-class TestSettings(Settings):
+class SeenSettings(Settings):
+    """What to do about patients that a model has learned from."""
+
+    seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
+    """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
+    they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
+
+
+class TestSettings(SeenSettings):
     """Which records test."""
 
     __test__ = False
 
     records: Literal["all", "last"] = "all"
     """all records of a patient test, or the last recorded one, whatever its outcome"""
-    seen_patients: Literal["refuse", "leave_out", "test"] = "refuse"
-    """where the model has learned from a patient of the same id: refuse, leave out the records, or test on them, since
-    they are of other people. Nobody is recognised in an archive that was ingested with another salt"""
 
 
 class Records(NamedTuple):
@@ -55,7 +60,6 @@ def records_that_test(model: Classifier, archive: Archive, labels: TableLike, se
     Raises:
         ValueError: patients that the model has learned from.
     """
-    from ssl_ecg.comparison import check_unseen, recognised
     from ssl_ecg.training.batches import count_incomplete
 
     table, _ = read_task(model.task.name, labels, archive, model.task.classes, model.task.options)
@@ -63,12 +67,26 @@ def records_that_test(model: Classifier, archive: Archive, labels: TableLike, se
     index = np.arange(len(table))
     if settings.records == "last":
         index = last_of_each_patient(table, index)
+    index, seen = unseen(model, archive, table, index, settings)
+    for line in lacking(table, "the label table", index):
+        logger.warning(line)
+    return Records(table, index, seen)
+
+
+def unseen(
+    model: Classifier, archive: Archive, table: LabelTable, index: NDArray[np.int64], settings: SeenSettings
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return of records at places in a table those that may be asked about, and which of all are of seen patients.
+
+    Raises:
+        ValueError: patients that the model has learned from, where the settings refuse them.
+    """
+    from ssl_ecg.comparison import check_unseen, recognised
+
     seen = recognised(model.encoder, archive, table.rows[index])
     if settings.seen_patients == "leave_out":
         logger.info("left out %d of %d records, of patients that the model has learned from", seen.sum(), len(index))
         index = index[~seen]
     refuse = "test" if settings.seen_patients == "test" else "refuse"
     check_unseen(model.encoder, archive, table.rows[index], refuse, _REMEDY)
-    for line in lacking(table, "the label table", index):
-        logger.warning(line)
-    return Records(table, index, seen)
+    return index, seen

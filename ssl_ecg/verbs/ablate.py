@@ -16,7 +16,7 @@ from ssl_ecg.tasks import read_task
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
-from ssl_ecg.verbs._learning import LabelSettings
+from ssl_ecg.verbs._learning import LabelSettings, with_static
 from ssl_ecg.verbs.verb import VERBS, console, verb
 
 
@@ -106,7 +106,9 @@ def ablate(
     archive = opened(archive)
     variants = variants_of(settings.ablation)
     settings = settings.replace(reference=settings.reference or settings.ablation.reference)
-    table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
+    static = tuple(dict.fromkeys(name for variant in variants for name in variant.static))
+    table, task = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options, static)
+    archive = with_static(archive, labels, table, task, static, settings.classes is None)
     count_incomplete(archive, table.rows)
     splits = settings.split.split(table)
     summary = run(variants, archive, table, splits, out, settings.part(AblateSettings), command)

@@ -18,13 +18,14 @@ from ssl_ecg.runs import lock, whole_folder, write_csv, write_json
 from ssl_ecg.settings import SettingsError
 from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.boosted import LEARNING_RATE, TREES, Boosted
+from ssl_ecg.tasks.rhythm import FEATURES
+from ssl_ecg.tasks.static_inputs import RHYTHM, numbers, static_of
 from ssl_ecg.training import extract_features
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs._learning import EncoderLike, LabelSettings, no_encoder, print_metrics
 from ssl_ecg.verbs.results import tested
 from ssl_ecg.verbs.verb import console, verb
 
-BATCH = 256
 DEEP = "deep features"
 Groups = dict[str, list[int]]
 
@@ -33,7 +34,7 @@ class VerbSettings(LabelSettings):
     """What trees see, and how many there are."""
 
     rhythm: bool = True
-    """named numbers of the ECG: rhythm, intervals and amplitudes (``ssl_ecg.explain.rhythm.FEATURES``)"""
+    """named numbers of the ECG: rhythm, intervals and amplitudes (``ssl_ecg.tasks.rhythm.FEATURES``)"""
     columns: tuple[str, ...] = ()
     """columns of numbers, or sex, of the label table or of the manifest, such as age; they may have blanks, from which
     trees learn too, and are no classes"""
@@ -149,24 +150,9 @@ def importances(
 
 def _named(archive: Archive, labels: TableLike, table: LabelTable, settings: VerbSettings) -> pd.DataFrame:
     """Return the named features of labelled records, a row each."""
-    from ssl_ecg.explain.rhythm import rhythm_table
-
-    parts = [pd.DataFrame(index=range(len(table)))]
     given = read_columns(labels, archive, table.rows, settings.columns)
-    for name in settings.columns:
-        column = given[name].astype(object)
-        if name == "sex":
-            column = column.replace({"female": 0, "male": 1})
-        numbers = pd.to_numeric(column, errors="coerce")
-        if len(wrong := column[column.notna() & numbers.isna()]):
-            raise ValueError(f"columns={name!r}: must hold numbers or blanks, got {str(wrong.iloc[0])!r}")
-        parts.append(numbers.astype(float).rename(name).to_frame())
+    named = pd.DataFrame({name: numbers(name, given[name]) for name in settings.columns}, index=range(len(table)))
     if settings.rhythm:
-        measured = []
-        for start in range(0, len(table), BATCH):
-            signal, recorded, leads = archive.read(table.rows[start : start + BATCH])
-            for ecg, count, there in zip(signal, recorded, leads):
-                names = [name for name, known in zip(archive.settings.leads, there) if known]
-                measured.append(rhythm_table([ecg[there, :count]], archive.sampling_rate, names))
-        parts.append(pd.concat(measured, ignore_index=True))
-    return pd.concat(parts, axis=1)
+        measured = static_of((RHYTHM,), archive, table.rows).astype(np.float64)
+        named = named.join(pd.DataFrame(measured, columns=list(FEATURES)))
+    return named

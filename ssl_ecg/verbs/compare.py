@@ -15,7 +15,7 @@ from ssl_ecg.comparison import compare as run
 from ssl_ecg.tasks import read_task
 from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
-from ssl_ecg.verbs._learning import EncoderLike, LabelSettings
+from ssl_ecg.verbs._learning import EncoderLike, LabelSettings, with_static
 from ssl_ecg.verbs.verb import console, verb
 
 
@@ -87,7 +87,9 @@ def compare(
 
     encoders, folder = _encoders(encoder)
     archive = opened(archive)
-    table, _ = read_task(settings.task.name, labels, archive, settings.classes, settings.task.options)
+    named, static = settings.classes, settings.static
+    table, task = read_task(settings.task.name, labels, archive, named, settings.task.options, static)
+    archive = with_static(archive, labels, table, task, static, named is None)
     count_incomplete(archive, table.rows)
     rounds = rounds_of(encoders, table, settings.split)
     summary = run(rounds, archive, table, out, settings.part(CompareSettings), progress, command)

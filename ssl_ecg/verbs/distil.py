@@ -30,6 +30,8 @@ from ssl_ecg.training import FinetuneSettings, predict_scores, teacher_says
 from ssl_ecg.training import finetune as train_model
 from ssl_ecg.training.batches import count_incomplete
 from ssl_ecg.training.engine import seed_step
+from ssl_ecg.training.loggers import finish, make_loggers
+from ssl_ecg.training.pretrain_settings import LoggerName
 from ssl_ecg.verbs._folder import identity, weights_of
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import Fitted, print_metrics
@@ -57,6 +59,8 @@ class VerbSettings(DistilSettings):
     test"""
     training: recipe("training", FinetuneSettings) = "distilled"  # type: ignore[valid-type]
     """how"""
+    loggers: tuple[LoggerName, ...] = ()
+    """where to log every evaluation beside ``curve.csv``, which is always written: into the folder OUT.logs"""
 
 
 def show(distilled: Fitted, teacher: str, archive: str, labels: str, out: str) -> None:
@@ -94,6 +98,8 @@ def distil(
     if isinstance(teacher, str | Path) and Path(out).resolve() == Path(teacher).resolve():
         raise ValueError(f"out={str(out)!r}: the teacher lies there, and would be replaced; choose another folder")
     teacher = load_model(teacher) if isinstance(teacher, str | Path) else teacher
+    if static := teacher.static or settings.training.static:
+        raise ValueError(f"static={list(static)}: both models of distilling see signals alone; leave it out")
     whole, encoder, run = opened_for(teacher.encoder, archive), _student(teacher.encoder, settings), Run(Path(out))
     archive = opened_for(encoder, whole)
     task, table, splits = _labelled(teacher, whole, labels)
@@ -106,10 +112,12 @@ def distil(
     train, further = _lessons(taught, teacher, whole, table, splits, settings)
     validation = table.rows[splits.validation], table.targets[splits.validation]
     chosen_by = validation[0], taught.targets(validation[1], None)
+    loggers = make_loggers(settings.loggers, run.folder, about["settings"])
     zeros_stay = settings.student == "weights"
     finished = train_model(
-        encoder, taught, archive, train, chosen_by, settings.training, progress, run, zeros_stay=zeros_stay
+        encoder, taught, archive, train, chosen_by, settings.training, progress, run, None, loggers, zeros_stay
     )
+    finish(loggers)
     model = finished.model
     task = taught.untaught(model.head)
     remember(model, archive, table, splits, further)
@@ -167,7 +175,7 @@ def _student(teacher: Encoder, settings: VerbSettings) -> Encoder:
         "leads": list(teacher.leads),
         "weights": weights_of(teacher, teacher.name),
     }
-    encoder.patients = teacher.patients
+    encoder.patients, encoder.ecgs = teacher.patients, teacher.ecgs
     return encoder
 
 

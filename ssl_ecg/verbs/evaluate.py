@@ -49,7 +49,8 @@ def evaluate(
     Args:
         model: folder that ``finetune`` wrote; its task, windows and thresholds hold here as well.
         archive: the archive, or its folder, ingested with the settings that the model was trained with.
-        labels: label table with the columns that the model was trained with; others are ignored.
+        labels: label table with the columns that the model was trained with; others are ignored, but for static inputs
+            that the manifest does not know.
         out: folder for ``metrics.json``, ``predictions.csv``, the other tables of the task, figures, with
             ``recalibrate`` prevalences and thresholds of both sites (``recalibration.csv``), and
             ``evaluation.json``: which model was tested on what, and how.
@@ -65,21 +66,24 @@ def evaluate(
     """
     from ssl_ecg.evaluation.recalibration import shifted
     from ssl_ecg.tasks import load_model
+    from ssl_ecg.tasks.static_inputs import static_identity, tell_unknown, with_columns, with_rhythm
     from ssl_ecg.training import predict_scores
     from ssl_ecg.verbs._recalibration import local_records, recalibrate
 
     classifier, out = load_model(model), Path(out)
     if (out / "config.json").exists():
         raise ValueError(f"out={str(out)!r}: a model or encoder lies there; choose another folder")
-    archive = opened_for(classifier.encoder, archive)
+    archive = with_columns(opened_for(classifier.encoder, archive), labels, classifier.static)
     task = classifier.task
     table, index, seen = records_that_test(classifier, archive, labels, settings)
+    tell_unknown(classifier.static, archive.manifest)
+    archive = with_rhythm(archive, classifier.static, table.rows)
     local = np.empty(0, dtype=np.int64)
     if isinstance(settings.recalibrate, int):
         chosen, left = local_records(settings.recalibrate, table, index)
         local, index = index[chosen], index[left]
     test = tested(archive, labels, table, index, settings.subgroups)
-    about = {"model": _model(Path(model)), **_data(test)}
+    about = {"model": _model(Path(model)), **_data(test), **static_identity(classifier.static, archive, test.rows)}
     run = Run(out)
     if run.is_finished({"verb": "evaluate", "settings": settings.to_dict(), **about}, _LAST):
         logger.info("%s: this evaluation is finished already", out)

@@ -16,7 +16,7 @@ from ssl_ecg.registry import nearest
 from ssl_ecg.runs import lock, whole_folder, write_csv
 from ssl_ecg.signals import Signals
 from ssl_ecg.verbs._given import opened
-from ssl_ecg.verbs._records import RecordSettings, batches, computed, is_archive, refuse_other
+from ssl_ecg.verbs._records import RecordSettings, batches, computed, inputs_of, is_archive, refuse_other
 from ssl_ecg.verbs.verb import console, verb
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class VerbSettings(RecordSettings):
 class _One(NamedTuple):
     record_id: str
     signals: Signals
-    calibrated: bool
+    described: pd.DataFrame
 
 
 def show(table: pd.DataFrame, model: str, source: str, out: str) -> None:
@@ -138,7 +138,8 @@ def _records(model: Classifier, source: str | Path | Archive, settings: VerbSett
             elif settings.records is not None:
                 continue
             count += 1
-            yield _One(record_id, Signals(*(each[[place]] for each in batch.signals)), batch.calibrated[place])
+            signals = Signals(*(each[[place]] for each in batch.signals))
+            yield _One(record_id, signals, batch.described.iloc[[place]])
             if count == settings.limit and settings.records is None:
                 return
     if missing:
@@ -155,29 +156,30 @@ def _explained(model: Classifier, one: _One, name: str, layer: nn.Module | None)
     from ssl_ecg.explain.grad_cam import task_logits
 
     place = model.task.classes.index(name) if model.task.of_labels else None
-    tensors = Signals(*map(torch.from_numpy, one.signals))
+    given = inputs_of(model, one.signals, one.described)
+    tensors, beside = Signals(*map(torch.from_numpy, one.signals)), [torch.from_numpy(each) for each in given[3:]]
 
     def output(*signals: torch.Tensor) -> torch.Tensor:
-        logits = model(*signals)
+        logits = model(*signals, *(each.expand(len(signals[0]), -1) for each in beside))
         return task_logits(model, logits).sum(1) if place is None else logits[:, place]
 
     signal, recorded, leads = tensors
     by_lead = model.encoder.backbone.rows > 1 and layer is None
-    heat = grad_cam(model, signal, place, layer, by_lead, recorded, leads)[0].numpy()
+    heat = grad_cam(model, signal, place, layer, by_lead, recorded, leads, *beside)[0].numpy()
     there, length = one.signals.leads[0], int(recorded[0])
     shown, heat = one.signals.signal[0][there, :length], heat[..., :length]
     rate, names = model.encoder.sampling_rate, [lead for lead, known in zip(model.encoder.leads, there) if known]
     peaks = r_peaks(shown, rate)
     parts = beat_shares(heat.reshape(-1, length).mean(0)[None], [peaks], rate).iloc[0]
     shares = lead_shares(output, *tensors)
-    scores = computed(model, model.scores, one.signals)
-    score = float(scores[0, place]) if place is not None else float(1 - scores[0, -1])
+    scores = computed(model, model.scores, given)
+    score = float(model.task.predictions(scores)["risk_at_horizon"][0] if place is None else scores[0, place])
     row: dict[str, Any] = {"record_id": one.record_id, "class": name, "score": score}
     row |= {str(part): value if len(peaks) else np.nan for part, value in parts.items()}
     row |= {f"lead_{lead}": share for lead, share in zip(model.encoder.leads, shares)}
     drawn = heat[there] if by_lead else heat
     title = f"{one.record_id}   {name} {score:.3f}"
-    return row, ecg_figure(shown, names, rate, drawn, one.calibrated, title)
+    return row, ecg_figure(shown, names, rate, drawn, bool(one.described["calibrated"].iloc[0]), title)
 
 
 def _plain(name: str) -> str:

@@ -67,7 +67,7 @@ def few_shots(
     *,
     settings: VerbSettings,
 ) -> pd.DataFrame:
-    """Classify test records by a few labelled patients of each class, on frozen features; nothing is trained.
+    """Classify test records by a few labelled patients of each class, on frozen features.
 
     Args:
         encoder: the encoder, or its folder; none (None in Python): random weights of seed 0, what features must beat.

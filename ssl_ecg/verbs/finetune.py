@@ -12,6 +12,7 @@ from ssl_ecg.comparison.arms import random_encoder
 from ssl_ecg.comparison.blend import with_probe
 from ssl_ecg.runs import Run, locked
 from ssl_ecg.settings import recipe
+from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training import FinetuneSettings, predict_scores
 from ssl_ecg.training import finetune as train_model
 from ssl_ecg.training.loggers import finish, make_loggers
@@ -99,13 +100,17 @@ def finetune(
         raise ValueError("blend=True: needs a pretrained encoder, of a registered backbone; leave it out")
     if settings.blend and settings.temperature is not None:
         raise ValueError("blend=True, temperature: a blend's probabilities are calibrated on validation; leave one out")
+    if settings.blend and training.static:
+        raise ValueError(f"blend=True, static={list(training.static)}: a blend has no static inputs; leave one out")
     # A new network may begin with weights from elsewhere.
     starting = [name for name in getattr(encoder.backbone, "starting", ()) if new and encoder.options.get(name)]
-    task, splits, test = read_labels(encoder, archive, labels, settings)
+    task, splits, test = read_labels(encoder, archive, labels, settings, training.static)
+    archive = test.archive
     seen = seen_metrics(encoder, test, settings.seen_patients)
     clinical = read_clinical(settings.clinical_score, settings.covariates, labels, task, splits, test)
     table, run = test.labels, Run(out)
     about = identity("finetune", encoder, archive, table, splits.parts, settings)
+    about |= static_identity(training.static, archive, table.rows)
     if (earlier := found(run, about, encoder)) is not None:
         return earlier
     if settings.scratch:

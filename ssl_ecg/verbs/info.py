@@ -120,6 +120,8 @@ def _task(path: Path) -> Facts:
     yield "task", str(task.get("task"))
     classes = task.get("classes")
     yield "classes", ", ".join(map(str, classes if isinstance(classes, list) else ()))
+    if isinstance(static := task.get("static"), list) and static:
+        yield "static inputs", ", ".join(map(str, static))
 
 
 def _metrics(path: Path) -> Facts:
@@ -145,6 +147,8 @@ def _bundle(path: Path) -> Facts:
     yield "program", bundle.file
     yield "task", bundle.task
     yield "scores", ", ".join(output.name for output in bundle.outputs)
+    if bundle.static:
+        yield "static inputs", ", ".join(bundle.static)
     yield from _signal(bundle.signal)
     if bundle.largest_difference is not None:
         yield "largest difference from the model", f"{bundle.largest_difference:.2g}"

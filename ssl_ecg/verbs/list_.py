@@ -12,6 +12,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ssl_ecg import _stand_ins
 from ssl_ecg.registry import Registry, nearest
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs.verb import VERBS, console, summary_of, verb
@@ -72,6 +73,8 @@ def _described(registry: Registry[Any]) -> Iterator[tuple[str, str]]:
         try:
             yield name, summary_of(name) if registry is VERBS else _line(name, registry[name])
         except ValueError as error:  # of somebody else's package; the others are there
+            if _stand_ins.in_place():  # which may be why
+                raise
             yield name, str(error)
 
 

@@ -13,7 +13,7 @@ from annotated_types import Ge, Lt
 
 from ssl_ecg.archive import Archive
 from ssl_ecg.runs import lock, whole_folder, write_atomically, write_csv
-from ssl_ecg.verbs._records import Batch, RecordSettings, batches, computed, refuse_other
+from ssl_ecg.verbs._records import Batch, RecordSettings, batches, computed, inputs_of, refuse_other
 from ssl_ecg.verbs.verb import console, verb
 
 if TYPE_CHECKING:
@@ -59,16 +59,22 @@ def predict(
         ``ssl_ecg.tasks.typicality``), and the task's columns:
         for each class ``NAME_score``, of an ensemble ``NAME_spread`` (the standard deviation of its members' scores)
         and, where the model decides, ``NAME_decision``; or survival and risks. They are those that ``ingest`` and
-        ``evaluate`` of the same files give. Files of unknown format in a folder are left out.
+        ``evaluate`` of the same files give. Static inputs are those of the files' headers, or of the archive's
+        manifest; the others are unknown. Files of unknown format in a folder are left out.
 
     Raises:
         FileNotFoundError: no model, no such source, or no recording in it.
         ValueError: an archive that was prepared otherwise, or ``out`` holds something else.
     """
     from ssl_ecg.tasks import load_model
+    from ssl_ecg.tasks.static_inputs import tell_unknown
 
     classifier = load_model(model) if isinstance(model, str | Path) else model
-    parts = [_scored(classifier, batch, settings.atypical) for batch in batches(classifier.encoder, source, settings)]
+    parts, told = [], []
+    for batch in batches(classifier.encoder, source, settings):
+        parts.append(_scored(classifier, batch, settings.atypical))
+        told.append(batch.described.filter(items=classifier.static))
+    tell_unknown(classifier.static, pd.concat(told))
     table = pd.concat(parts, ignore_index=True)
     if out is not None:
         about = {"task": classifier.task.name, "classes": classifier.task.classes, "settings": settings.to_dict()}
@@ -79,7 +85,7 @@ def predict(
 def _scored(model: Classifier, batch: Batch, atypical: float) -> pd.DataFrame:
     from ssl_ecg.tasks.ensemble import EnsembleHead
 
-    found = computed(model, model.judged, batch.signals)
+    found = computed(model, model.judged, inputs_of(model, batch.signals, batch.described))
     typical = np.full(len(batch.record_ids), np.nan, dtype=np.float32)
     count = found.shape[1] // 2
     scores, spread = (np.full((len(batch.record_ids), count), np.nan, dtype=np.float32) for _ in range(2))

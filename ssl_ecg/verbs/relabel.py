@@ -15,6 +15,7 @@ from ssl_ecg.labels.cross_labels import cross_label, never_labelled
 from ssl_ecg.runs import write_csv
 from ssl_ecg.settings import Settings
 from ssl_ecg.tasks import load_model
+from ssl_ecg.tasks.static_inputs import with_columns
 from ssl_ecg.training import predict_scores
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened
 from ssl_ecg.verbs.verb import console, verb
@@ -73,7 +74,8 @@ def relabel(archive: ArchiveLike, labels: TableLike, out: str | Path, settings: 
         model = load_model(folder)
         if not (common := [name for name in table.classes if name in model.task.classes]) or not model.task.of_labels:
             raise ValueError(f"models: {folder} predicts none of {', '.join(table.classes)}")
-        given, scores = predict_scores(model, archive, table.rows), np.full(targets.shape, np.nan)
+        described = with_columns(archive, labels, model.static)
+        given, scores = predict_scores(model, described, table.rows), np.full(targets.shape, np.nan)
         for name in common:
             scores[:, table.classes.index(name)] = given[:, model.task.classes.index(name)]
         targets = cross_label(targets, unknown & np.isnan(targets), scores, settings.above, settings.below)

@@ -16,8 +16,9 @@ from ssl_ecg.evaluation import Bootstrap
 from ssl_ecg.runs import lock, whole_folder, write_csv, write_json
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks import Classifier, load_model
+from ssl_ecg.tasks.static_inputs import tell_unknown, with_columns
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
-from ssl_ecg.verbs._records import refuse_other
+from ssl_ecg.verbs._records import computed, inputs_of, refuse_other
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
 from ssl_ecg.verbs.verb import console, verb
 from ssl_ecg.views.distortions import DISTORTIONS, Distortion, shows
@@ -80,7 +81,8 @@ def robustness(
 
     refuse_other(Path(out))
     classifier = load_model(model) if isinstance(model, str | Path) else model
-    archive = opened_for(classifier.encoder, archive)
+    archive = with_columns(opened_for(classifier.encoder, archive), labels, classifier.static)
+    tell_unknown(classifier.static, archive.manifest)
     names = _chosen(settings.distortions, archive)
     records = records_that_test(classifier, archive, labels, settings)
     table, index = records.table, records.tested
@@ -137,7 +139,9 @@ def _scores(
             signals = Signals(*(torch.from_numpy(values).to(device) for values in read))
             if distortion is not None:
                 signals = distortion.apply(signals, level, archive.sampling_rate, archive.leads)
-            parts.append(model.scores(*signals).float().cpu().numpy())
+            seen = Signals(*(values.cpu().numpy() for values in signals))
+            some = archive.manifest.iloc[rows[first : first + BATCH]]
+            parts.append(computed(model, model.scores, inputs_of(model, seen, some)))
     return np.concatenate(parts)
 
 

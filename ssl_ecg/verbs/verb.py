@@ -33,7 +33,7 @@ from rich.console import Console
 from ssl_ecg.registry import Registry
 from ssl_ecg.settings import Secret, Settings, SettingsError, arguments_of
 
-console = Console()
+console = Console(soft_wrap=True)  # a terminal folds lines itself, a pipe wants them whole
 
 
 class Verb:

@@ -11,7 +11,7 @@ from ssl_ecg.views.masks import (
     take_tokens,
     visible_count,
 )
-from ssl_ecg.views.r_peak_detector import find_r_peaks
+from ssl_ecg.views.r_peak_detector import find_r_peaks, r_peaks
 from ssl_ecg.views.segments import adjacent_segments, random_crop
 from ssl_ecg.views.semantic import semantic_views
 
@@ -24,6 +24,7 @@ __all__ = [
     "find_r_peaks",
     "grid_mask",
     "keep_smallest",
+    "r_peaks",
     "random_crop",
     "random_mask",
     "restore_tokens",

@@ -7,7 +7,9 @@ absolute slope summed over leads and averaged over 80 ms, above 0.4 times that s
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,3 +49,17 @@ def find_r_peaks(
     reach = min(round(REFRACTORY * sampling_rate), samples - 1)
     place = F.max_pool1d(speed, 2 * reach + 1, stride=1, padding=reach, return_indices=True)[1]
     return (place == torch.arange(samples, device=signal.device)) & (speed > level.clamp(min=1e-12))
+
+
+def r_peaks(signal: ArrayLike, sampling_rate: float) -> NDArray[np.int64]:
+    """Find the R times of one ECG, see ``find_r_peaks``.
+
+    Args:
+        signal: float [L, T], band-passed, any unit.
+        sampling_rate: Hz.
+
+    Returns:
+        Samples, int64 [beats].
+    """
+    found = find_r_peaks(torch.from_numpy(np.array(signal, np.float32))[None], sampling_rate)
+    return np.flatnonzero(found[0].numpy())

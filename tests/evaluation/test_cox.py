@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
-from ssl_ecg.evaluation.cox import cox_regression
+from ssl_ecg.evaluation import concordance_index
+from ssl_ecg.evaluation.cox import cox_regression, crossed_hazard
 
 
 def follow_up(records: int, seed: int = 0, whole_days: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -79,3 +81,32 @@ def test_standard_errors_are_of_the_curvature_of_the_partial_likelihood(efron: C
     np.testing.assert_allclose(ratio, np.exp(fit.coefficient * [1, 30]))
     np.testing.assert_allclose(np.log(high / low), 2 * 1.96 * expected * [1, 30], rtol=1e-3)
     assert (fit.p_value < 1e-6).all()
+
+
+def test_regressions_of_a_cohort_are_those_of_statsmodels(read_oracle: Callable[[str], dict[str, np.ndarray]]) -> None:
+    oracle = read_oracle("cox")
+    patients = pd.DataFrame(oracle["patients"].item())
+    follow_up = patients["time_days"], patients["event"]
+    for found in oracle["fits"]:
+        fit = cox_regression(patients[found["covariates"]], *follow_up)
+        np.testing.assert_allclose(fit.coefficient, found["coefficient"], rtol=1e-5)
+        np.testing.assert_allclose(fit.standard_error, found["standard_error"], rtol=1e-5)
+        np.testing.assert_allclose(fit.p_value, found["p_value"], rtol=1e-4)
+        np.testing.assert_allclose(fit.hazard_ratio()[1:], [found["low"], found["high"]], rtol=1e-5)
+        if len(found["covariates"]) == 4:
+            hazard = patients[found["covariates"]] @ fit.coefficient
+            assert concordance_index(*follow_up, hazard)[0] == pytest.approx(oracle["c_index_of_together"], abs=1e-4)
+
+
+def test_a_crossed_hazard_knows_nothing_of_its_own_record() -> None:
+    rng = np.random.default_rng(0)
+    noise, time, event = rng.normal(size=(60, 25)), rng.exponential(100, 60), rng.random(60) < 0.6
+    own = concordance_index(time, event, noise @ cox_regression(noise, time, event).coefficient)[0]
+    crossed = concordance_index(time, event, crossed_hazard(noise, time, event))[0]
+    assert own > 0.8
+    assert abs(crossed - 0.5) < 0.15
+    x, time, event = follow_up(400)
+    hazard = crossed_hazard(x, time, event)
+    assert np.corrcoef(hazard, x @ cox_regression(x, time, event).coefficient)[0, 1] > 0.999
+    with pytest.raises(ValueError, match="event: 1 of 400; two with and two without are needed"):
+        crossed_hazard(x, time, np.arange(400) == 3)

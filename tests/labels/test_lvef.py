@@ -65,6 +65,9 @@ def test_the_first_measurement_from_the_day_of_the_ecg_to_the_end_of_the_window_
         "low_lvef": [0, 1, 0, 1],
         "lvef": [55, 40, 41, 20],
         "days_to_measurement": [0, 20, 183, 99],
+        "time_days": [10, 20, 183, 99],  # to the first low one, or to the last of all
+        "event": [1, 1, 0, 1],
+        "prevalent": [1, 0, 0, 0],
     }
     assert counted(counts, "records") == {
         "in the archive": 8,
@@ -93,7 +96,10 @@ def test_every_record_is_labelled_as_a_search_through_the_table_labels_it(tmp_pa
             for at, value in zip(own["measured_at"], own["lvef"])
         ]
         if there := sorted(pair for pair in after if 0 <= pair[0] <= 90):
-            expected[record] = (int(there[0][1] <= 35), *there[0][::-1])
+            later = [ahead for ahead, value in after if ahead >= 0 and value <= 35]
+            before = [ahead for ahead, value in after if ahead < 0 and value <= 35]
+            follow_up = (min(later) if later else max(after)[0], int(bool(later)), int(bool(before)))
+            expected[record] = (int(there[0][1] <= 35), *there[0][::-1], *follow_up)
     assert len(expected) > 10
     assert {row[0]: row[1:] for row in labels.itertuples(index=False, name=None)} == expected
     records = counts[counts["of"] == "records"]["count"].tolist()
@@ -144,7 +150,8 @@ def test_measurements_find_the_patients_of_an_ingested_archive(
     labels, _ = lvef_labels(report.archive, table, data_set="clinic", salt=salt)
     (label,) = labels.to_dict("records")
     assert report.archive.rows(["0017"]).tolist() == report.archive.rows([label.pop("record_id")]).tolist()
-    assert label == {"low_lvef": 1, "lvef": 35, "days_to_measurement": 9}
+    follow_up = {"time_days": 9, "event": 1, "prevalent": 0}
+    assert label == {"low_lvef": 1, "lvef": 35, "days_to_measurement": 9, **follow_up}
     with pytest.raises(ValueError, match=r"2 of a patient who is not in the archive; .*see data_set.*see salt"):
         lvef_labels(report.archive, table, salt=salt)
     with pytest.raises(ValueError, match=r"salt: the patient ids of .* and this salt makes hmac-sha256"):

@@ -2,9 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 
-from ssl_ecg.tasks.few_shots import few_shots, nearest_neighbours, nearest_prototype, single_class
+from ssl_ecg.tasks import few_shots as module
+from ssl_ecg.tasks.few_shots import (
+    contrastive_loss,
+    few_shots,
+    nearest_neighbours,
+    nearest_prototype,
+    siamese,
+    single_class,
+)
 
 NAN = np.nan
 
@@ -50,6 +59,59 @@ def test_a_tie_goes_to_the_more_similar() -> None:
     assert nearest_neighbours(support, np.array([1, 1, 0, 0]), query, 2).tolist() == [1]
 
 
+def test_pairs_cost_what_their_distances_say() -> None:
+    points = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.6, 0.0], [3.0, 3.2]], dtype=torch.float64, requires_grad=True)
+    label = torch.tensor([0, 0, 1, 1])
+    # Of one class 5 and sqrt(2.4^2 + 3.2^2) = 4 apart; of two .6 and .8, and two pairs further than the margin.
+    expected = (25 + 16) / 2 + ((1 - 0.6) ** 2 + (1 - 0.8) ** 2) / 4
+    loss = contrastive_loss(points, label, margin=1.0)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-12)
+    loss.backward()
+    # Record 0 is pulled to record 1, 2 (0 - 3) / 2 and 2 (0 - 4) / 2, and pushed from record 2, 2 (1 - .6) / 4.
+    assert points.grad is not None
+    assert points.grad[0].tolist() == pytest.approx([-3 + 0.2, -4])
+
+
+def test_pairs_of_one_kind_alone_and_records_at_one_place_give_numbers() -> None:
+    points = torch.zeros(3, 2, requires_grad=True)
+    assert float(contrastive_loss(points, torch.tensor([0, 1, 2])).detach()) == 1.0
+    loss = contrastive_loss(points, torch.tensor([0, 0, 0]))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert points.grad is not None
+    assert torch.isfinite(points.grad).all()
+
+
+def test_an_untrained_siamese_head_is_the_most_similar_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    support, query = 1e-9 * rng.normal(size=(12, 6)), 1e-9 * rng.normal(size=(200, 6))  # in whatever unit
+    label = np.repeat(np.arange(3), 4)
+    nearest = KNeighborsClassifier(1, metric="cosine").fit(support, label).predict(query)
+    trained = siamese(support, label, query, 3)
+    assert trained.tolist() == siamese(1e12 * support, label, 1e12 * query, 3).tolist()
+    assert 0.5 < (trained == nearest).mean() < 1
+    monkeypatch.setattr(module, "STEPS", 0)
+    assert siamese(support, label, query, 3).tolist() == nearest.tolist()
+
+
+@pytest.mark.slow
+def test_a_siamese_head_learns_which_direction_tells_nothing() -> None:
+    def noisy(seed: int) -> tuple[np.ndarray, ...]:
+        x, label, who = clouds(40, 4.0, seed)
+        x[:, 7] = np.random.default_rng(seed).normal(scale=12, size=len(x))
+        return x, label, who
+
+    train, test = noisy(1), noisy(2)
+    few = few_shots(train, test, 10, ways=3, episodes=40)
+    accuracy, low, high = (few.set_index("method")[name] for name in ("accuracy", "low", "high"))
+    for other in ("nearest_prototype", "nearest_neighbours"):
+        assert low["siamese"] > high[other]
+        assert accuracy["siamese"] > accuracy[other] + 0.1
+    again = few_shots(train, test, 10, ways=3, episodes=40)
+    assert again.equals(few)
+
+
+@pytest.mark.slow
 def test_accuracy_rises_with_shots_from_chance_to_what_can_be_known() -> None:
     test = clouds(30, 0.0, seed=2)
     nothing = few_shots(clouds(30, 0.0, seed=1), test, shots=5, ways=3, episodes=100)
@@ -67,8 +129,6 @@ def test_accuracy_rises_with_shots_from_chance_to_what_can_be_known() -> None:
 
 
 def test_support_has_as_many_patients_as_shots_and_one_record_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssl_ecg.tasks import few_shots as module
-
     train = clouds(6, 1.0, seed=1, records=4)
     train[0][:, 7] = train[2]  # a feature that tells the patient
     seen: list[np.ndarray] = []

@@ -59,7 +59,9 @@ def test_a_student_of_two_leads_is_a_model_like_any_other(
     teacher: Path, labelled: Labelled, table: Path, tmp_path: Path, write_wfdb: Any, heartbeat: Any
 ) -> None:
     archive, out = labelled.archive, tmp_path / "student"
-    distilled = distil(teacher, archive, table, out, leads=["II", "V1"])
+    distilled = distil(teacher, archive, table, out, leads=["II", "V1"], loggers=["jsonl"])
+    logged = pd.read_json(tmp_path / "student.logs" / "metrics.jsonl", lines=True)
+    assert logged["step"].tolist() == pd.read_csv(out / "curve.csv")["step"].tolist()
     student, its_teacher = ssl_ecg.load_model(out), ssl_ecg.load_model(teacher)
     assert same(distilled.model, student)
     assert student.encoder.leads == ("II", "V1")

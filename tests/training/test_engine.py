@@ -13,6 +13,7 @@ from ssl_ecg.training.engine import (
     decay_groups,
     effective_rank,
     feature_deviation,
+    not_decayed,
     one_cycle,
     seed_step,
     warmup_cosine,
@@ -118,6 +119,18 @@ def decayed(module: nn.Module) -> set[str]:
     everyone = [id(p) for group in groups for p in group["params"]]
     assert sorted(everyone) == sorted(id(p) for p in module.parameters())  # each in one group
     return {name for name, parameter in module.named_parameters() if id(parameter) in pulled}
+
+
+@pytest.mark.parametrize("backbone", ["xresnet1d10", "s4d", "recurrent"])
+def test_weight_decay_is_that_of_timm(backbone: str) -> None:
+    from timm.optim import param_groups_weight_decay
+
+    module = create_backbone(backbone)
+    next(module.parameters()).requires_grad_(False)
+    theirs = param_groups_weight_decay(module, 0.05, no_weight_decay_list=not_decayed(module))
+    for own, other in zip(decay_groups(module, 0.05), theirs, strict=True):
+        assert own["weight_decay"] == other["weight_decay"]
+        assert [*map(id, own["params"])] == [*map(id, other["params"])]
 
 
 def test_weight_decay_leaves_tokens_positions_and_norms_alone() -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import ssl_ecg
@@ -18,6 +19,7 @@ from ssl_ecg import SplitSettings, open_archive
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels import read_labels
+from ssl_ecg.sources.cinc2021 import SCORED
 
 TASKS = {"ptbxl_superdiagnostic": (0.1, 1.0), "cpsc2018": (0.5, 1.0), "ptbxl_rhythm": (0.1, 1.0)}
 SPLIT = {"name": "ptbxl", "validation_folds": (8,), "test_folds": (9,)}
@@ -35,8 +37,10 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     REFERENCE: (REFERENCE, SMALL, {}, {}),
     "attention_pooling": (REFERENCE, SMALL, {"attention_heads": 4}, {}),
     "semantic_views": (REFERENCE, SMALL, {"supervised_contrastive": 0.3, "semantic_views": True}, {}),
+    "wide_and_deep": (REFERENCE, SMALL, {"static": ["age", "sex", "rhythm"]}, {}),
     "label_correction": (REFERENCE, SMALL, {"label_correction": 0.3}, {}),
     "asymmetric_loss": (REFERENCE, SMALL, {}, {"loss": "asymmetric"}),
+    "challenge_loss": (REFERENCE, SMALL, {}, {"loss": "challenge"}),
     "gru": ("recurrent", {"cell": "gru"}, {}, {}),
     "lstm": ("recurrent", {"cell": "lstm"}, {}, {}),
     "nbeats1d": ("nbeats1d", {}, {}, {}),
@@ -51,6 +55,35 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     "wavelet_image": ("spectral_image", {"network": "mobilenetv3_small_050"}, {}, {}),
     "squeezenet_on_wavelets": ("spectral_image", {"network": "squeezenet1_1"}, {}, {}),
 }
+
+# Classes that PhysioNet/CinC 2021 rewards, by its abbreviations; superclasses are none of them.
+REWARDED = {
+    "cpsc2018": {
+        "Normal": "NSR", "AF": "AF", "I-AVB": "IAVB", "LBBB": "LBBB", "RBBB": "RBBB", "PAC": "PAC", "PVC": "PVC"
+    },
+    "ptbxl_rhythm": {
+        "SR": "NSR", "AFIB": "AF", "AFLT": "AFL", "PACE": "PR", "SARRH": "SA", "SBRAD": "SB", "STACH": "STach"
+    },
+}  # fmt: skip
+REWARDS = Path(__file__).parents[3] / "tests" / "oracles" / "cinc2021_weights.csv"
+
+
+def rewarded(path: Path, out: Path, known: dict[str, str]) -> tuple[Path, dict[str, dict[str, float]]]:
+    """Write a label table whose classes have their codes beside their names; return it and the rewards of its classes.
+
+    A class that the challenge does not score is worth 1 where it is true and named, and nothing else.
+    """
+    table = pd.read_csv(path)
+    codes = {name: "|".join(SCORED[scored]) for name, scored in known.items() if name in table}
+    table = table.rename(columns={name: f"{name}|{code}" for name, code in codes.items()})
+    classes = [name for name in table if name not in ("record_id", "fold")]
+    rewards = pd.DataFrame(np.eye(len(classes)), classes, classes)
+    inside = [f"{name}|{code}" for name, code in codes.items()]
+    official = pd.read_csv(REWARDS, index_col=0)
+    rewards.loc[inside, inside] = official.loc[list(codes.values()), list(codes.values())].to_numpy()
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / path.name, index=False)
+    return out / path.name, rewards.to_dict("index")
 
 
 def with_folds(archive: Archive, path: Path, out: Path) -> Path:
@@ -83,6 +116,10 @@ def main(folder: Path, out: Path) -> None:
         ssl_ecg.few_shots("synthetic", archive, table, out / name / "few_shots", split=SPLIT)
     for system, (backbone, options, training, task) in SYSTEMS.items():
         for name, table in tables.items():
+            if task.get("loss") == "challenge":
+                if name not in REWARDED:
+                    continue
+                table, task["challenge_weights"] = rewarded(table, out / "rewarded", REWARDED[name])
             ssl_ecg.compare(
                 Encoder(backbone, options, archive.settings),
                 archive,

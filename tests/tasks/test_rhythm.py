@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ssl_ecg.explain.rhythm import FEATURES, rhythm_features, rr_features
+from ssl_ecg.tasks.rhythm import FEATURES, rhythm_features, rr_features
 
 RATE = 500.0
 

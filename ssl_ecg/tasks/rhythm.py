@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from ssl_ecg.explain.beats import r_peaks
+from ssl_ecg.signals import Signals
+from ssl_ecg.views import r_peaks
 
 BEFORE, AFTER = 0.30, 0.50  # seconds of the average beat around its R time
 P_WINDOW, BASE, QRS_WINDOW, T_WINDOW = (-0.26, -0.08), (-0.30, -0.26), (-0.10, 0.12), (0.16, 0.48)
@@ -125,6 +126,16 @@ def _agreement(beats: NDArray[np.float64], beat: NDArray[np.float64]) -> float:
     return float(np.divide(products, norms, out=np.zeros_like(norms), where=norms > 0).mean())
 
 
-def rhythm_table(signals: Sequence[ArrayLike], sampling_rate: float, leads: Sequence[str]) -> pd.DataFrame:
-    """Measure ECGs [L, T] of any length: a row each, a column for each of ``FEATURES``."""
-    return pd.DataFrame([rhythm_features(signal, sampling_rate, leads) for signal in signals], columns=list(FEATURES))
+def rhythm_table(signals: Signals, sampling_rate: float, leads: Sequence[str]) -> pd.DataFrame:
+    """Measure a batch of ECGs, of each what was recorded: a row each, a column for each of ``FEATURES``.
+
+    Args:
+        signals: arrays, in millivolts.
+        sampling_rate: Hz.
+        leads: names of the L leads.
+    """
+    rows = []
+    for ecg, count, there in zip(*signals, strict=True):
+        names = [name for name, known in zip(leads, there, strict=True) if known]
+        rows.append(rhythm_features(ecg[there, :count], sampling_rate, names))
+    return pd.DataFrame(rows, columns=list(FEATURES), dtype=np.float64)
