@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.archive.hashes import ecgs_of, hashes_of
+from ssl_ecg.archive.hashes import ecgs_of, patients_of
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.labels.splits import Splits
 from ssl_ecg.labels.tables import LabelTable
@@ -32,9 +32,11 @@ def recognised(encoder: Encoder, archive: Archive, rows: NDArray[np.int64]) -> N
     Patients are known by the hashes of their ids; a copy of an ECG, under whatever name, by that of its signal.
     """
     patients = archive.manifest["patient_id"].iloc[rows]
-    seen = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
-    copies = np.fromiter((ecg in encoder.ecgs for ecg in ecgs_of(archive, rows)), bool, len(rows))
-    return patients.map(seen).to_numpy(dtype=bool) | copies
+    known = {patient: patient_hash(patient) in encoder.patients for patient in patients.unique()}
+    seen = patients.map(known).to_numpy(dtype=bool)
+    if encoder.ecgs and (ecgs := ecgs_of(archive, rows)):
+        seen = seen | np.array([ecg in encoder.ecgs for ecg in ecgs], dtype=bool)
+    return seen
 
 
 def remember(
@@ -49,8 +51,8 @@ def remember(
     Its patients do not test it later; those of archive rows ``unlabelled`` [n] that it learned from neither.
     """
     rows = np.r_[labels.rows[np.r_[splits.train, splits.validation]], np.asarray(unlabelled, np.int64)]
-    patients, ecgs = hashes_of(archive, rows)
-    model.encoder.patients, model.encoder.ecgs = model.encoder.patients | patients, model.encoder.ecgs | ecgs
+    model.encoder.patients |= patients_of(archive, rows)
+    model.encoder.ecgs |= frozenset(ecgs_of(archive, rows))
     origin = model.encoder.origin
     origin["split"] = dict(splits.how)
     common = np.nanmean(labels.outcome[splits.train], axis=0)

@@ -18,7 +18,7 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.archive.hashes import hashes_of
+from ssl_ecg.archive.hashes import ecgs_of, patients_of
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
 from ssl_ecg.objectives import create_objective
@@ -208,7 +208,7 @@ def pretrain(
     rows = np.arange(len(archive))
     if holdout is not None and len(holdout):
         rows = rows[~np.isin(archive.patient, archive.patient[holdout])]
-    patients, ecgs = hashes_of(archive, rows)
+    patients = patients_of(archive, rows)
     earlier = None if settings.start is None else read_start(settings.start, settings.backbone, archive.settings)
     identity: dict[str, Any] = {
         "settings": settings.identity(),
@@ -277,9 +277,10 @@ def pretrain(
             f"learning_rate={settings.learning_rate}: the validation loss is not finite after the first epoch; lower it"
         )
     # Weights remember whom they started from, too.
-    encoder.patients, encoder.ecgs = patients, ecgs
+    encoder.patients, encoder.ecgs = patients, frozenset(ecgs_of(archive, rows))
     if earlier is not None:
-        encoder.patients, encoder.ecgs = patients | earlier.patients, ecgs | earlier.ecgs
+        encoder.patients |= earlier.patients
+        encoder.ecgs |= earlier.ecgs
     encoder.origin = {
         **identity,
         "sites": [site()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from ssl_ecg import load_encoder
 from ssl_ecg.archive import Archive, ArchiveWriter
-from ssl_ecg.archive.hashes import hashes_of
+from ssl_ecg.archive.hashes import ecgs_of, patients_of
 from ssl_ecg.backbones import Encoder, save_encoder, strip_patients
 from ssl_ecg.backbones.joined import joined_encoder
 from ssl_ecg.comparison import check_unseen, recognised
@@ -31,17 +32,26 @@ def renamed(tiny_archive: Archive, tmp_path: Path) -> Archive:
 
 def test_copies_are_recognised_and_refused(tiny_archive: Archive, renamed: Archive, tmp_path: Path) -> None:
     encoder = Encoder("xresnet1d10", OPTIONS, tiny_archive.settings)
-    encoder.patients, encoder.ecgs = hashes_of(tiny_archive, np.arange(4))
+    encoder.patients = patients_of(tiny_archive, np.arange(4))
+    encoder.ecgs = frozenset(ecgs_of(tiny_archive, np.arange(4)))
     encoder = load_encoder(save_encoder(encoder, tmp_path / "encoder", "card"))
     rows = np.arange(7)
     assert recognised(encoder, renamed, rows).tolist() == [True] * 4 + [False] * 3
     with pytest.raises(ValueError, match="4 of 7 test patients are among those the encoder learned from"):
         check_unseen(encoder, renamed, rows)
     check_unseen(encoder, renamed, rows[4:])
-    other = Encoder("xresnet1d10", OPTIONS, tiny_archive.settings, ecgs=hashes_of(tiny_archive, np.array([5]))[1])
+    other = Encoder("xresnet1d10", OPTIONS, tiny_archive.settings, ecgs=frozenset(ecgs_of(tiny_archive, np.array([5]))))
     assert recognised(joined_encoder([encoder, other]), renamed, rows).tolist() == [True] * 4 + [False, True, False]
     strip_patients(tmp_path / "encoder")
     assert not load_encoder(tmp_path / "encoder").ecgs
+
+
+def test_archive_that_knows_no_contents_has_no_copies(tiny_archive: Archive, renamed: Archive) -> None:
+    in_memory = replace(renamed, manifest=renamed.manifest.drop(columns="content"))
+    assert ecgs_of(in_memory, np.arange(7)) == []
+    encoder = Encoder("xresnet1d10", OPTIONS, tiny_archive.settings, ecgs=frozenset(ecgs_of(renamed, np.arange(7))))
+    assert recognised(encoder, renamed, np.arange(7)).all()
+    assert not recognised(encoder, in_memory, np.arange(7)).any()
 
 
 def test_folder_of_an_encoder_that_knows_no_ecgs_is_read(tiny_archive: Archive, tmp_path: Path) -> None:
