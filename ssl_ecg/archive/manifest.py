@@ -17,9 +17,8 @@ from ssl_ecg.runs import sha256, written_atomically
 
 REPEATED = ("source", "sex", "leads", "findings")
 """columns of text in which few values stand in many rows: they are read as categories, a byte or four a row"""
-
-
 ROWS_PER_GROUP = 2**12
+"""of a file that is written: so many are in memory at a time"""
 
 
 def manifest_name(number: int) -> str:

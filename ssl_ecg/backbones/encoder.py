@@ -35,7 +35,7 @@ from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
-HASHES = (("patients", list), ("ecgs", list))
+HASHES = ("patients", "ecgs")
 SHIPPED = ("synthetic",)
 """Encoders that come with the package, by name; of a folder of one's own of that name say ``./synthetic``."""
 
@@ -225,10 +225,10 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     made = (config.get("format"), config.get("version"))
     if made != (FORMAT, VERSION):
         raise ValueError(f"{path}: {made[0]} version {made[1]}, this release reads {FORMAT} version {VERSION}")
-    for name, kind in (("backbone", dict), ("signal", dict), ("origin", dict), *HASHES):
+    for name, kind in (("backbone", dict), ("signal", dict), ("origin", dict), *((name, list) for name in HASHES)):
         if not isinstance(config.get(name), kind):
             raise ValueError(f"{path}: damaged encoder config: {name} is no {'list' if kind is list else 'object'}")
-    for name, _ in HASHES:
+    for name in HASHES:
         if not all(isinstance(each, str) for each in config[name]):
             raise ValueError(f"{path}: damaged encoder config: {name} holds what is no text")
     return config
@@ -272,7 +272,7 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
                 with no_larger_than(shapes):
                     sketch = Encoder(network, options, signal)
                 check_shapes(weights, sketch.backbone, shapes)
-            hashes = (frozenset(config[name]) for name, _ in HASHES)
+            hashes = (frozenset(config[name]) for name in HASHES)
             encoder = Encoder(network, options, signal, config["origin"], *hashes)
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, ValueError) and str(error).startswith(str(folder)):

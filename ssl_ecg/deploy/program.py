@@ -99,7 +99,7 @@ def export_onnx(model: Classifier, program: torch.export.ExportedProgram) -> byt
     """
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    names = INPUTS[: 4 if model.static else 3]
+    names = INPUTS if model.static else INPUTS[:-1]
     try:
         with _quiet():
             made = torch.onnx.export(

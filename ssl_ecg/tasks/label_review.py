@@ -75,9 +75,9 @@ def out_of_fold(
     task: Task, features: Floats, targets: Floats, patient: NDArray[np.int64], folds: int, seed: int
 ) -> NDArray[np.float64]:
     """Return probabilities [n, C] by probes that learned from other patients, args as of ``review_labels``."""
-    people = np.unique(patient)
     from sklearn.preprocessing import StandardScaler  # a second, of which pretraining needs nothing
 
+    people = np.unique(patient)
     if not 3 <= folds <= len(people):
         raise ValueError(f"folds={folds}: choose between 3 and the {len(people)} patients")
     order = np.random.default_rng([seed, 1]).permutation(len(people))
