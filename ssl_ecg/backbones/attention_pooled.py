@@ -33,9 +33,14 @@ class AttentionPooled(Backbone):
     def __init__(self, network: Backbone, heads: int) -> None:
         width = _step_width(network)
         super().__init__(network.in_leads, width)
-        self.network, self.rows, self.min_samples = network, network.rows, network.min_samples
+        self.network, self.rows = network, network.rows
         self.starting = getattr(network, "starting", ())
         self.attention = AttentionPooling(width, heads)
+
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """Shortest signal, in samples, that leaves the network a step to pool."""
+        return self.network.min_samples
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to the steps of the network [B, N, D]."""

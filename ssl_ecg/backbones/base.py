@@ -56,6 +56,9 @@ class Backbone(nn.Module):
         self.in_leads = in_leads
         self.width = width
 
+    def suit(self, sampling_rate: float) -> None:
+        """Suit the network to signals of a rate in Hz; an ``Encoder`` says which. By default nothing depends on it."""
+
     def check(self, signal: Tensor) -> None:
         """Refuse a signal of another shape than [B, in_leads, at least min_samples]."""
         if signal.ndim != 3 or signal.shape[1] != self.in_leads:

@@ -2,12 +2,15 @@
 
 Three blocks of convolution (7 samples, stride 3), batch norm, ReLU, maximum over 2 steps and dropout, with 4, 16 and 32
 channels, then one linear layer. Two things differ from the paper, so that any length works: the convolutions pad, and
-the steps are averaged to 10 before the linear layer, as many as the paper's unpadded 2500 samples leave.
+the steps are averaged to 10 before the linear layer, as many as the paper's unpadded 2500 samples leave. A third, so
+that any rate works: strides of 3 are for 500 Hz; an ``Encoder`` of another rate has those whose steps are nearest to
+the same .43 s, such as 3, 2 and 1 at 100 Hz.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
+from itertools import combinations_with_replacement, pairwise
 from typing import Any
 
 import torch
@@ -19,7 +22,8 @@ from ssl_ecg.backbones.base import Backbone
 from ssl_ecg.backbones.registry import register
 
 CHANNELS = (4, 16, 32)
-KERNEL, STRIDE, POOL = 7, 3, 2
+KERNEL, STRIDES, POOL = 7, (3, 3, 3), 2
+PUBLISHED_RATE = 500  # Hz
 STEPS = 10
 LEVELS = 2**16  # of the random numbers that choose what is dropped
 
@@ -89,13 +93,10 @@ class Clocs(Backbone):
 
     def __init__(self, in_leads: int = 12, width: int = 320, dropout: float = 0.1) -> None:
         super().__init__(in_leads, width)
-        # The last pooling needs POOL steps; every convolution before it makes ceil(T / STRIDE) of T samples.
-        for _ in CHANNELS:
-            self.min_samples = (POOL * self.min_samples - 1) * STRIDE + 1
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv1d(inputs, outputs, KERNEL, STRIDE, padding=KERNEL // 2),
+                    nn.Conv1d(inputs, outputs, KERNEL, padding=KERNEL // 2),
                     nn.BatchNorm1d(outputs),
                     PairPool(),  # before the ReLU, which changes no value and has half as many to look at
                     nn.ReLU(inplace=True),
@@ -105,9 +106,25 @@ class Clocs(Backbone):
             )
         )
         self.linear = nn.Linear(CHANNELS[-1] * STEPS, width)
+        self._stride(STRIDES)
+
+    def suit(self, sampling_rate: float) -> None:
+        """Choose the strides whose steps are as long, in seconds, as the published ones; the most even of equals."""
+        wanted = math.prod(STRIDES) * sampling_rate / PUBLISHED_RATE
+        possible = combinations_with_replacement(range(4, 0, -1), len(CHANNELS))
+        self._stride(min(possible, key=lambda strides: (abs(math.log(math.prod(strides) / wanted)), strides)))
+
+    def _stride(self, strides: tuple[int, ...]) -> None:
+        self.strides, self.min_samples = strides, 1
+        convolutions = (module for module in self.blocks.modules() if isinstance(module, nn.Conv1d))
+        for convolution, stride in zip(convolutions, strides):
+            convolution.stride = (stride,)
+        # The last pooling needs POOL steps; every convolution before it makes ceil(T / stride) of T samples.
+        for stride in reversed(strides):
+            self.min_samples = (POOL * self.min_samples - 1) * stride + 1
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
-        """Map signal [B, L, T] to step features [B, about T / 216, 32]."""
+        """Map signal [B, L, T] to step features [B, about T / 216 with strides of 3, 32]."""
         self.check(signal)
         return self.blocks(signal).transpose(1, 2)
 
@@ -126,10 +143,10 @@ class Clocs(Backbone):
         return self.linear((share.to(features.dtype) @ features).transpose(1, 2).flatten(1))
 
     def step_times(self, samples: int, steps: int) -> Tensor:
-        """Tell the centres of the steps [N]: three times a convolution of stride 3, then pairs of outputs."""
+        """Tell the centres of the steps [N]: three times a strided convolution, then pairs of outputs."""
         first, stride = 0.0, 1
-        for _ in CHANNELS:
-            first, stride = first + STRIDE / 2 * stride, POOL * STRIDE * stride
+        for own in self.strides:
+            first, stride = first + own / 2 * stride, POOL * own * stride
         return first + stride * torch.arange(steps)
 
 

@@ -90,6 +90,9 @@ class Encoder(nn.Module):
             self.name = class_path(backbone)
             self.backbone = as_backbone(backbone, len(signal.leads), signal.samples)
         self.backbone.leads, self.backbone.signal = signal.leads, signal
+        for network in self.backbone.modules():
+            if isinstance(network, Backbone):
+                network.suit(signal.sampling_rate)
         # What only a new network needs, such as a file of weights to start from, is no part of what it is.
         starting = getattr(self.backbone, "starting", ())
         self.options = {option: value for option, value in options.items() if option not in starting}

@@ -30,7 +30,11 @@ class Joined(Backbone):
         widths = [member.width for member in members]
         super().__init__(members[0].in_leads, sum(widths))
         self.members, self.widths = nn.ModuleList(members), widths
-        self.min_samples = max(member.min_samples for member in members)
+
+    @property
+    def min_samples(self) -> int:  # type: ignore[override]
+        """Shortest signal, in samples, that leaves every network a step to pool."""
+        return max(member.min_samples for member in self.members if isinstance(member, Backbone))
 
     def forward_features(self, signal: Tensor, leads: Tensor | None = None) -> Tensor:
         """Map signal [B, L, T] to the features of all networks, as one step [B, 1, D]."""

@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -30,6 +31,11 @@ def seed_step(seed: int, step: int, rank: int = 0, stream: int = 0) -> None:
     """Seed torch for one step, so that a resumed run draws what the uninterrupted one would have drawn."""
     state = np.random.SeedSequence([seed, step, rank, stream]).generate_state(2, np.uint32)
     torch.manual_seed(int(state[0]) << 32 | int(state[1]))
+
+
+def is_first() -> bool:
+    """Tell whether this process writes, locks and prints, of several that share a run; known before any trainer is."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def choose_precision(precision: str) -> str:
@@ -173,8 +179,11 @@ def make_trainer(
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     # A run that continues finds its own checkpoints.
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    # Lightning 2.6 calls a function that torch 2.13 deprecates.
+    # Lightning 2.6 calls functions that torch 2.13 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*all_gather is deprecated.*")
+    # Where SLURM is installed, not every run is to be one of its jobs.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     # On a CPU several devices are processes; nobody wants as many as cores unless told so.
     if not torch.cuda.is_available():

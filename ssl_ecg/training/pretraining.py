@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -41,6 +40,7 @@ from ssl_ecg.training.engine import (
     decay_groups,
     effective_rank,
     feature_deviation,
+    is_first,
     make_trainer,
     seed_step,
     warmup_cosine,
@@ -163,12 +163,7 @@ def see_at_once(objective: nn.Module, micro_batch: int) -> None:
         part.micro_batch = micro_batch
 
 
-def _is_first() -> bool:
-    """Tell whether this process writes and locks, of several that share a run; known before there is a trainer."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-@locked("out", when=_is_first)
+@locked("out", when=is_first)
 def pretrain(
     archive: Archive,
     out: str | Path,
@@ -221,7 +216,7 @@ def pretrain(
     checkpoint = _prepare(run, settings, identity)
     if (out / "config.json").is_file():
         logger.info("%s: this run is finished already", out)
-        if _is_first():
+        if is_first():
             run.clear()  # a kill right after the encoder was written
         return load_encoder(out, settings.backbone.thing)
 
@@ -359,6 +354,6 @@ def _prepare(run: Run, settings: PretrainSettings, identity: dict[str, Any]) -> 
     finished = (run.folder / "config.json").is_file()
     earlier = read_config(run.folder).get("origin", {}) if finished else run.identity
     checkpoint = str(run.last) if goes_on(run.folder, earlier, identity, settings.resume) else None
-    if not finished and _is_first():
+    if not finished and is_first():
         run.begin(identity)
     return checkpoint

@@ -18,6 +18,7 @@ from ssl_ecg.tasks import Task, read_task
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import PretrainSettings
 from ssl_ecg.training import pretrain as run
+from ssl_ecg.training.engine import is_first
 from ssl_ecg.training.monitor import Watched
 from ssl_ecg.training.pretraining import kept_split
 from ssl_ecg.verbs._given import ArchiveLike, Table, opened
@@ -40,7 +41,9 @@ class VerbSettings(LabelSettings, PretrainSettings):
 
 
 def show(encoder: Encoder, archive: str, out: str) -> None:
-    """Print which weights were kept, and where they lie."""
+    """Print which weights were kept, and where they lie; of several processes, the first does."""
+    if not is_first():
+        return
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in encoder.origin["metrics"].items())
     console.print(f"weights after epoch {encoder.origin['epoch']} kept; the encoder lies in {out}")
     console.print(metrics)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ssl_ecg.backbones import create_backbone
+from ssl_ecg.backbones import Encoder, create_backbone
 from ssl_ecg.backbones.clocs import Dropout, PairPool
+from ssl_ecg.signals import SignalSettings
 
 
 def test_parameters_are_those_of_the_paper() -> None:
@@ -39,6 +40,24 @@ def test_the_shortest_signal_leaves_one_step() -> None:
     assert backbone.forward_features(torch.randn(1, 12, 130)).shape == (1, 1, 32)
     with pytest.raises(ValueError, match=r"signal \(1, 12, 129\).*130 samples"):
         backbone(torch.randn(1, 12, 129))
+
+
+@pytest.mark.parametrize(
+    ("rate", "strides", "seconds"),
+    [(500, (3, 3, 3), 0.432), (100, (3, 2, 1), 0.48), (250, (3, 2, 2), 0.384), (1000, (4, 4, 3), 0.384)],
+)
+def test_at_every_rate_a_step_takes_about_as_long_as_the_published_one(
+    rate: int, strides: tuple[int, ...], seconds: float
+) -> None:
+    signal = SignalSettings(sampling_rate=rate, duration=5.0, min_duration=5.0, band=(0.5, 40.0))
+    for encoder in (Encoder("clocs", {}, signal), Encoder("lead_wise", {"width": 8}, signal)):
+        network = getattr(encoder.backbone, "single", encoder.backbone)
+        assert network.strides == strides
+        steps = network.forward_features(torch.zeros(2, network.in_leads, encoder.samples)).shape[1]
+        assert steps == pytest.approx(5 / seconds, abs=1)
+        apart = network.step_times(encoder.samples, steps).diff() / rate
+        torch.testing.assert_close(apart, torch.full_like(apart, seconds))
+        assert encoder.backbone.min_samples == network.min_samples < 2.5 * rate
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

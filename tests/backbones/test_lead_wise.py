@@ -39,6 +39,18 @@ def test_a_missing_lead_does_not_count() -> None:
     assert torch.equal(features[3], torch.zeros_like(features[3]))
 
 
+@pytest.mark.parametrize("single", ["xresnet1d10", "clocs"])
+def test_concatenated_features_are_those_of_the_leads_side_by_side(single: str) -> None:
+    backbone, signal = small(single=single, lead_pooling="concat").eval(), torch.randn(4, 3, 200)
+    each = [backbone.single(signal[:, lead : lead + 1]) for lead in range(3)]
+    torch.testing.assert_close(backbone(signal), torch.cat(each, 1))
+    assert backbone.width == 3 * backbone.single.width
+    leads = torch.tensor([[True, False, True]] * 4)
+    signal[:, 1] = torch.nan  # never recorded: nothing of it may count
+    without = backbone(signal, leads=leads)
+    torch.testing.assert_close(without, torch.cat([each[0], torch.zeros_like(each[1]), each[2]], 1))
+
+
 def test_the_order_of_leads_does_not_matter_and_their_number_costs_no_parameter() -> None:
     backbone, signal = small().eval(), torch.randn(2, 3, 200)
     torch.testing.assert_close(backbone(signal), backbone(signal[:, [2, 0, 1]]))
@@ -69,6 +81,8 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         small(single="resnet5")
     with pytest.raises(ValueError, match="in_leads=0"):
         small(in_leads=0)
+    with pytest.raises(ValueError, match=r"lead_pooling='max': choose one of mean, concat"):
+        small(lead_pooling="max")
     with pytest.raises(TypeError, match="widht"):
         small(widht=3)
     with pytest.raises(ValueError, match=r"signal \(2, 4, 100\): expected \[batch, 3 leads"):

@@ -43,7 +43,7 @@ def started(arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "ssl_ecg", *arguments],
         env=environment,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -71,8 +71,10 @@ def assert_same_run(one: Path, two: Path) -> None:
 
 def test_four_processes_learn_what_one_does(archive: Path, alone: Path, tmp_path: Path) -> None:
     process = started(command(archive, tmp_path / "out", 4))
-    _, errors = process.communicate(timeout=300)
+    told, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
+    assert told.count("the encoder lies in") == 1, "one process speaks for all"
+    assert "deprecated" not in errors
     assert_same_run(alone, tmp_path / "out")
 
 
