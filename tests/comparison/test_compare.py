@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 # ``ssl_ecg.comparison.compare`` as an attribute is the function; the module holds what is spied on.
 module = importlib.import_module("ssl_ecg.comparison.compare")
+experiment_module = importlib.import_module("ssl_ecg.comparison.experiment")
 arms = importlib.import_module("ssl_ecg.comparison.arms")
 ARMS = tuple(arm for arm in ALL_ARMS if arm not in SYNTHETIC)  # whose encoder reads ten seconds
 
@@ -105,7 +106,7 @@ def test_per_class_table_counts_positives_and_agrees_with_scikit_learn(study, fi
 def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, monkeypatch) -> None:
     used: dict[tuple[str, int, float], set[int]] = {}
 
-    def remember(experiment, cache, arm, fraction, seed, run=module._run) -> None:
+    def remember(experiment, cache, arm, fraction, seed, run=module.run) -> None:
         def probe(features, targets, train, validation, test, task, fit=arms.run_probe):
             used[arm, seed, fraction] = set(train.tolist())
             return fit(features, targets, train, validation, test, task)
@@ -115,11 +116,11 @@ def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, 
             used[arm, seed, fraction] = {index[row] for row in train[0]}
             return fit(encoder, task, archive, train, validation, test_rows, candidates, frozen)
 
-        monkeypatch.setattr(module, "run_probe", probe)
-        monkeypatch.setattr(module, "run_trained", trained)
+        monkeypatch.setattr(experiment_module, "run_probe", probe)
+        monkeypatch.setattr(experiment_module, "run_trained", trained)
         return run(experiment, cache, arm, fraction, seed)
 
-    monkeypatch.setattr(module, "_run", remember)
+    monkeypatch.setattr(module, "run", remember)
     study.run(tmp_path, settings=small(arms=("pretrained_probe", "scratch"), fractions=(0.2, 0.5, 1.0)))
     for seed in (3, 4):
         for fraction in (0.2, 0.5, 1.0):
@@ -136,7 +137,7 @@ def test_finished_runs_are_not_run_again(study, finished: Path, monkeypatch: pyt
     def never(*_: object) -> None:
         raise AssertionError("a finished run was run again")
 
-    monkeypatch.setattr(module, "_run", never)
+    monkeypatch.setattr(module, "run", never)
     study.run(finished)
     assert (finished / "summary.csv").read_bytes() == before
     assert {path: path.stat().st_mtime_ns for path in finished.glob("runs/*/*")} == times
@@ -155,7 +156,7 @@ def test_stopped_comparison_continues_to_the_same_numbers(
             raise stop
         save(path, scores)
 
-    monkeypatch.setattr(module.np, "save", stop_in_the_seventh)
+    monkeypatch.setattr(np, "save", stop_in_the_seventh)
     with pytest.raises(type(stop)):
         study.run(tmp_path)
     assert len(list(tmp_path.glob("runs/*/result.json"))) == 6

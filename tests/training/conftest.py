@@ -19,7 +19,7 @@ from ssl_ecg.labels import SplitSettings, read_labels
 from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import Task, WindowSettings, create_task
 from ssl_ecg.training import Finetuned, FinetuneSettings, PretrainSettings, finetune
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 
 
 @pytest.fixture(autouse=True, scope="session")

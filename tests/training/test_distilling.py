@@ -16,7 +16,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier
 from ssl_ecg.training import FinetuneSettings
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 
 if TYPE_CHECKING:
     from conftest import Labelled

@@ -19,7 +19,7 @@ from ssl_ecg.tasks import (
 )
 from ssl_ecg.tasks.attention import attention_loss
 from ssl_ecg.training import FinetuneSettings
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 from ssl_ecg.views import semantic_views
 
 pytestmark = pytest.mark.slow

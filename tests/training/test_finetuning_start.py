@@ -19,7 +19,7 @@ from ssl_ecg.tasks import (
     save_classifier,
 )
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 from ssl_ecg.training.frozen import start_as_probe
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.tasks import Classifier
 from ssl_ecg.training import PretrainSettings, finetune, finetuning
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 from ssl_ecg.training.pretraining import PretrainData, PretrainModule
 
 

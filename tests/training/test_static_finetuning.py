@@ -18,7 +18,7 @@ from ssl_ecg.estimators import EcgClassifier
 from ssl_ecg.tasks import load_model
 from ssl_ecg.tasks.static_inputs import static_of
 from ssl_ecg.training import FinetuneSettings
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 
 pytestmark = pytest.mark.slow
 

@@ -18,7 +18,7 @@ from ssl_ecg.signals.normalisation import recorded_mask
 from ssl_ecg.tasks import Classifier, WindowSettings
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
 from ssl_ecg.training.batches import ArchiveBatches, in_millivolts, normalised
-from ssl_ecg.training.finetuning import FinetuneModule
+from ssl_ecg.training.finetune_module import FinetuneModule
 from ssl_ecg.training.pretraining import PretrainModule
 
 pytestmark = pytest.mark.slow
