@@ -33,7 +33,15 @@ Arm = Literal[
     "pretrained_finetune",
     "pretrained_blend",
 ]
-ARMS: tuple[Arm, ...] = ("random_probe", "synthetic_probe", "pretrained_probe", "scratch", "pretrained_finetune")
+ARMS: tuple[Arm, ...] = (
+    "random_probe",
+    "synthetic_probe",
+    "pretrained_probe",
+    "scratch",
+    "scratch_ensemble",
+    "pretrained_finetune",
+    "pretrained_blend",
+)
 EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
 """arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
 BOOSTED = "pretrained_boost"
