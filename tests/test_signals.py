@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,13 @@ def stopped(arguments: list[str], number: signal.Signals, environment: dict[str,
     return process.returncode
 
 
+def wait_until(so: Callable[[], bool], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
 def assert_same(one: Path, two: Path) -> None:
     weights = load_file(two / "model.safetensors")
     assert all(torch.equal(value, weights[name]) for name, value in load_file(one / "model.safetensors").items())
@@ -103,3 +111,35 @@ def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
     assert main(arguments) == 0
     assert_same(out, straight[verb])
     assert [path.name for path in (*archive.iterdir(), *out.iterdir()) if "hpc" in path.name] == ["hpc_ckpt_1.ckpt"]
+
+
+def test_a_process_has_its_job_queued_again_whatever_the_others_do(
+    archive: Path, straight: dict[str, Path], tmp_path: Path
+) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n', encoding="utf-8")
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "4712", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "pretrain"}
+    job |= {"SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "OMP_NUM_THREADS": "1"}
+    job |= {"PATH": f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    out = tmp_path / "out"
+    arguments = [*command("pretrain", archive, out, straight), "devices=2", "epochs=1000", "patience=1000"]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "ssl_ecg", *arguments],
+            env={**os.environ, **job, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+    try:
+        wait_until(lambda: Run(out).begun)
+        ranks[0].send_signal(signal.SIGUSR1)  # the other goes on with its step, and joins in nothing
+        wait_until((tmp_path / "called").exists)
+        assert (tmp_path / "called").read_text(encoding="utf-8") == "requeue 4712\n"
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()

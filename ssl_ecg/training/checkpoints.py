@@ -66,9 +66,8 @@ class WholeFiles(CheckpointIO):
     """Has Lightning write and read checkpoints as ``write_state`` and ``read_state`` do."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint, unless Lightning wants one of its own."""
-        if Path(path).parent != NOWHERE:
-            write_state(checkpoint, path)
+        """Write a checkpoint."""
+        write_state(checkpoint, path)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a checkpoint to the CPU; the strategy moves it."""

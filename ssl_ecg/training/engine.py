@@ -163,6 +163,19 @@ class Throughput(pl.Callback):
         pl_module.log("ecg_per_second", self.seen / seconds, prog_bar=True)
 
 
+class Trainer(pl.Trainer):
+    """Lightning's, which saves no checkpoint where none is kept.
+
+    When SLURM ends a job, Lightning saves one in the signal's handler, where all processes wait for each other: for
+    ever, where another one waits in the step for this one. Then nobody is left to have the job queued again.
+    """
+
+    def save_checkpoint(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Save a checkpoint, unless it is to lie nowhere."""
+        if Path(filepath).parent != NOWHERE:
+            super().save_checkpoint(filepath, *args, **kwargs)
+
+
 def make_trainer(
     *,
     epochs: int,
@@ -193,7 +206,7 @@ def make_trainer(
             logger.warning(
                 "devices=%s: there is no GPU here; as many processes share the cores, and gain nothing", devices
             )
-    return pl.Trainer(
+    return Trainer(
         default_root_dir=NOWHERE,
         max_epochs=epochs,
         precision=choose_precision(precision),  # type: ignore[arg-type]
