@@ -1,0 +1,92 @@
+"""A probe that no label is needed for: it learns the classes of a task from simulated hearts.
+
+    classes -> what they mean -> labels of simulated ECGs [n, C] -> a linear probe on an encoder's features of them
+
+An encoder that learned to tell what simulated hearts show has features in which a real ECG lies where simulated ones
+with the same conditions lie (domain randomisation, Tobin et al., IROS 2017), so that a plane between simulated ECGs
+divides real ones too. How often a condition is simulated says nothing of a site: scores rank, and are no probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.synthetic.simulator import Meaning, simulate, simulated_labels
+from ssl_ecg.tasks.linear_probe import LinearProbe
+from ssl_ecg.tasks.probe import GRID
+from ssl_ecg.tasks.task import Task
+
+RECORDS, BATCH = 4000, 250
+STRENGTH = 10**-2.5
+"""inverse regularisation strength where there is no label to choose it by"""
+
+
+@lru_cache(maxsize=1)
+def simulated_features(encoder: Encoder, seed: int = 0) -> tuple[NDArray[np.float32], torch.Tensor]:
+    """Draw simulated ECGs as the encoder expects them.
+
+    Args:
+        encoder: in eval mode.
+        seed: of the draw; torch's own state stays as it is.
+
+    Returns:
+        Its features of them [n, D], and which of ``CONDITIONS`` each shows, bool [n, C'].
+    """
+    features, conditions = [], []
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(seed)
+        for _ in range(RECORDS // BATCH):
+            ecgs = simulate(BATCH, encoder.signal)
+            features.append(encoder(ecgs.signal).float().numpy())
+            conditions.append(ecgs.conditions.bool())
+    return np.concatenate(features), torch.cat(conditions)
+
+
+class SimulatedProbe(LinearProbe):
+    """A linear probe whose training records are simulated; its strength is chosen on real ones.
+
+    Args:
+        task: with classes of labels.
+        encoder: whose features it reads; one that was pretrained on simulated hearts.
+        meanings: of the classes that have one; the others get a probability of one half.
+        grid: inverse regularisation strengths to try.
+
+    Raises:
+        ValueError: no class has a meaning.
+    """
+
+    def __init__(
+        self, task: Task, encoder: Encoder, meanings: Mapping[str, Meaning], grid: Sequence[float] = GRID
+    ) -> None:
+        super().__init__(task, grid)
+        if not meanings:
+            raise ValueError(
+                f"classes={', '.join(task.classes)}: none has a known meaning in what simulated hearts show; name it "
+                "with meanings="
+            )
+        self.features, conditions = simulated_features(encoder)
+        self.labels = simulated_labels(conditions, task.classes, meanings).numpy()
+        self._fitted: list[tuple[float, NDArray, NDArray]] = []
+
+    def path(self, x: NDArray[np.float64], targets: NDArray[Any]) -> Iterator[tuple[float, NDArray, NDArray]]:
+        """Yield the fits, which are made once: training records stay the same."""
+        if not self._fitted:
+            self._fitted = [(strength, w.copy(), b.copy()) for strength, w, b in super().path(x, targets)]
+        return iter(self._fitted)
+
+    def choose(self, features: NDArray[np.floating], targets: NDArray[np.floating]) -> Self:
+        """Choose the strength on records of features [m, D] and targets [m, C], and return the probe."""
+        return self.fit(self.features, self.labels, features, targets)
+
+
+def probe_without_labels(task: Task, encoder: Encoder, meanings: Mapping[str, Meaning]) -> SimulatedProbe:
+    """Return a probe for which nobody labelled an ECG: of the one strength ``STRENGTH``."""
+    probe = SimulatedProbe(task, encoder, meanings, (STRENGTH,))
+    return probe.choose(probe.features, probe.labels)
