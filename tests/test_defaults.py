@@ -24,7 +24,7 @@ from ssl_ecg.synthetic import synthesize
 from ssl_ecg.tasks import create_task, list_tasks
 from ssl_ecg.tasks.registry import TASKS
 from ssl_ecg.training import FinetuneSettings, PretrainSettings
-from ssl_ecg.training.finetuning import SCHEDULES
+from ssl_ecg.training.finetune_module import SCHEDULES
 from ssl_ecg.verbs import VERBS
 
 REGISTRIES: dict[str, Registry] = {"objective": OBJECTIVES, "backbone": BACKBONES, "task": TASKS}
