@@ -71,9 +71,7 @@ def tested(name: str, labels: LabelTable) -> list[NDArray[np.int64]]:
 def macro(labels: LabelTable, runs: Sequence[Floats], rounds: Sequence[Any], classes: Sequence[int]) -> list[dict]:
     """Return a row per macro average over some classes; runs have scores [n, C], rounds say which rows test."""
     targets = labels.targets[:, classes]
-    parts = [
-        Bootstrap(targets[test], labels.patient[test], seed=number) for number, test in enumerate(rounds)
-    ]
+    parts = [Bootstrap(targets[test], labels.patient[test], seed=number) for number, test in enumerate(rounds)]
     judge = Rotation(parts)
     found = judge.intervals([judge.score([run[test][:, classes] for test in rounds]) for run in runs])
     return [{"metric": metric, "seeds": len(runs), **value._asdict()} for metric, value in found.items()]
@@ -146,7 +144,9 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             spread = [panel["mean"] - panel["low"], panel["high"] - panel["mean"]]
             axes.errorbar(panel["mean"], at, xerr=spread, fmt="o", color=BLUE, markersize=4, linewidth=1.4)
             axes.axvline(0.5, color=INK, linewidth=1.0)
-            names = panel["class"].str.replace("_", " ").str.strip() + " (" + panel["positives"].astype(str) + ")"
+            names = (
+                panel["class"].str.replace(r"_(?=[a-z])", " ", regex=True) + " (" + panel["positives"].astype(str) + ")"
+            )
             axes.set_yticks(at, names)
             axes.set_ylim(-0.6, len(panel) - 0.4)
             axes.set_title(group, fontsize=9.5, pad=2)
