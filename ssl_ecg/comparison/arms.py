@@ -15,8 +15,11 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
+from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.tasks.boosted import Boosted
+from ssl_ecg.tasks.linear_probe import LinearProbe
+from ssl_ecg.tasks.simulated_probe import probe_without_labels
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -24,21 +27,24 @@ from ssl_ecg.training.frozen import Features, extract_features, predict_scores
 
 Arm = Literal[
     "random_probe",
+    "synthetic_zero_shot",
     "synthetic_probe",
     "pretrained_probe",
     "pretrained_boost",
     "scratch",
     "scratch_ensemble",
+    "scratch_blend",
     "synthetic_finetune",
     "pretrained_finetune",
     "pretrained_blend",
 ]
 ARMS: tuple[Arm, ...] = (
     "random_probe",
+    "synthetic_zero_shot",
     "synthetic_probe",
     "pretrained_probe",
     "scratch",
-    "scratch_ensemble",
+    "scratch_blend",
     "pretrained_finetune",
     "pretrained_blend",
 )
@@ -46,22 +52,27 @@ EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
 """arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
 BOOSTED = "pretrained_boost"
 """trees on frozen features: deep features, classical model"""
-PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
+ZERO_SHOT = "synthetic_zero_shot"
+"""a probe that learns the classes from simulated hearts, and from no label"""
+PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
-SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
+SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""
-BLENDS = frozenset({"scratch_ensemble", "pretrained_blend"})
+BLENDS = frozenset({"scratch_ensemble", "scratch_blend", "pretrained_blend"})
 
 
-def members(blend: str, arms: Collection[str]) -> tuple[str, str]:
+def members(blend: str, arms: Collection[str]) -> tuple[str, ...]:
     """Return what a blended arm is made of, where these arms are run; two of the same name are of different seeds.
 
     The probe is that of simulated hearts where it is run: it errs otherwise than a network that was pretrained on the
-    archive, and the mean gains more (docs/results/few_labels).
+    archive, and the mean gains more; so does what simulated hearts say without labels (docs/results/few_labels).
     """
     if blend == "scratch_ensemble":
         return "scratch", "scratch"
-    return "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe", "pretrained_finetune"
+    if blend == "scratch_blend":
+        return ZERO_SHOT, "scratch"
+    probe = "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe"
+    return (probe, "pretrained_finetune", *([ZERO_SHOT] if ZERO_SHOT in arms else []))
 
 
 def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -122,6 +133,7 @@ class FeatureCache:
     def __init__(self, archive: Archive, rows: Rows) -> None:
         self.archive, self.rows = archive, rows
         self._features: dict[str, NDArray[np.float32]] = {}
+        self._zero_shot: LinearProbe | None = None
 
     def get(self, name: str, encoder: Encoder) -> NDArray[np.float32]:
         """Return float32 [records, D], computed at the first call for ``name``."""
@@ -133,6 +145,33 @@ class FeatureCache:
         """Return what gives the features of archive rows that the label table has, computed where first asked."""
         order = np.argsort(self.rows)
         return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
+
+    def zero_shot(self, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None) -> LinearProbe:
+        """Return the probe that learns from simulated hearts, made at the first call."""
+        if self._zero_shot is None:
+            self._zero_shot = probe_without_labels(task, encoder, meanings_of(task.classes, meanings))
+        return self._zero_shot
+
+
+def run_zero_shot(
+    probe: LinearProbe,
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    validation: Rows,
+    test: Rows,
+) -> Outcome:
+    """Score rows ``test`` of features [n, D] by a probe that learned from no label; targets [n, C] judge validation."""
+    scores = np.asarray(probe.scores(features[validation]), np.float32)
+    found = probe.task.evaluate(targets[validation], scores)
+    return Outcome(
+        scores=np.asarray(probe.scores(features[test]), np.float32),
+        validation_scores=scores,
+        validation=found[probe.task.selection.name],
+        chosen={},
+        curve=[],
+        undetermined=[probe.task.classes.index(name) for name in probe.undetermined],
+        probe=probe,
+    )
 
 
 def run_probe(
