@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -15,8 +16,10 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
+from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.tasks.boosted import Boosted
+from ssl_ecg.tasks.simulated_probe import SimulatedProbe
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -24,21 +27,24 @@ from ssl_ecg.training.frozen import Features, extract_features, predict_scores
 
 Arm = Literal[
     "random_probe",
+    "synthetic_zero_shot",
     "synthetic_probe",
     "pretrained_probe",
     "pretrained_boost",
     "scratch",
     "scratch_ensemble",
+    "scratch_blend",
     "synthetic_finetune",
     "pretrained_finetune",
     "pretrained_blend",
 ]
 ARMS: tuple[Arm, ...] = (
     "random_probe",
+    "synthetic_zero_shot",
     "synthetic_probe",
     "pretrained_probe",
     "scratch",
-    "scratch_ensemble",
+    "scratch_blend",
     "pretrained_finetune",
     "pretrained_blend",
 )
@@ -46,22 +52,27 @@ EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
 """arms of what ``external=`` names: a function that needs no labels, or the linear probe of an encoder"""
 BOOSTED = "pretrained_boost"
 """trees on frozen features: deep features, classical model"""
-PROBES = frozenset({"random_probe", "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
+ZERO_SHOT = "synthetic_zero_shot"
+"""a probe that learns the classes from simulated hearts, and from no label; real ones choose its strength"""
+PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
-SYNTHETIC = frozenset({"synthetic_probe", "synthetic_finetune"})
+SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""
-BLENDS = frozenset({"scratch_ensemble", "pretrained_blend"})
+BLENDS = frozenset({"scratch_ensemble", "scratch_blend", "pretrained_blend"})
 
 
-def members(blend: str, arms: Collection[str]) -> tuple[str, str]:
+def members(blend: str, arms: Collection[str]) -> tuple[str, ...]:
     """Return what a blended arm is made of, where these arms are run; two of the same name are of different seeds.
 
     The probe is that of simulated hearts where it is run: it errs otherwise than a network that was pretrained on the
-    archive, and the mean gains more (docs/results/few_labels).
+    archive, and the mean gains more; so does what simulated hearts say without labels (docs/results/few_labels).
     """
     if blend == "scratch_ensemble":
         return "scratch", "scratch"
-    return "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe", "pretrained_finetune"
+    if blend == "scratch_blend":
+        return ZERO_SHOT, "scratch"
+    probe = "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe"
+    return (probe, "pretrained_finetune", *([ZERO_SHOT] if ZERO_SHOT in arms else []))
 
 
 def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -122,6 +133,7 @@ class FeatureCache:
     def __init__(self, archive: Archive, rows: Rows) -> None:
         self.archive, self.rows = archive, rows
         self._features: dict[str, NDArray[np.float32]] = {}
+        self._simulated: SimulatedProbe | None = None
 
     def get(self, name: str, encoder: Encoder) -> NDArray[np.float32]:
         """Return float32 [records, D], computed at the first call for ``name``."""
@@ -134,6 +146,25 @@ class FeatureCache:
         order = np.argsort(self.rows)
         return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
 
+    def simulated(self, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None) -> SimulatedProbe:
+        """Return the probe that learns from simulated hearts, made at the first call."""
+        if self._simulated is None:
+            self._simulated = SimulatedProbe(task, encoder, meanings_of(task.classes, meanings))
+        return self._simulated
+
+
+def run_zero_shot(
+    probe: SimulatedProbe,
+    features: NDArray[np.float32],
+    targets: NDArray[np.float32],
+    validation: Rows,
+    test: Rows,
+    task: Task,
+) -> Outcome:
+    """Choose the strength of a probe of simulated hearts on rows ``validation``; score rows ``test`` once."""
+    chosen = copy.copy(probe.choose(features[validation], targets[validation]))
+    return _probed(chosen, features, validation, test, undetermined(task, chosen.labels))
+
 
 def run_probe(
     features: NDArray[np.float32],
@@ -145,13 +176,19 @@ def run_probe(
 ) -> Outcome:
     """Fit the task's probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
     probe = task.fit_probe(features[train], targets[train], features[validation], targets[validation])
+    return _probed(probe, features, validation, test, undetermined(task, targets[train]))
+
+
+def _probed(
+    probe: Probe, features: NDArray[np.float32], validation: Rows, test: Rows, undetermined: list[int]
+) -> Outcome:
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=undetermined(task, targets[train]),
+        undetermined=undetermined,
         probe=probe,
     )
 

@@ -1,7 +1,8 @@
-"""Two models as one: the mean of their standardised logits, with a weight that validation chooses.
+"""Two or three models as one: the mean of their standardised logits, with weights that validation chooses.
 
-A linear probe keeps what pretraining knows, a finetuned network adds what the labels teach; their errors differ, so
-that their mean can beat both. It must be measured against an ensemble of two networks from random weights.
+A linear probe keeps what pretraining knows, a finetuned network adds what the labels teach, simulated hearts know what
+no label was spent on; their errors differ, so that their mean can beat all. It must be measured against two networks
+from random weights, and against one with what simulated hearts know.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,14 @@ from ssl_ecg.tasks import Classifier, Task, fit_combination, join, load_model
 from ssl_ecg.tasks.ensemble import Combination
 from ssl_ecg.training.frozen import predict_scores, start_as_probe
 
-WEIGHTS = (0.5, 1.0, 0.0)
-"""of the second model, in the order in which equals are preferred"""
+
+def weights_of(members: int) -> list[tuple[float, ...]]:
+    """Return the weights to choose from: in halves of two models, in quarters of three; the most even first."""
+    parts = 2 ** (members - 1)
+    whole = (weights for weights in product(range(parts, -1, -1), repeat=members) if sum(weights) == parts)
+    evenly = sorted(whole, key=lambda weights: sum(part**2 for part in weights))
+    return [tuple(part / parts for part in weights) for weights in evenly]
+
 
 logger = logging.getLogger(__name__)
 
@@ -33,19 +41,19 @@ def blend(
     validation: Sequence[Scores],
     targets: NDArray[np.float32],
     task: Task,
-    weights: Sequence[float] = WEIGHTS,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> tuple[Combination, float]:
-    """Return how two models are joined, and the validation score of that.
+    """Return how models are joined, and the validation score of that.
 
     Args:
-        validation: scores [m, S] of either model.
+        validation: scores [m, S] of each model.
         targets: of validation [m, C], NaN where unknown.
         task: judges them.
-        weights: of the second model, to choose from; a single one is taken.
+        weights: of the models, to choose from, the first of equals; None: those of ``weights_of``.
     """
     tried = []
-    for weight in weights:
-        found = fit_combination(task, validation, targets, (1 - weight, weight))
+    for weight in weights or weights_of(len(validation)):
+        found = fit_combination(task, validation, targets, weight)
         tried.append((found, task.evaluate(targets, found.scores(validation, task))[task.selection.name]))
     return task.selection.best(tried, key=lambda one: one[1])
 

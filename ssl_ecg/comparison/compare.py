@@ -16,10 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.comparison.arms import (
-    SYNTHETIC,
-    FeatureCache,
-)
+from ssl_ecg.comparison.arms import BLENDS, SYNTHETIC, ZERO_SHOT, FeatureCache, members
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.experiment import Experiment, run, simulated_hearts
 from ssl_ecg.comparison.external import External
@@ -32,7 +29,8 @@ from ssl_ecg.comparison.summary import Part, summarise
 from ssl_ecg.labels.splits import check_no_leakage
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
-from ssl_ecg.tasks import create_task
+from ssl_ecg.synthetic.simulator import meanings_of
+from ssl_ecg.tasks import Task, create_task
 from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training.loggers import finish, log_rows, make_loggers
 from ssl_ecg.training.progress import bar
@@ -46,6 +44,10 @@ PAIRS = (
     ("pretrained_probe", "pretrained_boost"),
     ("pretrained_blend", "scratch"),
     ("pretrained_blend", "scratch_ensemble"),
+    ("pretrained_blend", "scratch_blend"),
+    ("scratch_blend", "scratch"),
+    ("synthetic_zero_shot", "scratch"),
+    ("synthetic_probe", "synthetic_zero_shot"),
     ("pretrained_blend", "pretrained_finetune"),
     ("synthetic_probe", "random_probe"),
     ("pretrained_probe", "synthetic_probe"),
@@ -96,7 +98,7 @@ def compare(
         FolderInUseError: another process compares into ``out``.
     """
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
-    settings, out = _fitting(settings, archive), Path(out)
+    settings, out = _fitting(settings, archive, task), Path(out)
     tags = [f"-round{number}" if len(rounds) > 1 else "" for number in range(1, len(rounds) + 1)]
     external = None if settings.external is None else External(settings.external)
     every = [Experiment(one, archive, labels, task, settings, out, tag, external) for one, tag in zip(rounds, tags)]
@@ -122,17 +124,21 @@ def compare(
     return summarise(out, parts, [PAIRS], labels, settings.replicates, task)
 
 
-def _fitting(settings: CompareSettings, archive: Archive) -> CompareSettings:
-    """Leave out the arms of simulated hearts where their encoder cannot read the archive."""
-    if not SYNTHETIC & set(settings.arms):
-        return settings
-    try:
-        simulated_hearts().check(archive.settings)
-    except ValueError as error:
-        left = tuple(arm for arm in settings.arms if arm not in SYNTHETIC)
-        logger.warning("%s left out: %s", ", ".join(sorted(SYNTHETIC & set(settings.arms))), error)
-        return settings.replace(arms=left)
-    return settings
+def _fitting(settings: CompareSettings, archive: Archive, task: Task) -> CompareSettings:
+    """Leave out arms of simulated hearts where their encoder cannot read the archive, or knows none of the labels."""
+    left: set[str] = set()
+    if asked := SYNTHETIC.intersection(settings.arms):
+        try:
+            simulated_hearts().check(archive.settings)
+        except ValueError as error:
+            left |= asked
+            logger.warning("%s left out: %s", ", ".join(sorted(asked)), error)
+    known = meanings_of(task.classes, settings.meanings)
+    if ZERO_SHOT in set(settings.arms) - left and not known:
+        left.add(ZERO_SHOT)
+        logger.warning("%s left out: no label has a meaning in simulated hearts; give one with meanings=", ZERO_SHOT)
+    kept = [arm for arm in settings.arms if arm not in left]
+    return settings.replace(arms=tuple(arm for arm in kept if arm not in BLENDS or not left & set(members(arm, kept))))
 
 
 def _check(experiment: Experiment) -> None:

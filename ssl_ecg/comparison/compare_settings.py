@@ -25,8 +25,13 @@ class CompareSettings(Settings):
     arms: tuple[Arm, ...] = ARMS
     """what is compared: linear probes of frozen features; networks trained from random and from pretrained weights; the
     same two of the encoder of simulated hearts that ships (``synthetic``), where it reads signals such as the
-    archive's; trees on the encoder's features (``pretrained_boost``); and means of two models, of which
-    ``scratch_ensemble`` is what ``pretrained_blend`` must beat"""
+    archive's, and what that encoder says without any label (``synthetic_zero_shot``), where labels have names that mean
+    something in simulated hearts; trees on the encoder's features (``pretrained_boost``); and means of models, of which
+    ``scratch_ensemble``, two networks, and ``scratch_blend``, one and the arm without labels, are what
+    ``pretrained_blend`` must beat"""
+    meanings: dict[str, tuple[str, ...]] | None = None
+    """what labels mean in conditions of simulated hearts, beside those known by name: ``{MI: [inferior_infarction,
+    old_infarction]}`` means any of these, a list that begins with ``none_of`` that none of the others is there"""
     external: str | None = None
     """what somebody else made, as a further arm: an encoder folder, of which linear probes are fitted, or a function
     ``module:function`` that needs no labels: it gives scores [n, classes] of signals [n, leads, samples] in millivolts,

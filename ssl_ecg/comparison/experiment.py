@@ -20,6 +20,7 @@ from ssl_ecg.comparison.arms import (
     EXTERNAL,
     SYNTHETIC,
     TRAINED,
+    ZERO_SHOT,
     FeatureCache,
     Outcome,
     candidate_settings,
@@ -28,9 +29,10 @@ from ssl_ecg.comparison.arms import (
     run_boosted,
     run_probe,
     run_trained,
+    run_zero_shot,
     undetermined,
 )
-from ssl_ecg.comparison.blend import WEIGHTS, blend, blended_model
+from ssl_ecg.comparison.blend import blend, blended_model
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.external import External
 from ssl_ecg.comparison.folder import result_of, write_run
@@ -120,6 +122,10 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
         outcome = experiment.external.scored(archive, labels, splits, task)
     elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
+    elif arm == ZERO_SHOT:
+        probe = cache.simulated(encoder, task, experiment.settings.meanings)
+        features = cache.get(name, encoder)
+        outcome = run_zero_shot(probe, features, labels.targets, splits.validation, splits.test, task)
     elif arm in TRAINED:
         outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:
@@ -142,14 +148,14 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
 
 
 def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, splits: Splits) -> Outcome:
-    """Blend two finished runs; the second network of an ensemble is trained here, with the same labels."""
+    """Blend finished runs; the second network of an ensemble is trained here, with the same labels."""
     names = members(arm, experiment.settings.arms)
-    weights: tuple[float, ...] = WEIGHTS
+    weights: list[tuple[float, ...]] | None = None
     folders = [experiment.folder(name, fraction, seed) for name in dict.fromkeys(names)]
     parts = [_read_scores(folder) for folder in folders]
     second: Outcome | None = None
     if len(parts) < len(names):
-        weights = (0.5,)
+        weights = [(0.5, 0.5)]
         other = random_encoder(experiment.round.encoders[0], seed + OTHER)
         second = _train(experiment, other, names[1], fraction, seed, splits, batches=seed + OTHER)
         parts.append((second.validation_scores, second.scores))
@@ -160,7 +166,7 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
         scores=combination.scores(test, task),
         validation_scores=combination.scores(validation, task),
         validation=score,
-        chosen={"weight": float(combination.weight[1])},
+        chosen={"weight": float(combination.weight[1]), "weight_third": float(combination.weight[2:].sum())},
         curve=[],
         undetermined=undetermined(task, targets[splits.train]),
         model=blended_model([folder / MODEL for folder in folders], second, combination),

@@ -33,14 +33,16 @@ class ArmStyle(NamedTuple):
 # linear probe: the pair stays apart for colour-blind readers and in grey.
 ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
+    "synthetic_zero_shot": ArmStyle("Simulated hearts, no labels", "#8fbc5a", ":", "D"),
     "synthetic_probe": ArmStyle("Simulated hearts, linear probe", "#5aa469", "--", "o"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
     "pretrained_boost": ArmStyle("Pretrained encoder, boosted trees", "#7db7d9", ":", "v"),
     "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
     "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
+    "scratch_blend": ArmStyle("From scratch and simulated hearts, averaged", "#b5651d", "-.", "v"),
     "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
-    "pretrained_blend": ArmStyle("Pretrained, probe and network averaged", "#204a87", "-.", "^"),
+    "pretrained_blend": ArmStyle("Pretrained, probes and network averaged", "#204a87", "-.", "^"),
     "external_probe": ArmStyle("Outside encoder, linear probe", "#a384cf", "--", "o"),
     "external": ArmStyle("Outside model, no labels", "#6b4a99", ":", "D"),
 }

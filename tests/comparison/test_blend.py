@@ -7,9 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ssl_ecg
+from ssl_ecg import SplitSettings
+from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison import CompareSettings
 from ssl_ecg.comparison.arms import BLENDS, members
-from ssl_ecg.comparison.blend import blend
+from ssl_ecg.comparison.blend import blend, weights_of
 from ssl_ecg.evaluation import macro_auroc
 from ssl_ecg.tasks import create_task, load_model
 from ssl_ecg.training import predict_scores
@@ -49,7 +52,7 @@ def test_a_blend_by_hand() -> None:
     targets = np.array([[0], [1], [0], [1]], np.float32)
     logits = np.array([[[-1], [1], [-2], [2]], [[0], [3], [0], [1]]], np.float64)
     scores = tuple((1 / (1 + np.exp(-part))).astype(np.float32) for part in logits)
-    found = blend(scores, targets, task, weights=(0.25,))[0].scores(scores, task)
+    found = blend(scores, targets, task, weights=[(0.75, 0.25)])[0].scores(scores, task)
     standard = [(part - part.mean()) / part.std() for part in logits]
     mixed = 0.75 * standard[0] + 0.25 * standard[1]
     inner = np.log(found / (1 - found))  # a line of the mixed logits
@@ -62,7 +65,7 @@ def test_survival_curves_are_averaged_as_they_are() -> None:
     rng = np.random.default_rng(0)
     targets = np.column_stack([rng.uniform(1, 3000, 50), rng.integers(0, 2, 50), np.zeros(50)]).astype(np.float32)
     one, two = (np.sort(rng.random((50, 2)).astype(np.float32))[:, ::-1] for _ in range(2))
-    found = blend((one, two), targets, task, weights=(0.5,))[0].scores((one, two), task)
+    found = blend((one, two), targets, task, weights=[(0.5, 0.5)])[0].scores((one, two), task)
     np.testing.assert_allclose(found, (one + two) / 2, rtol=1e-5)
 
 
@@ -114,3 +117,58 @@ def test_the_probe_of_a_blend_is_that_of_simulated_hearts_where_it_is_run() -> N
     )
     assert members("pretrained_blend", ("pretrained_probe",)) == ("pretrained_probe", "pretrained_finetune")
     assert members("scratch_ensemble", ()) == ("scratch", "scratch")
+    assert members("pretrained_blend", ("pretrained_probe", "synthetic_zero_shot")) == (
+        "pretrained_probe",
+        "pretrained_finetune",
+        "synthetic_zero_shot",
+    )
+    assert members("scratch_blend", ()) == ("synthetic_zero_shot", "scratch")
+
+
+def test_weights_are_halves_of_two_and_quarters_of_three_the_most_even_first() -> None:
+    assert weights_of(2) == [(0.5, 0.5), (1, 0), (0, 1)]
+    three = weights_of(3)
+    assert len(three) == len(set(three)) == 15
+    assert {sum(weights) for weights in three} == {1}
+    assert set(three[:3]) == {(0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5)}
+    assert set(three[-3:]) == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_simulated_hearts_say_what_no_label_says_and_join_the_means(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ssl_ecg.synthesize(tmp_path / "archive", records=240, seed=1, workers=1)
+    archive = ssl_ecg.open_archive(tmp_path / "archive")
+    table = pd.read_csv(tmp_path / "archive" / "labels" / "conditions.csv")
+    named = {"atrial_fibrillation": "AF", "right_bundle_branch_block": "wide"}
+    table = table[["record_id", *named]].rename(columns=named)
+    trained = {"steps": 4, "batch_size": 8, "precision": "32-true"}
+    given = {
+        "arms": ("synthetic_zero_shot", "synthetic_probe", "scratch", "pretrained_finetune", *BLENDS),
+        "fractions": (1.0,),
+        "seeds": (0,),
+        "probe_draws": 1,
+        "replicates": 50,
+        "split": SplitSettings(validation=0.3, test=0.3),
+        "meanings": {"wide": ["right_bundle_branch_block"]},
+        "progress": False,
+        **{arm: {"name": arm.removesuffix("_finetune"), **trained} for arm in ("scratch", "pretrained_finetune")},
+        **{f"{arm}_candidates": ({},) for arm in ("scratch", "pretrained")},
+    }
+    encoder = Encoder("xresnet1d10", {"width": 4}, archive.settings)
+    summary = ssl_ecg.compare(encoder, archive, table, tmp_path / "out", **given)
+    mean = summary[summary["metric"] == "macro_auroc"].set_index("arm")["mean"]
+    assert mean["synthetic_zero_shot"] > 0.9, "no label of these ECGs was used"
+    assert mean["synthetic_zero_shot"] > mean["scratch"] + 0.1
+    results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("arm")
+    for blended in ("scratch_blend", "pretrained_blend"):
+        parts = members(blended, given["arms"])
+        score = results["validation_macro_auroc"]
+        assert score[blended] >= score[list(parts)].max() - 1e-9
+    assert (tmp_path / "out" / "models" / "scratch_blend" / "task.json").is_file()
+
+    unknown = table.rename(columns={"AF": "a", "wide": "b"})
+    given |= {"meanings": None, "arms": ("synthetic_zero_shot", "scratch", "scratch_blend")}
+    summary = ssl_ecg.compare(encoder, archive, unknown, tmp_path / "other", **given)
+    assert set(summary["arm"]) == {"scratch"}
+    assert "synthetic_zero_shot left out: no label has a meaning in simulated hearts" in caplog.text
