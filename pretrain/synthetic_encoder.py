@@ -29,8 +29,8 @@ FINDINGS = """\
 `ssl-ecg predict synthetic ecgs predictions`, or `ssl_ecg.load_model("synthetic")`, scores ECGs for 50 conditions by a
 linear layer that 4,000 simulated ECGs taught (`python pretrain/synthetic_findings.py OUT`); no label of a real ECG
 had a part in it. Scores rank ECGs by one condition. They are no probabilities, since conditions are simulated far
-more evenly than a clinic sees them; there are no thresholds, so nothing is named, and no typicality, so that it does
-not abstain from what is unlike simulated ECGs. It is for finding ECGs in an archive, not for care.
+more evenly than a clinic sees them; there are no thresholds, so nothing is named, and no typicality, since that would
+compare with simulated ECGs. It is for finding ECGs in an archive, not for care.
 `docs/simulation.md` says how well it finds what in real ECGs."""
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -26,7 +26,7 @@ def test_it_is_the_encoder_that_ships_and_decides_nothing() -> None:
     assert model.task.classes == CONDITIONS
     assert len(CONDITIONS) == 50
     assert model.task.options == {"loss": "bce"}, "no label chose thresholds"
-    assert model.typicality is None, "no real ECG is among those that it learned from"
+    assert model.typicality is None, "it would compare with simulated ECGs"
     assert not model.training
     for name, weights in encoder.backbone.state_dict().items():
         assert torch.equal(model.encoder.backbone.state_dict()[name], weights)
