@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -19,7 +18,8 @@ from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.tasks.boosted import Boosted
-from ssl_ecg.tasks.simulated_probe import SimulatedProbe
+from ssl_ecg.tasks.linear_probe import LinearProbe
+from ssl_ecg.tasks.simulated_probe import probe_without_labels
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -53,7 +53,7 @@ EXTERNAL, EXTERNAL_PROBE = "external", "external_probe"
 BOOSTED = "pretrained_boost"
 """trees on frozen features: deep features, classical model"""
 ZERO_SHOT = "synthetic_zero_shot"
-"""a probe that learns the classes from simulated hearts, and from no label; real ones choose its strength"""
+"""a probe that learns the classes from simulated hearts, and from no label"""
 PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
 SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", "synthetic_finetune"})
@@ -133,7 +133,7 @@ class FeatureCache:
     def __init__(self, archive: Archive, rows: Rows) -> None:
         self.archive, self.rows = archive, rows
         self._features: dict[str, NDArray[np.float32]] = {}
-        self._simulated: SimulatedProbe | None = None
+        self._zero_shot: LinearProbe | None = None
 
     def get(self, name: str, encoder: Encoder) -> NDArray[np.float32]:
         """Return float32 [records, D], computed at the first call for ``name``."""
@@ -146,24 +146,32 @@ class FeatureCache:
         order = np.argsort(self.rows)
         return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
 
-    def simulated(self, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None) -> SimulatedProbe:
+    def zero_shot(self, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None) -> LinearProbe:
         """Return the probe that learns from simulated hearts, made at the first call."""
-        if self._simulated is None:
-            self._simulated = SimulatedProbe(task, encoder, meanings_of(task.classes, meanings))
-        return self._simulated
+        if self._zero_shot is None:
+            self._zero_shot = probe_without_labels(task, encoder, meanings_of(task.classes, meanings))
+        return self._zero_shot
 
 
 def run_zero_shot(
-    probe: SimulatedProbe,
+    probe: LinearProbe,
     features: NDArray[np.float32],
     targets: NDArray[np.float32],
     validation: Rows,
     test: Rows,
-    task: Task,
 ) -> Outcome:
-    """Choose the strength of a probe of simulated hearts on rows ``validation``; score rows ``test`` once."""
-    chosen = copy.copy(probe.choose(features[validation], targets[validation]))
-    return _probed(chosen, features, validation, test, undetermined(task, chosen.labels))
+    """Score rows ``test`` of features [n, D] by a probe that learned from no label; targets [n, C] judge validation."""
+    scores = np.asarray(probe.scores(features[validation]), np.float32)
+    found = probe.task.evaluate(targets[validation], scores)
+    return Outcome(
+        scores=np.asarray(probe.scores(features[test]), np.float32),
+        validation_scores=scores,
+        validation=found[probe.task.selection.name],
+        chosen={},
+        curve=[],
+        undetermined=[probe.task.classes.index(name) for name in probe.undetermined],
+        probe=probe,
+    )
 
 
 def run_probe(
@@ -176,19 +184,13 @@ def run_probe(
 ) -> Outcome:
     """Fit the task's probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
     probe = task.fit_probe(features[train], targets[train], features[validation], targets[validation])
-    return _probed(probe, features, validation, test, undetermined(task, targets[train]))
-
-
-def _probed(
-    probe: Probe, features: NDArray[np.float32], validation: Rows, test: Rows, undetermined: list[int]
-) -> Outcome:
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=undetermined,
+        undetermined=undetermined(task, targets[train]),
         probe=probe,
     )
 

@@ -123,9 +123,8 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
     elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm == ZERO_SHOT:
-        probe = cache.simulated(encoder, task, experiment.settings.meanings)
-        features = cache.get(name, encoder)
-        outcome = run_zero_shot(probe, features, labels.targets, splits.validation, splits.test, task)
+        probe, features = cache.zero_shot(encoder, task, experiment.settings.meanings), cache.get(name, encoder)
+        outcome = run_zero_shot(probe, features, labels.targets, splits.validation, splits.test)
     elif arm in TRAINED:
         outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
     else:

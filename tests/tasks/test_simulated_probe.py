@@ -8,7 +8,7 @@ import ssl_ecg
 from ssl_ecg.evaluation import auroc_per_class
 from ssl_ecg.synthetic.simulator import meanings_of, simulate, simulated_labels
 from ssl_ecg.tasks import create_task
-from ssl_ecg.tasks.simulated_probe import STRENGTH, SimulatedProbe, probe_without_labels
+from ssl_ecg.tasks.simulated_probe import STRENGTH, probe_without_labels
 
 pytestmark = pytest.mark.slow
 
@@ -31,25 +31,7 @@ def test_it_tells_simulated_ecgs_apart_that_it_has_not_seen() -> None:
     assert np.all(scores[:, 2] == 0.5), "what has no meaning is not told"
 
 
-def test_real_labels_choose_the_strength_and_nothing_else() -> None:
-    encoder, task = ssl_ecg.load_encoder("synthetic"), create_task("arrhythmia", CLASSES)
-    alone = {
-        strength: SimulatedProbe(task, encoder, meanings_of(CLASSES), (strength,)) for strength in (1e-5, 1e-3, 10.0)
-    }
-    every = SimulatedProbe(task, encoder, meanings_of(CLASSES), tuple(alone))
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((60, every.features.shape[1])) + every.features.mean(0)
-    for strength, probe in alone.items():  # real labels that agree best with one strength
-        fitted = probe.choose(probe.features, probe.labels)
-        scores = fitted.scores(features)
-        targets = (scores > np.median(scores, axis=0)).astype(np.float32)
-        targets[:, 2] = np.nan
-        chosen = every.choose(features, targets)
-        assert (chosen.C, chosen.validation_score) == (strength, 1)
-        np.testing.assert_allclose(chosen.coef, fitted.coef, rtol=0.02, atol=0.02)
-
-
 def test_a_task_of_which_nothing_is_known_is_refused() -> None:
     task = create_task("arrhythmia", ("SARRH",))
     with pytest.raises(ValueError, match=r"classes=SARRH: none has a known meaning"):
-        SimulatedProbe(task, ssl_ecg.load_encoder("synthetic"), meanings_of(task.classes))
+        probe_without_labels(task, ssl_ecg.load_encoder("synthetic"), meanings_of(task.classes))
