@@ -24,6 +24,15 @@ Simulated hearts are simple: one dipole, Gaussian waves, findings by their textb
 in real ECGs is not in them. The features are a start for labels or archives of one's own, to be compared with
 `ssl-ecg compare`; they are no diagnosis. Signals of other leads, rates, lengths or filters are refused."""
 
+FINDINGS = """\
+## Without any label
+`ssl-ecg predict synthetic ecgs predictions`, or `ssl_ecg.load_model("synthetic")`, scores ECGs for 50 conditions by a
+linear layer that 4,000 simulated ECGs taught (`python pretrain/synthetic_findings.py OUT`); no label of a real ECG
+had a part in it. Scores rank ECGs by one condition. They are no probabilities, since conditions are simulated far
+more evenly than a clinic sees them; there are no thresholds, so nothing is named, and no typicality, since that would
+compare with simulated ECGs. It is for finding ECGs in an archive, not for care.
+`docs/simulation.md` says how well it finds what in real ECGs."""
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("work", type=Path, help="folder of the run, to write or to continue")
 parser.add_argument("out", type=Path, help="encoder folder to write, such as ssl_ecg/encoders/synthetic")
@@ -79,7 +88,8 @@ def card(encoder: Encoder) -> str:
     made = (
         f"`python pretrain/synthetic_encoder.py WORK OUT --epochs {origin['epochs_run']}` makes it. Losses: {losses}."
     )
-    return model_card("ECG encoder: synthetic", [about, Table(("", ""), facts), made], LIMITS, origin["settings"])
+    blocks = [about, Table(("", ""), facts), made, FINDINGS]
+    return model_card("ECG encoder: synthetic", blocks, LIMITS, origin["settings"])
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import ssl_ecg
 from pathlib import Path
 assert Path(ssl_ecg.__file__).is_relative_to(Path.cwd()), ssl_ecg.__file__
 ssl_ecg.load_encoder("synthetic")
+assert len(ssl_ecg.load_model("synthetic").task.classes) == 50
 """
 
 

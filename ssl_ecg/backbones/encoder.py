@@ -29,15 +29,13 @@ from ssl_ecg.backbones.untrusted import (
     read_json,
     shapes_of,
 )
-from ssl_ecg.runs import whole_folder, write_atomically, write_json
+from ssl_ecg.runs import folder_of, whole_folder, write_atomically, write_json
 from ssl_ecg.signals import Signals, SignalSettings
 from ssl_ecg.signals.normalisation import normalise
 
 FORMAT = "ssl_ecg-encoder"
 VERSION = 1
 HASHES = ("patients", "ecgs")
-SHIPPED = ("synthetic",)
-"""Encoders that come with the package, by name; of a folder of one's own of that name say ``./synthetic``."""
 
 
 # The signal settings in which an encoder and its data must agree. The shortest accepted record is not among them: it
@@ -250,9 +248,8 @@ def load_encoder(folder: str | Path, backbone: nn.Module | None = None) -> Encod
         ValueError: another format or version, a damaged config, weights that do not fit the network, a network that is
             missing or one too many.
     """
-    if folder in SHIPPED:
-        folder = Path(__file__).parents[1] / "encoders" / folder
-    folder, config = Path(folder), read_config(folder)
+    folder = folder_of(folder)
+    config = read_config(folder)
     path = folder / "config.json"
     kind = config["backbone"].get("class")
     if kind is not None and backbone is None:

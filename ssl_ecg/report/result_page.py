@@ -148,6 +148,9 @@ def write_prediction_page(folder: Path, table: pd.DataFrame, about: Mapping[str,
     if scores and len(scored):
         score_figure(scored[scores], folder / "scores.svg")
         drawn.append(_figure(folder, "scores", "How scores lie", "Records by score."))
+    said = ["No labels were given: nothing here says how good the predictions are."]
+    if scores and not decided:
+        said.append("The model has no thresholds: compare its scores of one class; they rank records and name nothing.")
     tables = []
     if len(kinds):
         left = pd.DataFrame({"reason": kinds.index, "records": kinds.to_numpy()})
@@ -162,7 +165,7 @@ def write_prediction_page(folder: Path, table: pd.DataFrame, about: Mapping[str,
         title="Predictions",
         verb="predict",
         headline=f"{len(scored):,} of {len(table):,} records scored",
-        sentences=["No labels were given: nothing here says how good the predictions are."],
+        sentences=said,
         simulated=False,
         metrics=[],
         others={},

@@ -12,10 +12,12 @@ from ssl_ecg.runs.files import (
 )
 from ssl_ecg.runs.folder import FolderInUseError, Run, claim, differences, goes_on, lock, locked
 from ssl_ecg.runs.results import read_metrics, write_result
+from ssl_ecg.runs.shipped import SHIPPED, folder_of
 from ssl_ecg.runs.site_key import ecg_hash, patient_hash, site, site_key
 from ssl_ecg.runs.spreadsheets import escaped, unescaped
 
 __all__ = [
+    "SHIPPED",
     "FolderInUseError",
     "Run",
     "Table",
@@ -23,6 +25,7 @@ __all__ = [
     "differences",
     "ecg_hash",
     "escaped",
+    "folder_of",
     "goes_on",
     "lock",
     "locked",

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from ssl_ecg.tasks.classifier import Classifier, load_model, save_classifier
+from ssl_ecg.tasks.classifier import Classifier, load_model, save_classifier, write_head
 from ssl_ecg.tasks.ensemble import fit_combination
 from ssl_ecg.tasks.joining import join
 from ssl_ecg.tasks.linear_probe import LinearProbe
@@ -40,4 +40,5 @@ __all__ = [
     "supervised_contrastive_loss",
     "survival_at",
     "survival_curve",
+    "write_head",
 ]

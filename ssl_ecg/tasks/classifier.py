@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.joined import Joined
 from ssl_ecg.backbones.untrusted import check_shapes, finite_weights, read_json, shapes_of
-from ssl_ecg.runs import whole_folder, write_atomically, write_json
+from ssl_ecg.runs import folder_of, whole_folder, write_atomically, write_json
 from ssl_ecg.signals import Signals
 from ssl_ecg.tasks.ensemble import EnsembleHead
 from ssl_ecg.tasks.heads import Head, WideHead, make_head
@@ -243,6 +243,17 @@ class Classifier(nn.Module):
 def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
     """Write a finetuned model's folder, whole or not at all; files of the same names are replaced."""
     folder = Path(folder)
+    with whole_folder(folder, last="config.json") as part:
+        save_encoder(model.encoder, part, card)
+        write_head(model, part)
+        if model.typicality is not None:
+            known = {name: tensor.cpu().contiguous() for name, tensor in model.typicality.state_dict().items()}
+            write_atomically(part / TYPICALITY, save(known))
+    return folder
+
+
+def write_head(model: Classifier, folder: str | Path) -> None:
+    """Write what makes an encoder's folder that of this model: the weights of its head, and its task."""
     head = {name: tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
     task = {
         "task": model.task.name,
@@ -252,28 +263,23 @@ def save_classifier(model: Classifier, folder: str | Path, card: str) -> Path:
         "static": list(model.static),
         "windows": model.windows.to_dict(),
     }
-    with whole_folder(folder, last="config.json") as part:
-        save_encoder(model.encoder, part, card)
-        write_atomically(part / "head.safetensors", save(head))
-        write_json(part / "task.json", task)
-        if model.typicality is not None:
-            known = {name: tensor.cpu().contiguous() for name, tensor in model.typicality.state_dict().items()}
-            write_atomically(part / TYPICALITY, save(known))
-    return folder
+    write_atomically(Path(folder) / "head.safetensors", save(head))
+    write_json(Path(folder) / "task.json", task)
 
 
 def load_model(folder: str | Path, backbone: nn.Module | None = None) -> Classifier:
     """Load a finetuned model, in eval mode, on the CPU; JSON and safetensors only.
 
     Args:
-        folder: what ``save_classifier`` wrote.
+        folder: what ``save_classifier`` wrote; or "synthetic", the model that ships, which tells what simulated hearts
+            show and never saw a label of a real ECG.
         backbone: a network of one's own, where the model was made with one, as in ``load_encoder``.
 
     Raises:
         FileNotFoundError: no finetuned model there.
         ValueError: a file that is damaged or does not fit the others; the message names it.
     """
-    folder = Path(folder)
+    folder = folder_of(folder)
     if not (folder / "task.json").is_file():
         raise FileNotFoundError(f"folder={str(folder)!r}: no task.json, so this is not a finetuned model")
     path = folder / "task.json"

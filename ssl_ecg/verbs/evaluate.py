@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge
 
-from ssl_ecg.runs import Run, locked, read_metrics, sha256, write_json
+from ssl_ecg.runs import Run, folder_of, locked, read_metrics, sha256, write_json
 from ssl_ecg.verbs._given import ArchiveLike, TableLike, opened_for
 from ssl_ecg.verbs._learning import print_metrics
 from ssl_ecg.verbs._testing import TestSettings, records_that_test
@@ -83,7 +83,7 @@ def evaluate(
         chosen, left = local_records(settings.recalibrate, table, index)
         local, index = index[chosen], index[left]
     test = tested(archive, labels, table, index, settings.subgroups)
-    about = {"model": _model(Path(model)), **_data(test), **static_identity(classifier.static, archive, test.rows)}
+    about = {"model": _model(folder_of(model)), **_data(test), **static_identity(classifier.static, archive, test.rows)}
     run = Run(out)
     if run.is_finished({"verb": "evaluate", "settings": settings.to_dict(), **about}, _LAST):
         logger.info("%s: this evaluation is finished already", out)

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ssl_ecg.runs import lock, read_metrics
+from ssl_ecg.runs import folder_of, lock, read_metrics
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs._records import refuse_other
 from ssl_ecg.verbs.verb import console, verb
@@ -111,7 +111,7 @@ def export(model: str | Path | Classifier, out: str | Path, *, settings: VerbSet
         largest_difference=difference,
         latency_ms=measured,
     )
-    folder = Path(model) if isinstance(model, str | Path) else None
+    folder = folder_of(model) if isinstance(model, str | Path) else None
     metrics = read_metrics(folder) if folder is not None and (folder / "metrics.json").is_file() else {}
     with lock(out):
         write_bundle(out, bundle, content, metrics)

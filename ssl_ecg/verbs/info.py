@@ -10,7 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from ssl_ecg.runs import read_metrics
+from ssl_ecg.runs import folder_of, read_metrics
 from ssl_ecg.settings import Settings
 from ssl_ecg.verbs.verb import console, verb
 
@@ -35,7 +35,7 @@ def info(folder: str | Path, *, settings: VerbSettings) -> dict[str, str]:
     """Say what a folder is, such as an archive, an encoder, a model or an unfinished run, and the main facts about it.
 
     Args:
-        folder: any that a verb wrote.
+        folder: any that a verb wrote; or "synthetic", the model that ships.
         settings: nothing to choose.
 
     Returns:
@@ -45,7 +45,7 @@ def info(folder: str | Path, *, settings: VerbSettings) -> dict[str, str]:
         FileNotFoundError: there is no such folder.
         ValueError: it holds nothing that a verb wrote, or what it holds is damaged.
     """
-    path = Path(folder)
+    path = folder_of(folder)
     if not path.is_dir():
         raise FileNotFoundError(f"folder={str(folder)!r}: there is no such folder")
     for marker, tell in _KINDS.items():

@@ -48,7 +48,8 @@ def predict(
     """Score new ECGs with a finished model; what cannot be scored is named with the reason.
 
     Args:
-        model: folder that ``finetune`` or ``probe`` wrote, or the model itself.
+        model: folder that ``finetune`` or ``probe`` wrote, or the model itself; or "synthetic", the model that ships,
+            for which no label was needed: its scores rank records by what simulated hearts show, and decide nothing.
         source: a file, a folder of files in any format that ``ingest`` reads, or an archive.
         out: folder for ``predictions.csv``, ``predictions.json`` and ``report.html``, if wanted.
         settings: all settings at once, in place of single ones by name.

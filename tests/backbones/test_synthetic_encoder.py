@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 import ssl_ecg
-from ssl_ecg.backbones.encoder import SHIPPED
+from ssl_ecg.runs import SHIPPED, sha256
 from ssl_ecg.signals import SignalSettings
 from ssl_ecg.synthetic.simulator import simulate
 
@@ -21,7 +21,8 @@ FOLDER = Path(ssl_ecg.__file__).parent / "encoders"
 def test_ships_small_and_without_patients(name: str) -> None:
     folder = FOLDER / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 4_000_000
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    encoder, model = {"config.json", "model.safetensors", "README.md"}, {"head.safetensors", "task.json"}
+    assert {path.name for path in folder.iterdir()} == encoder | model
     with safe_open(folder / "model.safetensors", "pt") as weights:
         kinds = {weights.get_slice(key).get_dtype() for key in weights.keys()}  # noqa: SIM118
     assert kinds == {"F16", "I64"}
@@ -29,6 +30,12 @@ def test_ships_small_and_without_patients(name: str) -> None:
     assert config["patients"] == []
     assert config["origin"]["settings"]["objective"]["name"] == "simulation"
     assert "/" not in json.dumps(config["origin"])  # no path of the machine that made it
+
+
+def test_the_encoder_is_the_one_that_was_measured() -> None:
+    """What docs say of it, and runs that began from it, is of these files."""
+    assert sha256(FOLDER / "synthetic" / "model.safetensors").startswith("73f41b840064f338")
+    assert sha256(FOLDER / "synthetic" / "config.json").startswith("95cc04467cdbc6c7")
 
 
 def test_is_loaded_by_name_for_the_archive_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
