@@ -143,7 +143,7 @@ def _labelled(teacher: Classifier, archive: Archive, labels: TableLike) -> tuple
     options = {name: value for name, value in task.options.items() if name != "thresholds"}
     table, task = read_task(task.name, labels, archive, task.classes, options)
     count_incomplete(archive, table.rows)
-    splits = SplitSettings(**teacher.encoder.origin.get("split", {})).split(table)
+    splits = SplitSettings(**(teacher.encoder.origin.get("split") or {})).split(table)
     check_unseen(teacher.encoder, archive, table.rows[splits.test], remedy=REMEDY)
     return task, table, splits
 
