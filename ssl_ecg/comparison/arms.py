@@ -54,6 +54,8 @@ BOOSTED = "pretrained_boost"
 """trees on frozen features: deep features, classical model"""
 ZERO_SHOT = "synthetic_zero_shot"
 """a probe that learns the classes from simulated hearts, and from no label"""
+UNTAUGHT = frozenset({ZERO_SHOT, EXTERNAL})
+"""arms that learn nothing from labels"""
 PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
 SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", "synthetic_finetune"})

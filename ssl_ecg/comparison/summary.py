@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ssl_ecg.comparison.arms import EXTERNAL
+from ssl_ecg.comparison.arms import UNTAUGHT
 from ssl_ecg.evaluation import Bootstrap, Difference, Interval, Metric, Replicates, Rotation, holm
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
@@ -149,7 +149,7 @@ def _warn_of_no_gain(metric: Metric, rotation: Rotation, drawn: Drawn) -> None:
     """Say which arms are no better with more labels: their budget or their candidates may end too early."""
     fractions: dict[str, list[float]] = {}
     for arm, fraction in drawn:
-        if arm != EXTERNAL:  # which learns nothing from labels
+        if arm not in UNTAUGHT:
             fractions.setdefault(arm, []).append(fraction)
     for arm, known in fractions.items():
         for few, more in pairwise(sorted(known)):
