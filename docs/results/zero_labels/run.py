@@ -184,10 +184,9 @@ def _cell(row: pd.Series) -> str:
 
 def _scratch(name: str) -> str:
     """Return what a network from scratch has that chose among four settings, by its share of the labels."""
-    path = "four_settings.csv" if name == SUPERCLASSES else "other_tasks.csv"
-    rows = pd.read_csv(FEW_LABELS / path)
-    rows = rows[(rows["metric"] == "macro_auroc") & (rows["task"] == ("arrhythmia" if name == SUPERCLASSES else name))]
-    rows = rows[rows["arm"] == ("scratch" if name == SUPERCLASSES else "scratch, four settings")]
+    rows = pd.read_csv(FEW_LABELS / ("summary.csv" if name == SUPERCLASSES else "other_tasks.csv"))
+    rows = rows[(rows["metric"] == "macro_auroc") & (rows["arm"] == "scratch")]
+    rows = rows[rows["task"] == ("arrhythmia" if name == SUPERCLASSES else name)]
     return ", ".join(f"{row['mean']:.3f} at {row['fraction']:.0%}".replace("0.", ".", 1) for _, row in rows.iterrows())
 
 
