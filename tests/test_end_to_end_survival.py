@@ -214,7 +214,7 @@ def test_comparison_ends_in_a_report_of_survival_metrics(
     single = summary[~summary["arm"].str.contains(" - ")]
     assert set(single["metric"]) >= {"c_index", "c_index_ipcw", "auroc_at_horizon", "brier_at_horizon"}
     assert ((single["low"] <= single["mean"]) & (single["mean"] <= single["high"])).all()
-    assert len(summary[(summary["metric"] == "c_index") & summary["arm"].str.contains(" - ")]) == 4
+    assert len(summary[(summary["metric"] == "c_index") & summary["arm"].str.contains(" - ")]) == 6
     results = pd.read_csv(tmp_path / "results.csv").set_index("arm")
     for row in single[single["metric"] == "c_index"].itertuples():
         assert results.loc[row.arm, "c_index"] == pytest.approx(row.mean, abs=1e-4)

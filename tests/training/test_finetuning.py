@@ -19,7 +19,7 @@ from ssl_ecg.tasks import (
     read_task,
 )
 from ssl_ecg.training import FinetuneSettings, extract_features, finetune, predict_scores
-from ssl_ecg.training.finetuning import layer_groups
+from ssl_ecg.training.finetune_module import layer_groups
 
 pytestmark = pytest.mark.slow
 
