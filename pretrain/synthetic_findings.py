@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ssl_ecg
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.synthetic.simulator import CONDITIONS
+from ssl_ecg.synthetic.simulator import CONDITIONS, meanings_of
 from ssl_ecg.tasks import Classifier, create_task, write_head
 from ssl_ecg.tasks.simulated_probe import probe_without_labels
 
@@ -24,7 +24,7 @@ def findings(encoder: Encoder) -> Classifier:
     """Return a model that tells the conditions of simulated hearts; without thresholds, for which it takes labels."""
     task = create_task("arrhythmia", CONDITIONS)
     model = Classifier(encoder, task)
-    model.head = probe_without_labels(task, encoder, {name: (name,) for name in CONDITIONS}).as_layer()
+    model.head = probe_without_labels(task, encoder, meanings_of(CONDITIONS)).as_layer()
     return model.eval()
 
 

@@ -56,8 +56,7 @@ def stopped(arguments: list[str], number: signal.Signals, environment: dict[str,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not Run(out).begun and process.poll() is None:
-        time.sleep(0.05)
+    wait_until(lambda: Run(out).begun or process.poll() is not None)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert errors.rstrip().endswith(f"ssl-ecg {verb}: stopped; the same command goes on from what is written"), errors
@@ -70,6 +69,15 @@ def wait_until(so: Callable[[], bool], seconds: float = 90) -> None:
     while not so():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def with_scontrol(folder: Path, then: str = "") -> str:
+    """Write a scontrol that notes in ``folder/called`` what it is asked for; return the PATH on which it is found."""
+    scontrol = folder / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {folder}/called\n{then}\n', encoding="utf-8")
+    scontrol.chmod(0o755)
+    return f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def assert_same(one: Path, two: Path) -> None:
@@ -92,12 +100,7 @@ def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
 ) -> None:
     job = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_NAME": "pretrain"}
     job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0", "SLURM_NNODES": "1"}
-    scontrol = tmp_path / "bin" / "scontrol"
-    scontrol.parent.mkdir()
-    # Queued again, a job is ended, by SIGTERM.
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\nkill -TERM $PPID\n', encoding="utf-8")
-    scontrol.chmod(0o755)
-    job["PATH"] = f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"
+    job["PATH"] = with_scontrol(tmp_path, then="kill -TERM $PPID")  # queued again, a job is ended, by SIGTERM
     out = tmp_path / "out"
     out.mkdir()
     # A checkpoint as Lightning leaves it when a job is queued again, in a folder that somebody sent.
@@ -116,13 +119,9 @@ def test_a_job_that_slurm_ends_is_queued_again_and_goes_on(
 def test_a_process_has_its_job_queued_again_whatever_the_others_do(
     archive: Path, straight: dict[str, Path], tmp_path: Path
 ) -> None:
-    scontrol = tmp_path / "bin" / "scontrol"
-    scontrol.parent.mkdir()
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n', encoding="utf-8")
-    scontrol.chmod(0o755)
     job = {"SLURM_JOB_ID": "4712", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "pretrain"}
     job |= {"SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "OMP_NUM_THREADS": "1"}
-    job |= {"PATH": f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    job |= {"PATH": with_scontrol(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     out = tmp_path / "out"
     arguments = [*command("pretrain", archive, out, straight), "devices=2", "epochs=1000", "patience=1000"]
     ranks = [

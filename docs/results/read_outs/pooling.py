@@ -11,8 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-import pandas as pd
-from probing import ROUNDS, Features, Rows, compared, with_holm
+from probing import ROUNDS, Features, Rows, compared, write
 
 from ssl_ecg import open_archive
 from ssl_ecg.backbones import Encoder, load_encoder
@@ -60,12 +59,8 @@ def main(folder: Path, encoders: Path, out: Path) -> None:
                 }
                 for pooling in POOLINGS
             }
-            table = compared(features, as_it_is, labels, PUBLISHED)
-            table.insert(0, "encoder", source)
-            table.insert(0, "labels", name)
-            tables.append(table)
-            print(table.to_string(), flush=True)
-    with_holm(pd.concat(tables)).to_csv(out / "pooling.csv", index=False, float_format="%.4g")
+            tables.append(compared(features, as_it_is, labels, PUBLISHED, {"labels": name, "encoder": source}))
+    write(tables, out / "pooling.csv")
 
 
 if __name__ == "__main__":

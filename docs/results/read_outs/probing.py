@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,7 @@ def compared(
     read_out: ReadOut,
     labels: LabelTable,
     against: str,
+    about: Mapping[str, str],
 ) -> pd.DataFrame:
     """Probe each set of features in every round and draw of labels.
 
@@ -58,9 +60,10 @@ def compared(
         read_out: what the probe sees of them.
         labels: label table.
         against: the features that the others are compared with.
+        about: further columns, the same in every row; the table is printed.
 
     Returns:
-        Columns features, fraction, validation, mean, low, high, gain, gain_low, gain_high, p_value.
+        These columns, then features, fraction, validation, mean, low, high, gain, gain_low, gain_high, p_value.
     """
     rounds = rounds_of(labels)
     first = next(iter(features.values()))
@@ -81,11 +84,14 @@ def compared(
             gain = [np.nan] * 4 if name == against else drawn.differences(runs, scored[against])[METRIC][:4]
             rows.append((name, fraction, chosen[name], *told[:3], *gain))
     columns = ["features", "fraction", "validation", "mean", "low", "high", "gain", "gain_low", "gain_high", "p_value"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns).assign(**about)[[*about, *columns]]
+    print(table.to_string(), flush=True)
+    return table
 
 
-def with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with its p-values corrected for all that can be judged."""
+def write(tables: Sequence[pd.DataFrame], path: Path) -> None:
+    """Write tables as one, with p-values corrected for all that can be judged."""
+    table = pd.concat(tables)
     judged = table["p_value"].notna()
     table.loc[judged, "holm"] = holm(table.loc[judged, "p_value"])
-    return table
+    table.to_csv(path, index=False, float_format="%.4g")

@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from probing import Features, Rows, compared, rounds_of, with_holm
+from probing import Features, Rows, compared, rounds_of, write
 
 from ssl_ecg import open_archive
 from ssl_ecg.archive import Archive
@@ -71,12 +70,9 @@ def main(folder: Path, out: Path) -> None:
                 found = extract_features(encoder, archive, labels.rows)
                 features[name][test] = found.reshape(len(found), len(archive.leads), -1)
         for read_out in (averaged, side_by_side, each_lead):
-            table = compared(features, read_out, labels, RANDOM)
-            table.insert(0, "read_out", read_out.__name__)
-            table.insert(0, "network", network)
-            tables.append(table)
-            print(table.to_string(), flush=True)
-    with_holm(pd.concat(tables)).to_csv(out / "single_leads.csv", index=False, float_format="%.4g")
+            about = {"network": network, "read_out": read_out.__name__}
+            tables.append(compared(features, read_out, labels, RANDOM, about))
+    write(tables, out / "single_leads.csv")
 
 
 if __name__ == "__main__":

@@ -140,8 +140,8 @@ def meanings_of(classes: Iterable[str], given: Mapping[str, Sequence[str]] | Non
     if unknown := sorted(set(given) - set(classes)):
         raise ValueError(f"meanings={unknown}: are no labels; choose of {', '.join(classes)}")
     for name, meaning in given.items():
-        shown = set(meaning[meaning[:1] in ([NONE_OF], (NONE_OF,)) :])
-        if not shown or shown - set(CONDITIONS):
+        _, conditions = _parts(meaning)
+        if not conditions or set(conditions) - set(CONDITIONS):
             raise ValueError(
                 f"meanings.{name}={list(meaning)}: name conditions of simulated hearts, after {NONE_OF} if it is their "
                 f"absence: {', '.join(CONDITIONS)}"
@@ -164,7 +164,14 @@ def simulated_labels(conditions: Tensor, classes: Sequence[str], meanings: Mappi
     labels = torch.full((len(conditions), len(classes)), torch.nan)
     for column, name in enumerate(classes):
         if meaning := meanings.get(name):
-            absent = meaning[0] == NONE_OF
-            shown = conditions[:, [CONDITIONS.index(one) for one in meaning[absent:]]].any(1)
+            absent, names = _parts(meaning)
+            shown = conditions[:, [CONDITIONS.index(one) for one in names]].any(1)
             labels[:, column] = (shown != absent).float()
     return labels
+
+
+def _parts(meaning: Sequence[str]) -> tuple[bool, Sequence[str]]:
+    """Return whether a meaning is the absence of conditions, and these."""
+    if meaning and meaning[0] == NONE_OF:
+        return True, meaning[1:]
+    return False, meaning
