@@ -15,11 +15,10 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.backbones.foreign import reset
 from ssl_ecg.evaluation import undefined_classes
-from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.tasks.boosted import Boosted
 from ssl_ecg.tasks.linear_probe import LinearProbe
-from ssl_ecg.tasks.simulated_probe import probe_without_labels
+from ssl_ecg.tasks.simulated_probe import fit_probe, simulated_prior
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -29,7 +28,9 @@ Arm = Literal[
     "random_probe",
     "synthetic_zero_shot",
     "synthetic_probe",
+    "synthetic_prior_probe",
     "pretrained_probe",
+    "pretrained_prior_probe",
     "pretrained_boost",
     "scratch",
     "scratch_ensemble",
@@ -42,7 +43,9 @@ ARMS: tuple[Arm, ...] = (
     "random_probe",
     "synthetic_zero_shot",
     "synthetic_probe",
+    "synthetic_prior_probe",
     "pretrained_probe",
+    "pretrained_prior_probe",
     "scratch",
     "scratch_blend",
     "pretrained_finetune",
@@ -54,11 +57,13 @@ BOOSTED = "pretrained_boost"
 """trees on frozen features: deep features, classical model"""
 ZERO_SHOT = "synthetic_zero_shot"
 """a probe that learns the classes from simulated hearts, and from no label"""
+SYNTHETIC_PRIOR, PRETRAINED_PRIOR = PRIORS = ("synthetic_prior_probe", "pretrained_prior_probe")
+"""probes that are pulled to what the other says, instead of to zero"""
 UNTAUGHT = frozenset({ZERO_SHOT, EXTERNAL})
 """arms that learn nothing from labels"""
-PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", BOOSTED, EXTERNAL_PROBE})
+PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", *PRIORS, BOOSTED, EXTERNAL_PROBE})
 TRAINED = frozenset({"scratch", "synthetic_finetune", "pretrained_finetune"})
-SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", "synthetic_finetune"})
+SYNTHETIC = frozenset({ZERO_SHOT, "synthetic_probe", SYNTHETIC_PRIOR, "synthetic_finetune"})
 """arms that start from the encoder of simulated hearts that ships"""
 BLENDS = frozenset({"scratch_ensemble", "scratch_blend", "pretrained_blend"})
 
@@ -66,15 +71,17 @@ BLENDS = frozenset({"scratch_ensemble", "scratch_blend", "pretrained_blend"})
 def members(blend: str, arms: Collection[str]) -> tuple[str, ...]:
     """Return what a blended arm is made of, where these arms are run; two of the same name are of different seeds.
 
-    The probe is that of simulated hearts where it is run: it errs otherwise than a network that was pretrained on the
-    archive, and the mean gains more; so does what simulated hearts say without labels (docs/results/few_labels).
+    Models that err in other ways gain most by their mean (docs/results/few_labels): probes of two encoders that have
+    the prior of simulated hearts, and a network that knows nothing of either. Without these probes it is a probe, that
+    of simulated hearts where it is run, and a network that was pretrained on the archive.
     """
     if blend == "scratch_ensemble":
         return "scratch", "scratch"
     if blend == "scratch_blend":
-        return ZERO_SHOT, "scratch"
-    probe = "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe"
-    return (probe, "pretrained_finetune", *([ZERO_SHOT] if ZERO_SHOT in arms else []))
+        return SYNTHETIC_PRIOR, "scratch"
+    if PRETRAINED_PRIOR in arms:
+        return (*([SYNTHETIC_PRIOR] if SYNTHETIC_PRIOR in arms else []), PRETRAINED_PRIOR, "scratch")
+    return "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe", "pretrained_finetune"
 
 
 def _all_different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -135,7 +142,7 @@ class FeatureCache:
     def __init__(self, archive: Archive, rows: Rows) -> None:
         self.archive, self.rows = archive, rows
         self._features: dict[str, NDArray[np.float32]] = {}
-        self._zero_shot: LinearProbe | None = None
+        self._priors: dict[str, LinearProbe | None] = {}
 
     def get(self, name: str, encoder: Encoder) -> NDArray[np.float32]:
         """Return float32 [records, D], computed at the first call for ``name``."""
@@ -148,11 +155,13 @@ class FeatureCache:
         order = np.argsort(self.rows)
         return lambda rows: self.get(name, encoder)[order[np.searchsorted(self.rows, rows, sorter=order)]]
 
-    def zero_shot(self, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None) -> LinearProbe:
-        """Return the probe that learns from simulated hearts, made at the first call."""
-        if self._zero_shot is None:
-            self._zero_shot = probe_without_labels(task, encoder, meanings_of(task.classes, meanings))
-        return self._zero_shot
+    def prior(
+        self, name: str, encoder: Encoder, task: Task, meanings: Mapping[str, Sequence[str]] | None
+    ) -> LinearProbe | None:
+        """Return ``simulated_prior``, made at the first call for ``name``."""
+        if name not in self._priors:
+            self._priors[name] = simulated_prior(task, encoder, meanings)
+        return self._priors[name]
 
 
 def run_zero_shot(
@@ -183,16 +192,22 @@ def run_probe(
     validation: Rows,
     test: Rows,
     task: Task,
+    prior: LinearProbe | None = None,
 ) -> Outcome:
-    """Fit the task's probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once."""
-    probe = task.fit_probe(features[train], targets[train], features[validation], targets[validation])
+    """Fit the task's probe on rows ``train`` of features [n, D] and targets [n, C]; score rows ``test`` once.
+
+    ``prior`` is the probe of these features that needs no label, to which this one is pulled.
+    """
+    parts = features[train], targets[train], features[validation], targets[validation]
+    probe = fit_probe(task, prior, *parts)
+    untaught = undetermined(task, targets[train])
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=undetermined(task, targets[train]),
+        undetermined=untaught if prior is None else [c for c in untaught if not prior.coef[c].any()],
         probe=probe,
     )
 
@@ -234,8 +249,11 @@ def run_trained(
     test_rows: Rows,
     candidates: Sequence[FinetuneSettings],
     frozen: Features | None = None,
+    prior: LinearProbe | None = None,
 ) -> tuple[Outcome, int]:
-    """Train every candidate, keep the best on validation, score test once with that one; ``frozen`` as in ``finetune``.
+    """Train every candidate, keep the best on validation, score test once with that one.
+
+    ``frozen`` and ``prior`` are those of ``finetune``.
 
     Returns:
         The outcome, and the index of the chosen candidate.
@@ -243,7 +261,7 @@ def run_trained(
     best, index = None, 0
     tried = []
     for number, settings in enumerate(candidates):
-        run = finetune(encoder, task, archive, train, validation, settings, frozen=frozen)
+        run = finetune(encoder, task, archive, train, validation, settings, frozen=frozen, prior=prior)
         tried.append(run.best[f"validation_{task.selection}"])
         if best is None or task.selection.better(tried[number], tried[index]):
             best, index = run, number

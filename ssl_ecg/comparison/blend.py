@@ -1,8 +1,9 @@
-"""Two or three models as one: the mean of their standardised logits, with weights that validation chooses.
+"""Two or three models as one: the mean of their standardised logits, of those that validation chooses.
 
-A linear probe keeps what pretraining knows, a finetuned network adds what the labels teach, simulated hearts know what
-no label was spent on; their errors differ, so that their mean can beat all. It must be measured against two networks
-from random weights, and against one with what simulated hearts know.
+A linear probe keeps what pretraining knows, a network adds what the labels teach, simulated hearts know what no label
+was spent on; their errors differ, so that their mean can beat all. It must be measured against two networks from random
+weights, and against one with what simulated hearts know. Finer weights were worse (docs/results/few_labels): what few
+records choose is chance.
 """
 
 from __future__ import annotations
@@ -19,17 +20,15 @@ from numpy.typing import NDArray
 from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison.arms import Labelled, Outcome
-from ssl_ecg.tasks import Classifier, Task, fit_combination, join, load_model
+from ssl_ecg.tasks import Classifier, LinearProbe, Task, fit_combination, join, load_model
 from ssl_ecg.tasks.ensemble import Combination
 from ssl_ecg.training.frozen import predict_scores, start_as_probe
 
 
 def weights_of(members: int) -> list[tuple[float, ...]]:
-    """Return the weights to choose from: in halves of two models, in quarters of three; the most even first."""
-    parts = 2 ** (members - 1)
-    whole = (weights for weights in product(range(parts, -1, -1), repeat=members) if sum(weights) == parts)
-    evenly = sorted(whole, key=lambda weights: sum(part**2 for part in weights))
-    return [tuple(part / parts for part in weights) for weights in evenly]
+    """Return the weights to choose from: the mean of all models, then of all but one and so on, down to each alone."""
+    kept = sorted((kept for kept in product((1, 0), repeat=members) if any(kept)), key=sum, reverse=True)
+    return [tuple(part / sum(each) for part in each) for each in kept]
 
 
 logger = logging.getLogger(__name__)
@@ -79,7 +78,12 @@ def blended_model(folders: Sequence[Path], second: Outcome | None, combination: 
 
 
 def with_probe(
-    model: Classifier, encoder: Encoder, archive: Archive, train: Labelled, validation: Labelled
+    model: Classifier,
+    encoder: Encoder,
+    archive: Archive,
+    train: Labelled,
+    validation: Labelled,
+    prior: LinearProbe | None = None,
 ) -> tuple[Classifier, dict[str, float]]:
     """Join a finetuned network and the linear probe on the encoder that it started from.
 
@@ -89,12 +93,13 @@ def with_probe(
         archive: signals.
         train: archive rows [n] and targets [n, C] that the network learned from.
         validation: the same of those that choose the weight.
+        prior: the probe that needs no label, to which this one is pulled.
 
     Returns:
         The blend without decisions; its validation score and the network's weight.
     """
     probe = Classifier(copy.deepcopy(encoder), model.task, model.windows).eval()
-    start_as_probe(probe, archive, train, validation)
+    start_as_probe(probe, archive, train, validation, prior=prior)
     scores = [predict_scores(each, archive, validation[0]) for each in (probe, model)]
     combination, score = blend(scores, validation[1], model.task)
     chosen = {f"validation_{model.task.selection}": score, "blend_weight": float(combination.weight[1])}

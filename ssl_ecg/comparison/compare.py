@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 
 from ssl_ecg.archive import Archive
-from ssl_ecg.comparison.arms import BLENDS, SYNTHETIC, ZERO_SHOT, FeatureCache, members
+from ssl_ecg.backbones import Encoder
+from ssl_ecg.comparison.arms import BLENDS, PRETRAINED_PRIOR, PRIORS, SYNTHETIC, ZERO_SHOT, FeatureCache, members
 from ssl_ecg.comparison.compare_settings import CompareSettings
 from ssl_ecg.comparison.experiment import Experiment, run, simulated_hearts
 from ssl_ecg.comparison.external import External
@@ -31,6 +32,7 @@ from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
 from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Task, create_task
+from ssl_ecg.tasks.simulated_probe import knows_simulated_hearts
 from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training.loggers import finish, log_rows, make_loggers
 from ssl_ecg.training.progress import bar
@@ -39,6 +41,7 @@ from ssl_ecg.training.progress import bar
 PAIRS = (
     ("pretrained_probe", "random_probe"),
     ("pretrained_probe", "scratch"),
+    ("pretrained_prior_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
     ("pretrained_probe", "pretrained_boost"),
@@ -47,7 +50,11 @@ PAIRS = (
     ("pretrained_blend", "scratch_blend"),
     ("scratch_blend", "scratch"),
     ("synthetic_zero_shot", "scratch"),
-    ("synthetic_probe", "synthetic_zero_shot"),
+    ("synthetic_prior_probe", "scratch"),
+    ("synthetic_prior_probe", "synthetic_zero_shot"),
+    ("synthetic_prior_probe", "synthetic_probe"),
+    ("pretrained_prior_probe", "pretrained_probe"),
+    ("pretrained_prior_probe", "synthetic_prior_probe"),
     ("pretrained_blend", "pretrained_finetune"),
     ("synthetic_probe", "random_probe"),
     ("pretrained_probe", "synthetic_probe"),
@@ -98,7 +105,7 @@ def compare(
         FolderInUseError: another process compares into ``out``.
     """
     task = create_task(settings.task.name, labels.classes, **settings.task.options)
-    settings, out = _fitting(settings, archive, task), Path(out)
+    settings, out = _fitting(settings, archive, task, [e for one in rounds for e in one.encoders]), Path(out)
     tags = [f"-round{number}" if len(rounds) > 1 else "" for number in range(1, len(rounds) + 1)]
     external = None if settings.external is None else External(settings.external)
     every = [Experiment(one, archive, labels, task, settings, out, tag, external) for one, tag in zip(rounds, tags)]
@@ -124,8 +131,8 @@ def compare(
     return summarise(out, parts, [PAIRS], labels, settings.replicates, task)
 
 
-def _fitting(settings: CompareSettings, archive: Archive, task: Task) -> CompareSettings:
-    """Leave out arms of simulated hearts where their encoder cannot read the archive, or knows none of the labels."""
+def _fitting(settings: CompareSettings, archive: Archive, task: Task, encoders: Sequence[Encoder]) -> CompareSettings:
+    """Leave out arms of simulated hearts where an encoder cannot read the archive, or knows none of the labels."""
     left: set[str] = set()
     if asked := SYNTHETIC.intersection(settings.arms):
         try:
@@ -133,12 +140,19 @@ def _fitting(settings: CompareSettings, archive: Archive, task: Task) -> Compare
         except ValueError as error:
             left |= asked
             logger.warning("%s left out: %s", ", ".join(sorted(asked)), error)
-    known = meanings_of(task.classes, settings.meanings)
-    if ZERO_SHOT in set(settings.arms) - left and not known:
-        left.add(ZERO_SHOT)
-        logger.warning("%s left out: no label has a meaning in simulated hearts; give one with meanings=", ZERO_SHOT)
+    meant = {ZERO_SHOT, *PRIORS}.intersection(settings.arms) - left
+    if meant and not meanings_of(task.classes, settings.meanings):
+        left |= meant
+        said = "no label has a meaning in simulated hearts; give one with meanings="
+        logger.warning("%s left out: %s", ", ".join(sorted(meant)), said)
+    elif PRETRAINED_PRIOR in meant and not all(map(knows_simulated_hearts, encoders)):
+        left.add(PRETRAINED_PRIOR)
+        said = "the encoder has not learned from simulated hearts; pretrain it with start=synthetic"
+        logger.warning("%s left out: %s", PRETRAINED_PRIOR, said)
     kept = [arm for arm in settings.arms if arm not in left]
-    return settings.replace(arms=tuple(arm for arm in kept if arm not in BLENDS or not left & set(members(arm, kept))))
+    return settings.replace(
+        arms=tuple(arm for arm in kept if arm not in BLENDS or set(members(arm, kept)) <= set(kept))
+    )
 
 
 def _check(experiment: Experiment) -> None:

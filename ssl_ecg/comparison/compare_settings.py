@@ -25,10 +25,10 @@ class CompareSettings(Settings):
     arms: tuple[Arm, ...] = ARMS
     """what is compared: linear probes of frozen features; networks trained from random and from pretrained weights; the
     same two of the encoder of simulated hearts that ships (``synthetic``), where it reads signals such as the
-    archive's, and what that encoder says without any label (``synthetic_zero_shot``), where labels have names that mean
-    something in simulated hearts; trees on the encoder's features (``pretrained_boost``); and means of models, of which
-    ``scratch_ensemble``, two networks, and ``scratch_blend``, one and the arm without labels, are what
-    ``pretrained_blend`` must beat"""
+    archive's; where labels have names that mean something in simulated hearts, what that encoder says without any
+    label (``synthetic_zero_shot``), and probes that labels pull away from that (``..._prior_probe``); trees on the
+    encoder's features (``pretrained_boost``); and means of models, of which ``scratch_ensemble``, two networks, and
+    ``scratch_blend``, one and a probe of simulated hearts, are what ``pretrained_blend`` must beat"""
     meanings: dict[str, tuple[str, ...]] | None = None
     """what labels mean in conditions of simulated hearts, beside those known by name: ``{MI: [inferior_infarction,
     old_infarction]}`` means any of these, a list that begins with ``none_of`` that none of the others is there"""

@@ -18,6 +18,7 @@ from ssl_ecg.comparison.arms import (
     BLENDS,
     BOOSTED,
     EXTERNAL,
+    PRIORS,
     SYNTHETIC,
     TRAINED,
     ZERO_SHOT,
@@ -40,7 +41,7 @@ from ssl_ecg.comparison.models import MODEL, write_run_model
 from ssl_ecg.comparison.rounds import Round
 from ssl_ecg.labels.splits import Splits, nested_fractions
 from ssl_ecg.labels.tables import LabelTable
-from ssl_ecg.tasks import Task
+from ssl_ecg.tasks import LinearProbe, Task
 from ssl_ecg.training.frozen import Features
 
 OTHER = 1000
@@ -99,6 +100,10 @@ class Experiment:
         judges = nested_fractions(labels, splits.validation, fractions, seed)[fraction]
         return replace(splits, train=train, validation=judges)
 
+    def prior(self, cache: FeatureCache, name: str, encoder: Encoder) -> LinearProbe | None:
+        """Return what simulated hearts say of the labels, read by an encoder; None where that is nothing."""
+        return cache.prior(name, encoder, self.task, self.settings.meanings)
+
     def start(self, arm: str, seed: int) -> tuple[str, Encoder]:
         """Return what an arm starts from, with its name."""
         if arm in SYNTHETIC:
@@ -123,13 +128,18 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
     elif arm in BLENDS:
         outcome = _blended(experiment, arm, fraction, seed, splits)
     elif arm == ZERO_SHOT:
-        probe, features = cache.zero_shot(encoder, task, experiment.settings.meanings), cache.get(name, encoder)
+        probe, features = experiment.prior(cache, name, encoder), cache.get(name, encoder)
+        assert probe is not None, "compare leaves the arm out"
         outcome = run_zero_shot(probe, features, labels.targets, splits.validation, splits.test)
     elif arm in TRAINED:
-        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder))
+        prior = experiment.prior(cache, name, encoder)
+        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder), prior)
+    elif arm == BOOSTED:
+        features = cache.get(name, encoder)
+        outcome = run_boosted(features, labels.targets, splits.train, splits.validation, splits.test, task)
     else:
-        features, learn = cache.get(name, encoder), run_boosted if arm == BOOSTED else run_probe
-        outcome = learn(features, labels.targets, splits.train, splits.validation, splits.test, task)
+        features, prior = cache.get(name, encoder), experiment.prior(cache, name, encoder) if arm in PRIORS else None
+        outcome = run_probe(features, labels.targets, splits.train, splits.validation, splits.test, task, prior)
     result = {
         "arm": arm,
         "fraction": fraction,
@@ -141,7 +151,8 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
     folder = experiment.folder(arm, fraction, seed)
     of_one_model = outcome.model is not None or outcome.probe is not None
     if fraction == max(experiment.settings.fractions) and of_one_model:
-        write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result)
+        seen = None if outcome.probe is None else cache.of(name, encoder)
+        write_run_model(folder / MODEL, outcome, encoder, task, archive, labels, splits, splits.train, result, seen)
     write_run(folder, outcome, result)
     return outcome
 
@@ -165,7 +176,7 @@ def _blended(experiment: Experiment, arm: str, fraction: float, seed: int, split
         scores=combination.scores(test, task),
         validation_scores=combination.scores(validation, task),
         validation=score,
-        chosen={"weight": float(combination.weight[1]), "weight_third": float(combination.weight[2:].sum())},
+        chosen={"weights": " ".join(f"{weight:.2f}" for weight in combination.weight)},
         curve=[],
         undetermined=undetermined(task, targets[splits.train]),
         model=blended_model([folder / MODEL for folder in folders], second, combination),
@@ -186,12 +197,14 @@ def _train(
     seed: int,
     splits: Splits,
     frozen: Features | None = None,
+    prior: LinearProbe | None = None,
     batches: int | None = None,
 ) -> Outcome:
     """Train one arm: the first seed tries every candidate, the others use what it chose.
 
-    ``frozen`` gives the features of the encoder, for the heads that start as its probe. ``batches`` is another seed for
-    all but the labels, of a second network, which uses what was chosen too.
+    ``frozen`` gives the features of the encoder, for the heads that start as its probe, and ``prior`` what that probe
+    is pulled to. ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen
+    too.
     """
     settings = experiment.settings
     base = settings.scratch if arm == "scratch" else settings.pretrained_finetune
@@ -211,5 +224,6 @@ def _train(
         experiment.labels.rows[splits.test],
         choices,
         frozen,
+        prior,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})

@@ -18,7 +18,7 @@ from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import whole_folder
 from ssl_ecg.tasks import Classifier, Task, save_classifier
 from ssl_ecg.training.card import classifier_card
-from ssl_ecg.training.frozen import fit_typicality
+from ssl_ecg.training.frozen import Features, fit_typicality
 
 MODEL = "model"
 LAST = "config.json"
@@ -34,6 +34,7 @@ def write_run_model(
     splits: Splits,
     train: Any,
     result: Mapping[str, Any],
+    frozen: Features | None = None,
 ) -> None:
     """Write the model of a run, with decisions tuned on validation and a card.
 
@@ -47,6 +48,7 @@ def write_run_model(
         splits: of it; ``train`` stands for its training records.
         train: indices into ``labels`` that the run learned from.
         result: numbers of the run, for the card.
+        frozen: what a probe sees of archive rows; None: it is computed.
     """
     model = outcome.model
     if model is None:
@@ -60,7 +62,7 @@ def write_run_model(
     start = "from a pretrained encoder" if pretrained else "from random weights"
     metrics = {name: value for name, value in result.items() if isinstance(value, int | float)}
     chosen = {name: result[name] for name in ("arm", "fraction", "seed", *outcome.chosen)}
-    fit_typicality(model, archive, labels.rows[train], labels.rows[splits.validation])
+    fit_typicality(model, archive, labels.rows[train], labels.rows[splits.validation], frozen)
     save_classifier(model, folder, classifier_card(model, chosen, metrics, labels, learned, start))
 
 

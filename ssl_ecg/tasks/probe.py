@@ -32,6 +32,7 @@ class Probe(ABC):
         coef: [outputs, D], weights in the original feature space: ``x @ coef.T + intercept`` are the logits.
         intercept: [outputs].
         C: the inverse regularisation strength that validation chose.
+        scale: [D], by which features were divided to standardise them.
         validation_score: the task's selection metric on validation at ``C``.
 
     Raises:
@@ -41,6 +42,7 @@ class Probe(ABC):
     coef: NDArray[np.float64]
     intercept: NDArray[np.float64]
     C: float
+    scale: NDArray[np.float64]
     validation_score: float
 
     def __init__(self, task: Task, grid: Sequence[float] = GRID) -> None:
@@ -100,6 +102,7 @@ class Probe(ABC):
             )
         learnt, judged = self.usable(y, y_valid)
         scaler = StandardScaler().fit(x[learnt])
+        self.scale = scaler.scale_
         tried = []
         for strength, weight, bias in self.path(scaler.transform(x[learnt]), y[learnt]):
             coef = weight / scaler.scale_

@@ -1,15 +1,19 @@
-"""A probe that no label is needed for: it learns the classes of a task from simulated hearts.
+"""A probe that no label is needed for, since it learns from simulated hearts, and what goes on from it with few labels.
 
     classes -> what they mean -> labels of simulated ECGs [n, C] -> a linear probe on an encoder's features of them
 
 An encoder that learned to tell what simulated hearts show has features in which a real ECG lies where simulated ones
 with the same conditions lie (domain randomisation, Tobin et al., IROS 2017), so that a plane between simulated ECGs
 divides real ones too. How often a condition is simulated says nothing of a site: scores rank, and are no probabilities.
+
+The plane is also the mean of a prior for few labels: a probe that regularisation pulls to it, instead of to no plane at
+all, keeps of it what the labels do not tell better. Of classifiers from text this is known (CLAP, Silva-Rodriguez et
+al., CVPR 2024, arXiv:2312.12730).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from ssl_ecg.backbones import Encoder
-from ssl_ecg.synthetic.simulator import Meaning, simulate, simulated_labels
+from ssl_ecg.synthetic.simulator import Meaning, meanings_of, simulate, simulated_labels
 from ssl_ecg.tasks.linear_probe import LinearProbe
+from ssl_ecg.tasks.probe import Probe
 from ssl_ecg.tasks.task import Task
 
 RECORDS, BATCH = 4000, 250
@@ -66,3 +71,40 @@ def probe_without_labels(task: Task, encoder: Encoder, meanings: Mapping[str, Me
     features, conditions = simulated_features(encoder)
     labels = simulated_labels(conditions, task.classes, meanings).numpy()
     return LinearProbe(task, (STRENGTH,)).fit(features, labels, features, labels)
+
+
+def simulated_prior(
+    task: Task, encoder: Encoder, meanings: Mapping[str, Sequence[str]] | None = None
+) -> LinearProbe | None:
+    """Return ``probe_without_labels``, or None where it would say nothing.
+
+    That is where the task has no labels, none of them a meaning, or the encoder has not learned from simulated hearts.
+
+    Args:
+        task: what is learned.
+        encoder: in eval mode.
+        meanings: of labels, beside those known by name.
+    """
+    known = meanings_of(task.classes, meanings) if task.of_labels else {}
+    return probe_without_labels(task, encoder, known) if known and knows_simulated_hearts(encoder) else None
+
+
+def knows_simulated_hearts(encoder: Encoder) -> bool:
+    """Tell whether simulated hearts are among what an encoder, or one that it started from, learned from."""
+    learned, origin = set(), encoder.origin
+    objective = origin.get("settings", {}).get("objective", {})
+    learned |= {objective.get("name"), *objective.get("parts", {})}
+    while origin := origin.get("start") or {}:
+        learned.add(origin.get("objective"))
+    return "simulation" in learned
+
+
+def fit_probe(task: Task, prior: LinearProbe | None, *parts: NDArray) -> Probe:
+    """Fit the task's probe to labels, or one that starts from what is known without them.
+
+    Args:
+        task: what is learned.
+        prior: the probe of the same features that needs no label; None: there is none.
+        parts: features and targets of training and of validation, as ``Probe.fit`` takes them.
+    """
+    return task.fit_probe(*parts) if prior is None else LinearProbe(task, prior=prior).fit(*parts)

@@ -24,6 +24,7 @@ from ssl_ecg.runs import Run
 from ssl_ecg.tasks import Classifier, Task
 from ssl_ecg.tasks.heads import Head, WideHead
 from ssl_ecg.tasks.label_correction import Correction
+from ssl_ecg.tasks.linear_probe import LinearProbe
 from ssl_ecg.tasks.static_inputs import check_static
 from ssl_ecg.training.batches import ArchiveBatches, EpochBatches, EveryStep, OnePerPatient, batch_loader
 from ssl_ecg.training.checkpoints import read_state
@@ -71,6 +72,7 @@ def finetune(
     frozen: Features | None = None,
     loggers: Sequence[Logger] = (),
     zeros_stay: bool = False,
+    prior: LinearProbe | None = None,
 ) -> Finetuned:
     """Train an encoder and a head with labels; the test set is not seen here.
 
@@ -88,6 +90,8 @@ def finetune(
         frozen: the encoder's features of archive rows, where they are kept; None: they are made here where needed.
         loggers: told of every evaluation on validation.
         zeros_stay: leave weights of the encoder's layers that are 0 so, as pruning made them.
+        prior: the probe of the encoder's features that needs no label, to which the probe that a head starts as is
+            pulled.
 
     Raises:
         ValueError: the archive was prepared otherwise than the encoder expects, no record to train on, a setting that
@@ -114,7 +118,7 @@ def finetune(
     state = read_state(run.last) if run is not None and run.begun else None
     first: Targets | None = None  # features of validation before the first step, where nothing has to be computed
     if state is None and settings.head == "probe":
-        first = start_as_probe(model, archive, train, validation, frozen)
+        first = start_as_probe(model, archive, train, validation, frozen, prior)
     elif state is None and says_nothing(model.head):
         first = np.zeros((len(validation[0]), start.width), np.float32)
     # Fewer records than a batch are repeated to fill it; each copy gets a crop and an augmentation of its own.

@@ -13,6 +13,8 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
 from ssl_ecg.tasks.heads import WideHead
+from ssl_ecg.tasks.linear_probe import LinearProbe
+from ssl_ecg.tasks.simulated_probe import fit_probe
 from ssl_ecg.tasks.static_inputs import static_of
 from ssl_ecg.tasks.typicality import Typicality
 
@@ -69,9 +71,15 @@ def model_features(model: Classifier, archive: Archive, rows: Rows) -> Targets:
     return _in_batches(model, features, archive, rows, EVALUATION_BATCH)
 
 
-def fit_typicality(model: Classifier, archive: Archive, train: Rows, validation: Rows) -> None:
-    """Have a classifier know which records are unlike those it learned from, by archive rows [m] and [n]."""
-    model.typicality = Typicality.fit(*(model_features(model, archive, rows) for rows in (train, validation)))
+def fit_typicality(
+    model: Classifier, archive: Archive, train: Rows, validation: Rows, frozen: Features | None = None
+) -> None:
+    """Have a classifier know which records are unlike those it learned from, by archive rows [m] and [n].
+
+    ``frozen`` gives what its head sees of archive rows, where that is kept.
+    """
+    features = frozen or (lambda rows: model_features(model, archive, rows))
+    model.typicality = Typicality.fit(*map(features, (train, validation)))
 
 
 @torch.inference_mode()
@@ -109,8 +117,11 @@ def start_as_probe(
     train: tuple[Rows, Targets],
     validation: tuple[Rows, Targets],
     frozen: Features | None = None,
+    prior: LinearProbe | None = None,
 ) -> Targets:
     """Set a linear head to the linear probe on the encoder's features; outputs that the probe lacks stay as they are.
+
+    ``prior`` is the probe of whole records' features that needs no label, where there is one.
 
     Returns:
         The features of the validation records, float32 [n, D].
@@ -127,8 +138,9 @@ def start_as_probe(
         def frozen(rows: Rows) -> Targets:
             return model_features(model, archive, rows)
 
+        prior = None if model.windows.of_features else prior
     train_x, validation_x = frozen(train[0]), frozen(validation[0])
-    probe = model.task.fit_probe(train_x, train[1], validation_x, validation[1])
+    probe = fit_probe(model.task, prior, train_x, train[1], validation_x, validation[1])
     with torch.no_grad():
         last.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
         last.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)

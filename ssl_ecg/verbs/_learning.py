@@ -21,8 +21,9 @@ from ssl_ecg.comparison import check_unseen, recognised
 from ssl_ecg.labels.splits import Splits, SplitSettings
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.settings import Choice, Settings, chosen, recipe
-from ssl_ecg.tasks import Classifier, Task, read_task
+from ssl_ecg.tasks import Classifier, LinearProbe, Task, read_task
 from ssl_ecg.tasks.registry import TASKS
+from ssl_ecg.tasks.simulated_probe import simulated_prior
 from ssl_ecg.tasks.static_inputs import check_static, with_columns, with_rhythm
 from ssl_ecg.tasks.temperature import Temperature, temper, temperature_table, tempered
 from ssl_ecg.training import PretrainSettings, predict_scores
@@ -58,6 +59,12 @@ class LearnSettings(LabelSettings):
     clinical_score: str | None = None
     """column of the label table, or of the manifest, with a risk score, to which af_survival says what the ECG adds;
     ``charge_af`` is computed from its columns (``ssl_ecg.labels.charge_af``) where there is none of the name"""
+    prior: Literal["simulated", "zero"] = "simulated"
+    """what few labels pull the weights of a linear probe away from, also of one that a network's head starts as: what
+    simulated hearts say of labels with such names, where the encoder has learned from them (``start=synthetic``); or
+    zero"""
+    meanings: dict[str, tuple[str, ...]] | None = None
+    """what labels mean in conditions of simulated hearts, beside those known by name; see ``compare``"""
     temperature: Temperature | None = None
     """divide logits by the temperature, "one" of all classes or one of each "label", that makes the labels of
     validation most probable; ``temperature.csv`` says what it did to the probabilities of test"""
@@ -131,6 +138,11 @@ def encoder_for(archive: Archive, encoder: EncoderLike | None, backbone: Choice 
             "in Python) in place of the encoder"
         )
     return encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
+
+
+def prior_of(task: Task, encoder: Encoder, settings: LearnSettings) -> LinearProbe | None:
+    """Return what simulated hearts say of the labels, where it is asked for and is something."""
+    return simulated_prior(task, encoder, settings.meanings) if settings.prior == "simulated" else None
 
 
 def read_labels(

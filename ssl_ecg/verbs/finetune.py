@@ -30,6 +30,7 @@ from ssl_ecg.verbs._learning import (
     named,
     no_encoder,
     print_metrics,
+    prior_of,
     read_labels,
     seen_metrics,
 )
@@ -117,11 +118,15 @@ def finetune(
         encoder = random_encoder(encoder, training.seed)
     train, validation = ((table.rows[index], table.targets[index]) for index in (splits.train, splits.validation))
     loggers = make_loggers(settings.loggers, out, about["settings"])
-    finished = train_model(encoder, task, archive, train, validation, training, progress, run, loggers=loggers)
+    probed = (training.head == "probe" or settings.blend) and not settings.scratch
+    prior = prior_of(task, encoder, settings) if probed else None
+    finished = train_model(
+        encoder, task, archive, train, validation, training, progress, run, loggers=loggers, prior=prior
+    )
     finish(loggers)
     model, best = finished.model, finished.best
     if settings.blend:
-        model, chosen = with_probe(model, encoder, archive, train, validation)
+        model, chosen = with_probe(model, encoder, archive, train, validation, prior)
         best = {**best, **chosen}
     remember(model, archive, table, splits)
     validated, scores = (predict_scores(model, archive, rows) for rows in (validation[0], test.rows))

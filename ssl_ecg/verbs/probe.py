@@ -20,6 +20,7 @@ from ssl_ecg.verbs._learning import (
     encoder_for,
     imply_network,
     print_metrics,
+    prior_of,
     read_labels,
     seen_metrics,
 )
@@ -71,7 +72,8 @@ def probe(
     if run is not None and (earlier := found(run, about, encoder)) is not None:
         return earlier
     features = FeatureCache(archive, table.rows).get("encoder", encoder)
-    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task)
+    prior = prior_of(task, encoder, settings)
+    outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task, prior)
     assert outcome.probe is not None
     model = Classifier(copy.deepcopy(encoder), task).eval()
     model.head = outcome.probe.as_layer()
@@ -84,7 +86,8 @@ def probe(
     metrics |= added | seen
     remember(model, archive, table, splits)
     if run is not None:
-        start = "as a linear probe on a frozen encoder"
+        pulled = "" if prior is None else ", pulled to what simulated hearts say of its labels"
+        start = f"as a linear probe on a frozen encoder{pulled}"
         asked = settings.to_dict()
         tables = {**told, **further}
         write_model(run.folder, model, test, scores, metrics, splits, asked, start, tables, verb="probe")

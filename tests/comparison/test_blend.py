@@ -11,10 +11,10 @@ import ssl_ecg
 from ssl_ecg import SplitSettings
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison import CompareSettings
-from ssl_ecg.comparison.arms import BLENDS, members
+from ssl_ecg.comparison.arms import BLENDS, PRIORS, members
 from ssl_ecg.comparison.blend import blend, weights_of
 from ssl_ecg.evaluation import macro_auroc
-from ssl_ecg.tasks import create_task, load_model
+from ssl_ecg.tasks import create_task, load_model, simulated_probe
 from ssl_ecg.training import predict_scores
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def test_blends_and_models_of_a_comparison(study: Study, tmp_path: Path) -> None
     summary = study.run(tmp_path, settings=settings)
     assert {*arms, "pretrained_blend - scratch_ensemble", "pretrained_blend - scratch"} <= set(summary["arm"])
     results = pd.read_csv(tmp_path / "results.csv").set_index(["arm", "seed"])
-    assert set(results.loc["pretrained_blend", "weight"]) <= {0.0, 0.5, 1.0}
-    assert (results.loc["scratch_ensemble", "weight"] == 0.5).all()
+    assert set(results.loc["pretrained_blend", "weights"]) <= {"0.50 0.50", "1.00 0.00", "0.00 1.00"}
+    assert (results.loc["scratch_ensemble", "weights"] == "0.50 0.50").all()
     best = results.loc["pretrained_blend", "validation_macro_auroc"]
     for part in ("pretrained_probe", "pretrained_finetune"):
         assert (best >= results.loc[part, "validation_macro_auroc"] - 1e-9).all()
@@ -110,33 +110,29 @@ def test_a_blend_needs_what_it_is_made_of() -> None:
         CompareSettings(arms=("scratch", "pretrained_blend"))
 
 
-def test_the_probe_of_a_blend_is_that_of_simulated_hearts_where_it_is_run() -> None:
-    assert members("pretrained_blend", ("synthetic_probe", "pretrained_probe")) == (
-        "synthetic_probe",
-        "pretrained_finetune",
-    )
+def test_a_blend_is_made_of_what_knows_simulated_hearts_where_that_is_run() -> None:
+    probes = ("synthetic_probe", "pretrained_probe")
+    assert members("pretrained_blend", probes) == ("synthetic_probe", "pretrained_finetune")
     assert members("pretrained_blend", ("pretrained_probe",)) == ("pretrained_probe", "pretrained_finetune")
     assert members("scratch_ensemble", ()) == ("scratch", "scratch")
-    assert members("pretrained_blend", ("pretrained_probe", "synthetic_zero_shot")) == (
-        "pretrained_probe",
-        "pretrained_finetune",
-        "synthetic_zero_shot",
-    )
-    assert members("scratch_blend", ()) == ("synthetic_zero_shot", "scratch")
+    assert members("pretrained_blend", (*probes, "pretrained_prior_probe")) == ("pretrained_prior_probe", "scratch")
+    priors = ("synthetic_prior_probe", "pretrained_prior_probe")
+    assert members("pretrained_blend", (*probes, *priors)) == (*priors, "scratch")
+    assert members("scratch_blend", ()) == ("synthetic_prior_probe", "scratch")
 
 
-def test_weights_are_halves_of_two_and_quarters_of_three_the_most_even_first() -> None:
+def test_weights_are_means_of_some_models_all_of_them_first() -> None:
     assert weights_of(2) == [(0.5, 0.5), (1, 0), (0, 1)]
-    three = weights_of(3)
-    assert len(three) == len(set(three)) == 15
-    assert {sum(weights) for weights in three} == {1}
-    assert set(three[:3]) == {(0.5, 0.25, 0.25), (0.25, 0.5, 0.25), (0.25, 0.25, 0.5)}
-    assert set(three[-3:]) == {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+    third = 1 / 3
+    assert weights_of(3)[0] == pytest.approx((third, third, third))
+    assert weights_of(3)[1:4] == [(0.5, 0.5, 0), (0.5, 0, 0.5), (0, 0.5, 0.5)]
+    assert weights_of(3)[4:] == [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
 
 
-def test_simulated_hearts_say_what_no_label_says_and_join_the_means(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_simulated_hearts_say_what_no_label_says_and_are_where_few_labels_begin(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(simulated_probe, "RECORDS", 1000)
     ssl_ecg.synthesize(tmp_path / "archive", records=240, seed=1, workers=1)
     archive = ssl_ecg.open_archive(tmp_path / "archive")
     table = pd.read_csv(tmp_path / "archive" / "labels" / "conditions.csv")
@@ -144,7 +140,7 @@ def test_simulated_hearts_say_what_no_label_says_and_join_the_means(
     table = table[["record_id", *named]].rename(columns=named)
     trained = {"steps": 4, "batch_size": 8, "precision": "32-true"}
     given = {
-        "arms": ("synthetic_zero_shot", "synthetic_probe", "scratch", "pretrained_finetune", *BLENDS),
+        "arms": ("synthetic_zero_shot", *PRIORS, "synthetic_probe", "scratch", *BLENDS),
         "fractions": (0.5, 1.0),
         "seeds": (0,),
         "probe_draws": 1,
@@ -156,11 +152,13 @@ def test_simulated_hearts_say_what_no_label_says_and_join_the_means(
         **{f"{arm}_candidates": ({},) for arm in ("scratch", "pretrained")},
     }
     encoder = Encoder("xresnet1d10", {"width": 4}, archive.settings)
+    encoder.origin = {"start": {"objective": "simulation"}}
     summary = ssl_ecg.compare(encoder, archive, table, tmp_path / "out", **given)
     whole = summary[(summary["metric"] == "macro_auroc") & (summary["fraction"] == 1)]
     mean = whole.set_index("arm")["mean"]
     assert mean["synthetic_zero_shot"] > 0.9, "no label of these ECGs was used"
     assert mean["synthetic_zero_shot"] > mean["scratch"] + 0.1
+    assert mean["synthetic_prior_probe"] > 0.9
     assert "synthetic_zero_shot: no better" not in caplog.text
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     results = results[results["fraction"] == 1].set_index("arm")
@@ -171,7 +169,14 @@ def test_simulated_hearts_say_what_no_label_says_and_join_the_means(
     assert (tmp_path / "out" / "models" / "scratch_blend" / "task.json").is_file()
 
     unknown = table.rename(columns={"AF": "a", "wide": "b"})
-    given |= {"meanings": None, "arms": ("synthetic_zero_shot", "scratch", "scratch_blend")}
-    summary = ssl_ecg.compare(encoder, archive, unknown, tmp_path / "other", **given)
+    given |= {"arms": ("synthetic_zero_shot", *PRIORS, "scratch", "scratch_blend", "pretrained_blend")}
+    summary = ssl_ecg.compare(encoder, archive, unknown, tmp_path / "other", **{**given, "meanings": None})
     assert set(summary["arm"]) == {"scratch"}
-    assert "synthetic_zero_shot left out: no label has a meaning in simulated hearts" in caplog.text
+    named_all = "pretrained_prior_probe, synthetic_prior_probe, synthetic_zero_shot"
+    assert f"{named_all} left out: no label has a meaning in simulated hearts" in caplog.text
+
+    encoder.origin = {}
+    arms = ("pretrained_prior_probe", "pretrained_probe", "pretrained_finetune", "scratch", "pretrained_blend")
+    summary = ssl_ecg.compare(encoder, archive, table, tmp_path / "third", **{**given, "arms": arms})
+    assert {"pretrained_probe", "scratch", "pretrained_blend"} <= set(summary["arm"])
+    assert "pretrained_prior_probe left out: the encoder has not learned from simulated hearts" in caplog.text

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import ssl_ecg
 from ssl_ecg.comparison import check_unseen
 from ssl_ecg.comparison.arms import ARMS as ALL_ARMS
-from ssl_ecg.comparison.arms import SYNTHETIC, candidate_settings, random_encoder
+from ssl_ecg.comparison.arms import PRIORS, SYNTHETIC, candidate_settings, random_encoder
 from ssl_ecg.labels import LabelTable, Splits, SplitSettings, nested_fractions
 from ssl_ecg.runs import FolderInUseError, lock
 from ssl_ecg.settings import SettingsError
@@ -29,7 +29,7 @@ module = importlib.import_module("ssl_ecg.comparison.compare")
 experiment_module = importlib.import_module("ssl_ecg.comparison.experiment")
 arms = importlib.import_module("ssl_ecg.comparison.arms")
 # Without the arms of the encoder that ships, which reads ten seconds, and without what is made of them.
-ARMS = tuple(arm for arm in ALL_ARMS if arm not in {*SYNTHETIC, "scratch_blend"})
+ARMS = tuple(arm for arm in ALL_ARMS if arm not in {*SYNTHETIC, *PRIORS, "scratch_blend"})
 
 
 def results(folder: Path) -> pd.DataFrame:
@@ -108,14 +108,14 @@ def test_labels_are_nested_and_shared_by_all_arms(study, small, tmp_path: Path, 
     used: dict[tuple[str, int, float], set[int]] = {}
 
     def remember(experiment, cache, arm, fraction, seed, run=module.run) -> None:
-        def probe(features, targets, train, validation, test, task, fit=arms.run_probe):
+        def probe(features, targets, train, *further, fit=arms.run_probe):
             used[arm, seed, fraction] = set(train.tolist())
-            return fit(features, targets, train, validation, test, task)
+            return fit(features, targets, train, *further)
 
-        def trained(encoder, task, archive, train, validation, test_rows, candidates, frozen, fit=arms.run_trained):
+        def trained(encoder, task, archive, train, *further, fit=arms.run_trained):
             index = {row: i for i, row in enumerate(study.labels.rows)}
             used[arm, seed, fraction] = {index[row] for row in train[0]}
-            return fit(encoder, task, archive, train, validation, test_rows, candidates, frozen)
+            return fit(encoder, task, archive, train, *further)
 
         monkeypatch.setattr(experiment_module, "run_probe", probe)
         monkeypatch.setattr(experiment_module, "run_trained", trained)
@@ -248,9 +248,9 @@ def test_choices_and_scores_do_not_depend_on_test_labels(study, finished: Path, 
 def test_first_seed_chooses_the_candidate_of_all(study, small, tmp_path: Path, monkeypatch) -> None:
     tried: list[float] = []
 
-    def remember(encoder, task, archive, train, validation, settings, frozen, run=arms.finetune):
+    def remember(encoder, task, archive, train, validation, settings, run=arms.finetune, **further):
         tried.append(settings.learning_rate)
-        return run(encoder, task, archive, train, validation, settings, frozen=frozen)
+        return run(encoder, task, archive, train, validation, settings, **further)
 
     monkeypatch.setattr(arms, "finetune", remember)
     study.run(tmp_path, settings=small(arms=("scratch",), fractions=(1.0,), seeds=(3, 4, 5)))

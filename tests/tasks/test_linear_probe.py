@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+from scipy.stats import bernoulli, norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -93,3 +96,51 @@ def test_bad_input_is_named():
         LinearProbe(TASK).fit(x, y, x_valid, y_valid).scores(x[:, 1:])
     with pytest.raises(ValueError, match="positive inverse"):
         LinearProbe(TASK, grid=[0.0, 1.0])
+
+
+class Told:
+    """A probe that says the same of every training."""
+
+    def __init__(self, coef):
+        self.coef = coef
+
+
+def test_labels_pull_a_probe_away_from_its_prior():
+    x, y, x_valid, y_valid = features()
+    prior = Told(np.random.default_rng(1).normal(size=(3, 24)) / x.std(axis=0))
+    weak, strong = (LinearProbe(TASK, [C], prior).fit(x, y, x_valid, y_valid) for C in (1e-9, 1e9))
+    spread = (x @ prior.coef.T).std(axis=0)
+    np.testing.assert_allclose(weak.coef, prior.coef / spread[:, None], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(expit(x @ weak.coef.T + weak.intercept).mean(axis=0), y.mean(axis=0), atol=1e-5)
+    plain = LinearProbe(TASK, [1e9]).fit(x, y, x_valid, y_valid)
+    lbbb = strong.scores(x_valid)[:, 1]  # the others are told apart without an error, in more than one way
+    np.testing.assert_allclose(lbbb, plain.scores(x_valid)[:, 1], atol=1e-3)
+
+
+def test_the_prior_is_the_mean_of_the_weights_and_the_strength_their_variance():
+    x, y, x_valid, y_valid = features()
+    prior = Told(np.random.default_rng(1).normal(size=(3, 24)) / x.std(axis=0))
+    probe = LinearProbe(TASK, [0.3], prior).fit(x, y, x_valid, y_valid)
+    scaler = StandardScaler().fit(x)
+    z = scaler.transform(x)
+    mean = prior.coef[0] * scaler.scale_ / (x @ prior.coef[0]).std()
+
+    def posterior(parameters):
+        logits = z @ parameters[:-1] + parameters[-1]
+        likelihood = bernoulli.logpmf(y[:, 0].astype(int), expit(logits)).sum()
+        return -likelihood - norm.logpdf(parameters[:-1], mean, np.sqrt(0.3)).sum()
+
+    found = minimize(posterior, np.zeros(25), method="BFGS", options={"gtol": 1e-4}).x
+    np.testing.assert_allclose(probe.coef[0] * scaler.scale_, found[:-1], atol=1e-3)
+    assert probe.intercept[0] == pytest.approx(found[-1] - probe.coef[0] @ scaler.mean_, abs=1e-3)
+
+
+def test_a_label_that_training_does_not_determine_is_ranked_by_the_prior():
+    x, y, x_valid, y_valid = features()
+    y[:, 0], y[:, 2] = 0, np.nan
+    prior = Told(np.array([[1.0] * 24, [1.0] * 24, [0.0] * 24]))
+    probe = LinearProbe(TASK, prior=prior).fit(x, y, x_valid, y_valid)
+    assert probe.undetermined == ["pvc"], "of which neither says anything"
+    np.testing.assert_allclose(probe.coef[0], 1 / x.sum(axis=1).std(), rtol=1e-9)
+    assert probe.intercept[0] + probe.coef[0] @ x.mean(axis=0) == pytest.approx(logit(0.5 / 81))
+    assert (probe.scores(x_valid)[:, 2] == 0.5).all()

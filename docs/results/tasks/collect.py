@@ -10,25 +10,17 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ssl_ecg.evaluation import AUROC, C_INDEX, MACRO_AUROC
+from ssl_ecg.evaluation import AUROC, C_INDEX
 from ssl_ecg.explain.style import STYLE, save_figure
 from ssl_ecg.report.figures import ARM_STYLES, percent
 
 COMPARISONS = {
-    "ptbxl_all": "PTB-XL, all statements",
-    "ptbxl_diagnostic": "PTB-XL, diagnostic",
-    "ptbxl_subdiagnostic": "PTB-XL, subclasses",
-    "ptbxl_superdiagnostic": "PTB-XL, superclasses",
-    "ptbxl_form": "PTB-XL, form",
-    "ptbxl_rhythm": "PTB-XL, rhythm",
-    "cpsc2018": "CPSC 2018",
-    "ludb_rhythm": "LUDB, rhythm",
     "synthetic_af_survival": "AF-free survival, synthetic ECGs",
     "simulated_af_survival": "AF-free survival, simulated for PTB-XL",
     "synthetic_low_lvef": "Low LVEF, synthetic ECGs",
     "simulated_low_lvef": "Low LVEF, simulated for PTB-XL",
 }
-CHOSEN_BY = {metric.name: metric.label for metric in (MACRO_AUROC, C_INDEX, AUROC)}
+CHOSEN_BY = {metric.name: metric.label for metric in (C_INDEX, AUROC)}
 
 
 def gather(out: Path, name: str) -> pd.DataFrame:
@@ -39,12 +31,13 @@ def gather(out: Path, name: str) -> pd.DataFrame:
 
 def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
     """Draw every arm's score with its interval, a panel a comparison; a line where the true risk itself would score."""
+    arms = [arm for arm in ARM_STYLES if arm in set(summary["arm"])]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure = Figure(figsize=(11, 11), layout="constrained")
-        for axes, (key, title) in zip(figure.subplots(4, 3).flat, COMPARISONS.items(), strict=True):
+        figure = Figure(figsize=(10, 6.5), layout="constrained")
+        for axes, (key, title) in zip(figure.subplots(2, 2).flat, COMPARISONS.items(), strict=True):
             rows = summary[(summary["comparison"] == key) & summary["metric"].isin(CHOSEN_BY)]
-            for place, (arm, style) in enumerate(ARM_STYLES.items()):
-                of_arm = rows[rows["arm"] == arm].sort_values("fraction")
+            for place, arm in enumerate(arms):
+                style, of_arm = ARM_STYLES[arm], rows[rows["arm"] == arm].sort_values("fraction")
                 looks = (0.14, "none"), (-0.14, style.colour)  # the smaller fraction hollow, all labels filled
                 for (shift, face), row in zip(looks, of_arm.itertuples(), strict=True):
                     y = shift - place
@@ -55,15 +48,13 @@ def draw(summary: pd.DataFrame, truth: pd.DataFrame, path: Path) -> None:
                 axes.axvline(value, color="#7d8794", linewidth=1.0, linestyle=":")
             fractions = " and ".join(percent(fraction) for fraction in sorted(rows["fraction"].unique()))
             axes.set_title(f"{title}\n{CHOSEN_BY[rows['metric'].iloc[0]]}, {fractions}", fontsize=9, loc="left")
-            axes.set_yticks(
-                [-i for i in range(len(ARM_STYLES))], ["random probe", "pretrained probe", "scratch", "finetuned"]
-            )
+            axes.set_yticks([-i for i in range(len(arms))], [ARM_STYLES[arm].label for arm in arms], fontsize=8)
         save_figure(figure, path)
 
 
 def main(out: Path, folder: Path) -> None:
-    """Write ``summary.csv``, ``results.csv``, ``per_class.csv``, ``truth.csv``, ``arms.png`` and ``truth_*.png``."""
-    tables = {name: gather(out, f"{name}.csv") for name in ("summary", "results", "per_class", "truth")}
+    """Write ``summary.csv``, ``results.csv``, ``truth.csv``, ``arms.png`` and ``truth_*.png``."""
+    tables = {name: gather(out, f"{name}.csv") for name in ("summary", "results", "truth")}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.5g")
     draw(tables["summary"], tables["truth"], folder / "arms.png")
