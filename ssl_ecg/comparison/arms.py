@@ -18,7 +18,7 @@ from ssl_ecg.evaluation import undefined_classes
 from ssl_ecg.tasks import Classifier, Probe, Task
 from ssl_ecg.tasks.boosted import Boosted
 from ssl_ecg.tasks.linear_probe import LinearProbe
-from ssl_ecg.tasks.simulated_probe import fit_probe, simulated_prior
+from ssl_ecg.tasks.simulated_probe import fit_from, simulated_prior
 from ssl_ecg.training.engine import seed_step
 from ssl_ecg.training.finetune_settings import FinetuneSettings
 from ssl_ecg.training.finetuning import finetune
@@ -58,7 +58,7 @@ BOOSTED = "pretrained_boost"
 ZERO_SHOT = "synthetic_zero_shot"
 """a probe that learns the classes from simulated hearts, and from no label"""
 SYNTHETIC_PRIOR, PRETRAINED_PRIOR = PRIORS = ("synthetic_prior_probe", "pretrained_prior_probe")
-"""probes that are pulled to what the other says, instead of to zero"""
+"""probes that are pulled to what their encoder says without labels, instead of to zero"""
 UNTAUGHT = frozenset({ZERO_SHOT, EXTERNAL})
 """arms that learn nothing from labels"""
 PROBES = frozenset({"random_probe", ZERO_SHOT, "synthetic_probe", "pretrained_probe", *PRIORS, BOOSTED, EXTERNAL_PROBE})
@@ -72,15 +72,15 @@ def members(blend: str, arms: Collection[str]) -> tuple[str, ...]:
     """Return what a blended arm is made of, where these arms are run; two of the same name are of different seeds.
 
     Models that err in other ways gain most by their mean (docs/results/few_labels): probes of two encoders that have
-    the prior of simulated hearts, and a network that knows nothing of either. Without these probes it is a probe, that
-    of simulated hearts where it is run, and a network that was pretrained on the archive.
+    the prior of simulated hearts, a network that was pretrained and one that was not. Without these probes it is a
+    probe, that of simulated hearts where it is run, and the pretrained network.
     """
     if blend == "scratch_ensemble":
         return "scratch", "scratch"
     if blend == "scratch_blend":
         return SYNTHETIC_PRIOR, "scratch"
     if PRETRAINED_PRIOR in arms:
-        return (*([SYNTHETIC_PRIOR] if SYNTHETIC_PRIOR in arms else []), PRETRAINED_PRIOR, "scratch")
+        return (*(arm for arm in PRIORS if arm in arms), "pretrained_finetune", "scratch")
     return "synthetic_probe" if "synthetic_probe" in arms else "pretrained_probe", "pretrained_finetune"
 
 
@@ -199,15 +199,17 @@ def run_probe(
     ``prior`` is the probe of these features that needs no label, to which this one is pulled.
     """
     parts = features[train], targets[train], features[validation], targets[validation]
-    probe = fit_probe(task, prior, *parts)
+    probe = fit_from(prior, task, *parts)
     untaught = undetermined(task, targets[train])
+    if isinstance(probe, LinearProbe):  # which may have a prior that tells them
+        untaught = [task.classes.index(name) for name in probe.undetermined]
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=untaught if prior is None else [c for c in untaught if not prior.coef[c].any()],
+        undetermined=untaught,
         probe=probe,
     )
 

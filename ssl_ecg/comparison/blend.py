@@ -1,4 +1,4 @@
-"""Two or three models as one: the mean of their standardised logits, of those that validation chooses.
+"""Several models as one: the mean of their standardised logits, of those that validation chooses.
 
 A linear probe keeps what pretraining knows, a network adds what the labels teach, simulated hearts know what no label
 was spent on; their errors differ, so that their mean can beat all. It must be measured against two networks from random

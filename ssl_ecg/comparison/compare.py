@@ -30,9 +30,8 @@ from ssl_ecg.comparison.summary import Part, summarise
 from ssl_ecg.labels.splits import check_no_leakage
 from ssl_ecg.labels.tables import LabelTable
 from ssl_ecg.runs import claim, locked
-from ssl_ecg.synthetic.simulator import meanings_of
 from ssl_ecg.tasks import Task, create_task
-from ssl_ecg.tasks.simulated_probe import knows_simulated_hearts
+from ssl_ecg.tasks.simulated_probe import known_meanings, knows_simulated_hearts
 from ssl_ecg.tasks.static_inputs import static_identity
 from ssl_ecg.training.loggers import finish, log_rows, make_loggers
 from ssl_ecg.training.progress import bar
@@ -44,6 +43,7 @@ PAIRS = (
     ("pretrained_prior_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
+    ("pretrained_finetune", "pretrained_prior_probe"),
     ("pretrained_probe", "pretrained_boost"),
     ("pretrained_blend", "scratch"),
     ("pretrained_blend", "scratch_ensemble"),
@@ -56,6 +56,7 @@ PAIRS = (
     ("pretrained_prior_probe", "pretrained_probe"),
     ("pretrained_prior_probe", "synthetic_prior_probe"),
     ("pretrained_blend", "pretrained_finetune"),
+    ("pretrained_blend", "pretrained_prior_probe"),
     ("synthetic_probe", "random_probe"),
     ("pretrained_probe", "synthetic_probe"),
     ("synthetic_finetune", "scratch"),
@@ -141,7 +142,8 @@ def _fitting(settings: CompareSettings, archive: Archive, task: Task, encoders: 
             left |= asked
             logger.warning("%s left out: %s", ", ".join(sorted(asked)), error)
     meant = {ZERO_SHOT, *PRIORS}.intersection(settings.arms) - left
-    if meant and not meanings_of(task.classes, settings.meanings):
+    known = known_meanings(task, settings.meanings)
+    if meant and not known:
         left |= meant
         said = "no label has a meaning in simulated hearts; give one with meanings="
         logger.warning("%s left out: %s", ", ".join(sorted(meant)), said)
@@ -150,9 +152,11 @@ def _fitting(settings: CompareSettings, archive: Archive, task: Task, encoders: 
         said = "the encoder has not learned from simulated hearts; pretrain it with start=synthetic"
         logger.warning("%s left out: %s", PRETRAINED_PRIOR, said)
     kept = [arm for arm in settings.arms if arm not in left]
-    return settings.replace(
-        arms=tuple(arm for arm in kept if arm not in BLENDS or set(members(arm, kept)) <= set(kept))
-    )
+    for arm in BLENDS.intersection(kept):
+        if missing := sorted(set(members(arm, kept)) - set(kept)):
+            left.add(arm)
+            logger.warning("%s left out: it is made of %s too", arm, ", ".join(missing))
+    return settings.replace(arms=tuple(arm for arm in settings.arms if arm not in left))
 
 
 def _check(experiment: Experiment) -> None:
@@ -178,6 +182,9 @@ def _identity(every: Sequence[Experiment]) -> dict[str, Any]:
     network = first.round.encoders[0]
     about = {"backbone": network.name, "options": network.options, "width": network.width}
     about |= {} if first.external is None else first.external.about
+    arms = first.settings.arms
+    if blends := {arm: list(members(arm, arms)) for arm in sorted(BLENDS.intersection(arms))}:
+        about["blends"] = blends
     if len(origins) == len(origins[0]) == 1:
         return {"settings": first.settings.identity(), **data[0], **static, "encoder": {**about, **origins[0][0]}}
     warnings = list(dict.fromkeys(line for one in data for line in one["warnings"]))

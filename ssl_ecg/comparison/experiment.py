@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -132,8 +132,8 @@ def run(experiment: Experiment, cache: FeatureCache, arm: str, fraction: float, 
         assert probe is not None, "compare leaves the arm out"
         outcome = run_zero_shot(probe, features, labels.targets, splits.validation, splits.test)
     elif arm in TRAINED:
-        prior = experiment.prior(cache, name, encoder)
-        outcome = _train(experiment, encoder, arm, fraction, seed, splits, cache.of(name, encoder), prior)
+        frozen, informed = cache.of(name, encoder), partial(experiment.prior, cache, name, encoder)
+        outcome = _train(experiment, encoder, arm, fraction, seed, splits, frozen, informed)
     elif arm == BOOSTED:
         features = cache.get(name, encoder)
         outcome = run_boosted(features, labels.targets, splits.train, splits.validation, splits.test, task)
@@ -197,12 +197,12 @@ def _train(
     seed: int,
     splits: Splits,
     frozen: Features | None = None,
-    prior: LinearProbe | None = None,
+    prior: Callable[[], LinearProbe | None] | None = None,
     batches: int | None = None,
 ) -> Outcome:
     """Train one arm: the first seed tries every candidate, the others use what it chose.
 
-    ``frozen`` gives the features of the encoder, for the heads that start as its probe, and ``prior`` what that probe
+    ``frozen`` gives the features of the encoder, for the heads that start as its probe, ``prior`` makes what that probe
     is pulled to. ``batches`` is another seed for all but the labels, of a second network, which uses what was chosen
     too.
     """
@@ -224,6 +224,6 @@ def _train(
         experiment.labels.rows[splits.test],
         choices,
         frozen,
-        prior,
+        prior() if prior is not None and any(choice.head == "probe" for choice in choices) else None,
     )
     return replace(outcome, chosen={**outcome.chosen, "candidate": index if chosen is None else chosen})

@@ -24,8 +24,8 @@ class LinearProbe(Probe):
     """One L2-regularised logistic regression per label (L-BFGS), all of one strength.
 
     Features are standardised by all training records; each label is fitted on the records where it is known. A label
-    without a positive or without a negative in training cannot be fitted: it is listed in ``undetermined``, has the
-    base rate (k + 1/2) / (n + 1), and no say in the choice of the strength.
+    without a positive or without a negative in training cannot be fitted: it has the base rate (k + 1/2) / (n + 1), and
+    no say in the choice of the strength; it is listed in ``undetermined`` where the prior does not tell it either.
 
     Args:
         task: with classes of labels.
@@ -68,7 +68,7 @@ class LinearProbe(Probe):
         known, positive = (~np.isnan(y)).sum(axis=0), np.nansum(y, axis=0)
         pulled, offset = np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape)
         if self.prior is not None:
-            pulled = self.prior.coef * self.scale
+            pulled = self.prior.coef * self.scale * x.any(axis=0)  # not of a feature that training does not see vary
             spread = (x @ pulled.T).std(axis=0)
             pulled /= np.where(spread > 0, spread, 1)[:, None]
             offset = x @ pulled.T

@@ -113,7 +113,8 @@ def finetune(
     kind: Head = "hidden" if settings.head == "hidden" else "linear"
     start = copy.deepcopy(encoder)
     if settings.attention_heads:
-        start, frozen = with_attention(start, settings.attention_heads), None
+        # Attention starts as the mean over time, which the encoder's own features need not be.
+        start, frozen, prior = with_attention(start, settings.attention_heads), None, None
     model = Classifier(start, task.for_training(train[1]), settings.windows, kind, settings.static)
     state = read_state(run.last) if run is not None and run.begun else None
     first: Targets | None = None  # features of validation before the first step, where nothing has to be computed

@@ -14,7 +14,7 @@ from ssl_ecg.backbones import Encoder
 from ssl_ecg.tasks import Classifier
 from ssl_ecg.tasks.heads import WideHead
 from ssl_ecg.tasks.linear_probe import LinearProbe
-from ssl_ecg.tasks.simulated_probe import fit_probe
+from ssl_ecg.tasks.simulated_probe import fit_from
 from ssl_ecg.tasks.static_inputs import static_of
 from ssl_ecg.tasks.typicality import Typicality
 
@@ -140,7 +140,7 @@ def start_as_probe(
 
         prior = None if model.windows.of_features else prior
     train_x, validation_x = frozen(train[0]), frozen(validation[0])
-    probe = fit_probe(model.task, prior, train_x, train[1], validation_x, validation[1])
+    probe = fit_from(prior, model.task, train_x, train[1], validation_x, validation[1])
     with torch.no_grad():
         last.weight[: len(probe.coef)] = torch.from_numpy(probe.coef)
         last.bias[: len(probe.coef)] = torch.from_numpy(probe.intercept)

@@ -20,6 +20,7 @@ from ssl_ecg.archive import Archive
 from ssl_ecg.archive.hashes import ecgs_of, patients_of
 from ssl_ecg.backbones import Encoder, load_encoder, save_encoder
 from ssl_ecg.backbones.encoder import read_config
+from ssl_ecg.backbones.lineage import objectives_of
 from ssl_ecg.objectives import create_objective
 from ssl_ecg.objectives.siamese import Siamese
 from ssl_ecg.runs import Run, goes_on, locked, site
@@ -278,6 +279,10 @@ def pretrain(
         encoder.ecgs |= earlier.ecgs
     encoder.origin = {
         **identity,
+        "objectives": [
+            *objectives_of({"settings": identity["settings"]}),
+            *([] if earlier is None else objectives_of(earlier.origin)),
+        ],
         "sites": [site()],
         "parameters": sum(p.numel() for p in encoder.backbone.parameters()),
         "training_records": len(train_rows),

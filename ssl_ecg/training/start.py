@@ -44,10 +44,9 @@ def read_start(start: str, network: Choice, signal: SignalSettings) -> Encoder:
 
 
 def describe_start(earlier: Encoder) -> dict[str, Any]:
-    """Say which encoder pretraining starts from, JSON-ready: its objective, a hash of its weights, its own start."""
+    """Say which encoder pretraining starts from, JSON-ready: its objective, and a hash of its weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(earlier.backbone.state_dict().items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     objective = earlier.origin.get("settings", {}).get("objective", {}).get("name", "unknown")
-    before = {"start": start} if (start := earlier.origin.get("start")) else {}
-    return {"objective": objective, "weights": digest.hexdigest()[:16], **before}
+    return {"objective": objective, "weights": digest.hexdigest()[:16]}

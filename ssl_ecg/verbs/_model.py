@@ -16,7 +16,7 @@ from ssl_ecg.labels.splits import Splits
 from ssl_ecg.runs import Run, read_metrics, whole_folder, write_atomically
 from ssl_ecg.tasks import Classifier, load_model, save_classifier
 from ssl_ecg.training.card import classifier_card
-from ssl_ecg.training.frozen import fit_typicality
+from ssl_ecg.training.frozen import Features, fit_typicality
 from ssl_ecg.verbs._learning import Fitted, learned
 from ssl_ecg.verbs.results import Tested
 
@@ -50,6 +50,7 @@ def write_model(
     further: Mapping[str, pd.DataFrame],
     curve: pd.DataFrame | None = None,
     verb: str = "finetune",
+    frozen: Features | None = None,
 ) -> None:
     """Write a model with its metrics, tables, figures and card.
 
@@ -65,12 +66,13 @@ def write_model(
         further: tables beside those of the task, by name.
         curve: one row per evaluation, for ``curve.csv``.
         verb: that made it.
+        frozen: what the head sees of archive rows; None: it is computed.
     """
     card = partial(classifier_card, model, settings, metrics, test.labels, splits, start)
     rows = test.labels.rows
     # Of an ensemble of folds, records that validated one member trained others.
     trained = np.setdiff1d(splits.train, splits.validation)
-    fit_typicality(model, test.archive, rows[trained], rows[splits.validation])
+    fit_typicality(model, test.archive, rows[trained], rows[splits.validation], frozen)
     with whole_folder(out, last=LAST) as part:
         save_classifier(model, part, card())
         tables = {**further, **({} if curve is None else {"curve": curve})}

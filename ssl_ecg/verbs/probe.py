@@ -71,7 +71,8 @@ def probe(
     about = identity("probe", encoder, archive, table, splits.parts, settings)
     if run is not None and (earlier := found(run, about, encoder)) is not None:
         return earlier
-    features = FeatureCache(archive, table.rows).get("encoder", encoder)
+    cache = FeatureCache(archive, table.rows)
+    features = cache.get("encoder", encoder)
     prior = prior_of(task, encoder, settings)
     outcome = run_probe(features, table.targets, splits.train, splits.validation, splits.test, task, prior)
     assert outcome.probe is not None
@@ -89,6 +90,6 @@ def probe(
         pulled = "" if prior is None else ", pulled to what simulated hearts say of its labels"
         start = f"as a linear probe on a frozen encoder{pulled}"
         asked = settings.to_dict()
-        tables = {**told, **further}
-        write_model(run.folder, model, test, scores, metrics, splits, asked, start, tables, verb="probe")
+        tables, frozen = {**told, **further}, cache.of("encoder", encoder)
+        write_model(run.folder, model, test, scores, metrics, splits, asked, start, tables, verb="probe", frozen=frozen)
     return Fitted(metrics, model)

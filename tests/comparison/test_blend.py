@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -115,9 +116,9 @@ def test_a_blend_is_made_of_what_knows_simulated_hearts_where_that_is_run() -> N
     assert members("pretrained_blend", probes) == ("synthetic_probe", "pretrained_finetune")
     assert members("pretrained_blend", ("pretrained_probe",)) == ("pretrained_probe", "pretrained_finetune")
     assert members("scratch_ensemble", ()) == ("scratch", "scratch")
-    assert members("pretrained_blend", (*probes, "pretrained_prior_probe")) == ("pretrained_prior_probe", "scratch")
-    priors = ("synthetic_prior_probe", "pretrained_prior_probe")
-    assert members("pretrained_blend", (*probes, *priors)) == (*priors, "scratch")
+    networks, priors = ("pretrained_finetune", "scratch"), ("synthetic_prior_probe", "pretrained_prior_probe")
+    assert members("pretrained_blend", (*probes, *priors[1:])) == (*priors[1:], *networks)
+    assert members("pretrained_blend", (*probes, *priors)) == (*priors, *networks)
     assert members("scratch_blend", ()) == ("synthetic_prior_probe", "scratch")
 
 
@@ -140,7 +141,7 @@ def test_simulated_hearts_say_what_no_label_says_and_are_where_few_labels_begin(
     table = table[["record_id", *named]].rename(columns=named)
     trained = {"steps": 4, "batch_size": 8, "precision": "32-true"}
     given = {
-        "arms": ("synthetic_zero_shot", *PRIORS, "synthetic_probe", "scratch", *BLENDS),
+        "arms": ("synthetic_zero_shot", *PRIORS, "synthetic_probe", "scratch", "pretrained_finetune", *BLENDS),
         "fractions": (0.5, 1.0),
         "seeds": (0,),
         "probe_draws": 1,
@@ -159,6 +160,8 @@ def test_simulated_hearts_say_what_no_label_says_and_are_where_few_labels_begin(
     assert mean["synthetic_zero_shot"] > 0.9, "no label of these ECGs was used"
     assert mean["synthetic_zero_shot"] > mean["scratch"] + 0.1
     assert mean["synthetic_prior_probe"] > 0.9
+    identity = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert "synthetic_prior_probe" in str(identity), "other members are another comparison"
     assert "synthetic_zero_shot: no better" not in caplog.text
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     results = results[results["fraction"] == 1].set_index("arm")
@@ -169,9 +172,11 @@ def test_simulated_hearts_say_what_no_label_says_and_are_where_few_labels_begin(
     assert (tmp_path / "out" / "models" / "scratch_blend" / "task.json").is_file()
 
     unknown = table.rename(columns={"AF": "a", "wide": "b"})
-    given |= {"arms": ("synthetic_zero_shot", *PRIORS, "scratch", "scratch_blend", "pretrained_blend")}
+    every = ("synthetic_zero_shot", *PRIORS, "scratch", "scratch_blend", "pretrained_finetune", "pretrained_blend")
+    given |= {"arms": every}
     summary = ssl_ecg.compare(encoder, archive, unknown, tmp_path / "other", **{**given, "meanings": None})
-    assert set(summary["arm"]) == {"scratch"}
+    assert {arm for arm in summary["arm"] if " - " not in arm} == {"scratch", "pretrained_finetune"}
+    assert "pretrained_blend left out: it is made of pretrained_probe too" in caplog.text
     named_all = "pretrained_prior_probe, synthetic_prior_probe, synthetic_zero_shot"
     assert f"{named_all} left out: no label has a meaning in simulated hearts" in caplog.text
 

@@ -144,3 +144,10 @@ def test_a_label_that_training_does_not_determine_is_ranked_by_the_prior():
     np.testing.assert_allclose(probe.coef[0], 1 / x.sum(axis=1).std(), rtol=1e-9)
     assert probe.intercept[0] + probe.coef[0] @ x.mean(axis=0) == pytest.approx(logit(0.5 / 81))
     assert (probe.scores(x_valid)[:, 2] == 0.5).all()
+
+
+def test_a_feature_that_training_does_not_see_vary_decides_nothing():
+    x, y, x_valid, y_valid = features()
+    x[:, 5] = 1
+    probe = LinearProbe(TASK, prior=Told(np.ones((3, 24)))).fit(x, y, x_valid, y_valid)
+    assert not probe.coef[:, 5].any()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,16 @@ import ssl_ecg
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.evaluation import auroc_per_class
 from ssl_ecg.synthetic.simulator import meanings_of, simulate, simulated_labels
-from ssl_ecg.tasks import create_task
-from ssl_ecg.tasks.simulated_probe import STRENGTH, knows_simulated_hearts, probe_without_labels, simulated_prior
+from ssl_ecg.tasks import Probe, create_task, simulated_probe
+from ssl_ecg.tasks.arrhythmia import Arrhythmia
+from ssl_ecg.tasks.simulated_probe import (
+    STRENGTH,
+    known_meanings,
+    knows_simulated_hearts,
+    probe_without_labels,
+    simulated_features,
+    simulated_prior,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -41,12 +51,12 @@ def test_a_task_of_which_nothing_is_known_is_refused() -> None:
 def test_an_encoder_knows_simulated_hearts_from_what_it_or_its_start_learned() -> None:
     encoder = Encoder("xresnet1d10", {"width": 4}, ssl_ecg.load_encoder("synthetic").signal)
     joint = {"name": "joint", "parts": {"cmsc": {}, "simulation": {}}}
-    chain = {"objective": "cmsc", "weights": "1", "start": {"objective": "simulation", "weights": "2"}}
     for origin, known in (
         ({}, False),
         ({"settings": {"objective": {"name": "simulation"}}, "start": None}, True),
         ({"settings": {"objective": joint}}, True),
-        ({"settings": {"objective": {"name": "cmsc"}}, "start": chain}, True),
+        ({"settings": {"objective": {"name": "cmsc"}}, "start": {"objective": "simulation", "weights": "1"}}, True),
+        ({"objectives": ["cmsc", "cmsc", "simulation"]}, True),
         ({"settings": {"objective": {"name": "cmsc"}}, "start": {"objective": "cmsc", "weights": "1"}}, False),
     ):
         encoder.origin = origin
@@ -64,3 +74,40 @@ def test_there_is_no_prior_where_nothing_is_known() -> None:
     assert prior.coef.any(axis=1).all()
     with pytest.raises(ValueError, match=r"meanings=.*are no labels"):
         simulated_prior(task, encoder, {"other": ["long_qt"]})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        {"start": "simulation"},
+        {"start": ["simulation"]},
+        {"settings": None},
+        {"settings": {"objective": "simulation"}},
+        {"settings": {"objective": {"name": ["simulation"], "parts": None}}},
+        {"settings": {"objective": {"parts": [["simulation"]]}}},
+        {"objectives": [["simulation"], 1, None]},
+    ],
+)
+def test_an_origin_that_nobody_wrote_so_knows_nothing(origin: dict[str, Any]) -> None:
+    encoder = Encoder("xresnet1d10", {"width": 4}, ssl_ecg.load_encoder("synthetic").signal)
+    encoder.origin = origin
+    assert not knows_simulated_hearts(encoder)
+
+
+def test_a_probe_of_ones_own_has_no_prior() -> None:
+    class Own(Arrhythmia):
+        def fit_probe(self, *parts: Any) -> Probe:
+            raise NotImplementedError
+
+    assert known_meanings(Arrhythmia(("AFIB",)))
+    assert not known_meanings(Own(("AFIB",)))
+
+
+def test_an_encoder_comes_back_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_probe, "RECORDS", 250)
+    encoder = Encoder("xresnet1d10", {"width": 4}, ssl_ecg.load_encoder("synthetic").signal).train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    features, _ = simulated_features(encoder)
+    assert encoder.training
+    assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+    np.testing.assert_array_equal(features, simulated_features(encoder.eval())[0])

@@ -49,3 +49,9 @@ def test_few_labels_begin_at_what_simulated_hearts_say(tmp_path: Path, monkeypat
     np.testing.assert_allclose(
         tuned.model.head.weight.detach(), probed.model.head.weight.detach(), rtol=1e-4, atol=1e-6
     )
+    attended = ssl_ecg.finetune(
+        *parts, tmp_path / "attended", training={**training, "attention_heads": 1}, progress=False, **known, **few
+    )
+    np.testing.assert_allclose(
+        attended.model.head.weight.detach(), plain.model.head.weight.detach(), rtol=1e-3, atol=1e-5
+    )

@@ -25,7 +25,7 @@ def earlier(tiny_archive: Archive, tiny_pretraining: PretrainSettings, tmp_path:
     torch.manual_seed(77)
     options = tiny_pretraining.backbone.options
     encoder = Encoder("xresnet1d10", options, tiny_archive.settings, patients=frozenset({"somebody"}))
-    encoder.origin = {"settings": {"objective": {"name": "vicreg"}}}
+    encoder.origin = {"settings": {"objective": {"name": "vicreg"}}, "start": {"objective": "simulation"}}
     return save_encoder(encoder, tmp_path / "earlier", "card")
 
 
@@ -38,6 +38,7 @@ def test_starts_from_an_encoder(
     for one, other in zip(made.backbone.parameters(), load_encoder(earlier).backbone.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
     assert made.origin["start"]["objective"] == "vicreg"
+    assert made.origin["objectives"] == [objective, "vicreg", "simulation"]
     assert "somebody" in made.patients
     assert made.origin["patients"] == len(made.patients) - 1
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

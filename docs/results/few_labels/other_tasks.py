@@ -18,12 +18,15 @@ from ssl_ecg.labels import read_labels
 
 FOLDS = ("split=ptbxl", "split.validation_folds=[8]", "split.test_folds=[9]")
 ARMS = ("random_probe", "synthetic_zero_shot", "synthetic_probe", "synthetic_prior_probe", "pretrained_probe")
-ARMS = (*ARMS, "pretrained_prior_probe", "scratch", "scratch_blend", "pretrained_blend")
+ARMS = (*ARMS, "pretrained_prior_probe", "scratch", "scratch_blend", "pretrained_finetune", "pretrained_blend")
 AUGMENT = "augment: {lead_masking: 0.3, gaussian_noise: 0.1}"
 LOW, HIGH = "learning_rate: 0.001", "learning_rate: 0.003"
-FOUR = f"[{{{LOW}}},{{{HIGH}}},{{{LOW}, {AUGMENT}}},{{{HIGH}, {AUGMENT}}}]"
-SETTINGS = (f"arms=[{','.join(ARMS)}]", "seeds=[0,1,2]", "scratch.precision=bf16-mixed")
-SETTINGS = (*SETTINGS, f"scratch_candidates={FOUR}", f"pretrained_candidates={FOUR}")
+SCRATCH = f"[{{{LOW}}},{{{HIGH}}},{{{LOW}, {AUGMENT}}},{{{HIGH}, {AUGMENT}}}]"
+ZERO = f"{AUGMENT}, head: zero, layer_decay: 1.0"
+PRETRAINED = f"[{{learning_rate: 0.0003}},{{{LOW}, {ZERO}}},{{{LOW}, {AUGMENT}}},{{{HIGH}, {ZERO}}}]"
+SETTINGS = (f"arms=[{','.join(ARMS)}]", "seeds=[0,1,2]")
+SETTINGS = (*SETTINGS, f"scratch_candidates={SCRATCH}", f"pretrained_candidates={PRETRAINED}")
+SETTINGS = (*SETTINGS, "scratch.precision=bf16-mixed", "pretrained_finetune.precision=bf16-mixed")
 PRETRAINING = ("objective=cmsc", "start=synthetic", "objective.reduction=clocs", "precision=bf16-mixed")
 PRETRAINING = (*PRETRAINING, "backbone=xresnet1d18", "backbone.width=32")
 # The other rhythms of LUDB have at most 4 records.
