@@ -35,16 +35,16 @@ ARM_STYLES = {
     "random_probe": ArmStyle("Random encoder, linear probe", "#d08b17", "--", "o"),
     "synthetic_zero_shot": ArmStyle("Simulated hearts, no labels", "#8fbc5a", ":", "D"),
     "synthetic_probe": ArmStyle("Simulated hearts, linear probe", "#5aa469", "--", "o"),
-    "synthetic_prior_probe": ArmStyle("Simulated hearts, probe with them as prior", "#3f7f4c", ":", "P"),
+    "synthetic_prior_probe": ArmStyle("Simulated hearts, probe with prior", "#3f7f4c", ":", "P"),
     "pretrained_probe": ArmStyle("Pretrained encoder, linear probe", "#469fe0", "--", "o"),
-    "pretrained_prior_probe": ArmStyle("Pretrained encoder, probe with simulated hearts as prior", "#2f79b5", ":", "P"),
+    "pretrained_prior_probe": ArmStyle("Pretrained encoder, probe with prior", "#2f79b5", ":", "P"),
     "pretrained_boost": ArmStyle("Pretrained encoder, boosted trees", "#7db7d9", ":", "v"),
     "scratch": ArmStyle("Supervised from scratch", ORANGE, "-", "s"),
     "scratch_ensemble": ArmStyle("Two networks from scratch, averaged", "#8f5902", "-.", "^"),
     "scratch_blend": ArmStyle("From scratch and simulated hearts, averaged", "#b5651d", "-.", "v"),
     "synthetic_finetune": ArmStyle("Simulated hearts, fine-tuned", "#2c6e3f", "-", "s"),
     "pretrained_finetune": ArmStyle("Pretrained, fine-tuned", BLUE, "-", "s"),
-    "pretrained_blend": ArmStyle("Pretrained, probes and a network averaged", "#204a87", "-.", "^"),
+    "pretrained_blend": ArmStyle("Pretrained, probes and networks averaged", "#204a87", "-.", "^"),
     "external_probe": ArmStyle("Outside encoder, linear probe", "#a384cf", "--", "o"),
     "external": ArmStyle("Outside model, no labels", "#6b4a99", ":", "D"),
 }
@@ -280,6 +280,7 @@ def label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
         overlap = np.clip(gap - np.diff(heights), 0, None)
         heights[1:] += overlap / 2
         heights[:-1] -= overlap / 2
+    heights -= max(heights[-1] - top, 0)
     for height, (_, label, colour) in zip(heights, ends, strict=True):
         transform = axes.get_yaxis_transform()
         axes.text(1.01, height, label, color=colour, fontweight="bold", va="center", transform=transform)

@@ -25,7 +25,7 @@ from ssl_ecg.labels import read_labels
 ROUNDS = {1: 7, 3: 2, 5: 4}  # the fold that tests, and the one that chooses
 NAME = "xresnet1d101_ptbxl"
 SEEDS = {0.01: (0, 1, 2), 0.1: (0, 1, 2), 1.0: (0,)}  # the draws of labels of the page; of all labels there is one
-ARMS = ("synthetic_zero_shot", "scratch", "scratch_blend", "pretrained_blend")
+ARMS = ("synthetic_zero_shot", "synthetic_prior_probe", "scratch", "scratch_blend", "pretrained_blend")
 
 
 def main(folder: Path, comparison: Path, out: Path) -> None:
