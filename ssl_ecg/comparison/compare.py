@@ -38,16 +38,16 @@ from ssl_ecg.training.progress import bar
 
 # Each pretrained arm against the baselines that it must beat.
 PAIRS = (
+    ("pretrained_blend", "scratch"),
+    ("pretrained_blend", "scratch_blend"),
+    ("pretrained_prior_probe", "scratch"),
     ("pretrained_probe", "random_probe"),
     ("pretrained_probe", "scratch"),
-    ("pretrained_prior_probe", "scratch"),
     ("pretrained_finetune", "scratch"),
     ("pretrained_finetune", "pretrained_probe"),
     ("pretrained_finetune", "pretrained_prior_probe"),
     ("pretrained_probe", "pretrained_boost"),
-    ("pretrained_blend", "scratch"),
     ("pretrained_blend", "scratch_ensemble"),
-    ("pretrained_blend", "scratch_blend"),
     ("scratch_blend", "scratch"),
     ("synthetic_zero_shot", "scratch"),
     ("synthetic_prior_probe", "scratch"),
