@@ -9,9 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+import ssl_ecg
+from ssl_ecg.archive import Archive
 from ssl_ecg.records import LEADS
 
 torch.set_num_threads(1)
@@ -108,6 +111,16 @@ def write_wfdb() -> Callable[..., Path]:
         return folder / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def named_conditions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Archive, pd.DataFrame]:
+    """240 synthetic ECGs, with one label whose name means something in simulated hearts, and one whose does not."""
+    folder = tmp_path_factory.mktemp("named") / "archive"
+    ssl_ecg.synthesize(folder, records=240, seed=2, workers=1)
+    table = pd.read_csv(folder / "labels" / "conditions.csv")
+    named = {"atrial_fibrillation": "AF", "right_bundle_branch_block": "wide"}
+    return ssl_ecg.open_archive(folder), table[["record_id", *named]].rename(columns=named)
 
 
 @pytest.fixture(autouse=True)

@@ -180,7 +180,7 @@ def run_zero_shot(
         validation=found[probe.task.selection.name],
         chosen={},
         curve=[],
-        undetermined=[probe.task.classes.index(name) for name in probe.undetermined],
+        undetermined=_untold(probe),
         probe=probe,
     )
 
@@ -200,16 +200,13 @@ def run_probe(
     """
     parts = features[train], targets[train], features[validation], targets[validation]
     probe = fit_from(prior, task, *parts)
-    untaught = undetermined(task, targets[train])
-    if isinstance(probe, LinearProbe):  # which may have a prior that tells them
-        untaught = [task.classes.index(name) for name in probe.undetermined]
     return Outcome(
         scores=np.asarray(probe.scores(features[test]), np.float32),
         validation_scores=np.asarray(probe.scores(features[validation]), np.float32),
         validation=probe.validation_score,
         chosen={"C": probe.C},
         curve=[],
-        undetermined=untaught,
+        undetermined=_untold(probe) if isinstance(probe, LinearProbe) else undetermined(task, targets[train]),
         probe=probe,
     )
 
@@ -284,6 +281,11 @@ def run_trained(
         model=best.model,
     )
     return outcome, index
+
+
+def _untold(probe: LinearProbe) -> list[int]:
+    """Return the indices of labels that neither training nor, where the probe has one, its prior tells."""
+    return [probe.task.classes.index(name) for name in probe.undetermined]
 
 
 def undetermined(task: Task, targets: NDArray[np.float32]) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg import SplitSettings
+from ssl_ecg.archive import Archive
 from ssl_ecg.backbones import Encoder
 from ssl_ecg.comparison import CompareSettings
 from ssl_ecg.comparison.arms import BLENDS, PRIORS, members
@@ -131,14 +132,13 @@ def test_weights_are_means_of_some_models_all_of_them_first() -> None:
 
 
 def test_simulated_hearts_say_what_no_label_says_and_are_where_few_labels_begin(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    named_conditions: tuple[Archive, pd.DataFrame],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(simulated_probe, "RECORDS", 1000)
-    ssl_ecg.synthesize(tmp_path / "archive", records=240, seed=1, workers=1)
-    archive = ssl_ecg.open_archive(tmp_path / "archive")
-    table = pd.read_csv(tmp_path / "archive" / "labels" / "conditions.csv")
-    named = {"atrial_fibrillation": "AF", "right_bundle_branch_block": "wide"}
-    table = table[["record_id", *named]].rename(columns=named)
+    archive, table = named_conditions
     trained = {"steps": 4, "batch_size": 8, "precision": "32-true"}
     given = {
         "arms": ("synthetic_zero_shot", *PRIORS, "synthetic_probe", "scratch", "pretrained_finetune", *BLENDS),

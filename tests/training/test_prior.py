@@ -10,6 +10,7 @@ import pytest
 
 import ssl_ecg
 from ssl_ecg import SplitSettings
+from ssl_ecg.archive import Archive
 from ssl_ecg.tasks import simulated_probe
 from ssl_ecg.tasks.simulated_probe import simulated_prior
 
@@ -20,13 +21,11 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
-def test_few_labels_begin_at_what_simulated_hearts_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_labels_begin_at_what_simulated_hearts_say(
+    named_conditions: tuple[Archive, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(simulated_probe, "RECORDS", 1000)
-    ssl_ecg.synthesize(tmp_path / "archive", records=240, seed=2, workers=1)
-    archive = ssl_ecg.open_archive(tmp_path / "archive")
-    table = pd.read_csv(tmp_path / "archive" / "labels" / "conditions.csv")
-    named = {"atrial_fibrillation": "AF", "right_bundle_branch_block": "wide"}
-    table = table[["record_id", *named]].rename(columns=named)
+    archive, table = named_conditions
     known = {"meanings": {"wide": ["right_bundle_branch_block"]}}
     few = {"split": SplitSettings(validation=0.15, test=0.8)}
     parts = ("synthetic", archive, table)

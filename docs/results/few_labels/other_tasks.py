@@ -1,7 +1,7 @@
 """The other tasks of the page, one run at a time: ``python other_tasks.py ARCHIVE OUT``; an hour or two of one core.
 
 A killed run continues. Fold 9 of PTB-XL tests, 8 chooses, the others train; records of CPSC 2018 and LUDB, which name
-no patients, are drawn. The baseline is trained once more with twice as many settings to choose from.
+no patients, are drawn.
 """
 
 from __future__ import annotations
